@@ -1,0 +1,37 @@
+"""One error for everything a user can cause or mend: what happened, why, and what to do next."""
+
+from __future__ import annotations
+
+
+class EdgepruneError(Exception):
+    """A failure that is told in one line and ends the command with exit code 2.
+
+    ``what`` names the thing that failed ("checkpoint vgg16.pth"), ``why`` the reason, and
+    ``next`` the remedy, best a command to type or a file to put somewhere.
+    """
+
+    def __init__(self, what: str, why: str = "", next: str = "") -> None:
+        self.what, self.why, self.next = _line(what), _line(why), _line(next)
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.why:
+            text += f": {self.why}"
+        if self.next:
+            text += f" — {self.next}"
+        return text
+
+
+def _line(text: str) -> str:
+    """Everything on one line: what a library says may hold line breaks and control characters."""
+    words = " ".join(str(text).split())
+    return "".join(c for c in words if c.isprintable())
+
+
+def closest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """``did you mean X?`` for a mistyped name, else the list of what is known."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)

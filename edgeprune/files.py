@@ -1,0 +1,152 @@
+"""Whole files or none: every file is written under another name, fsynced and renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import EdgepruneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success fsync it and rename it to ``path``.
+
+    On any exception, and on a full disk, nothing is left behind and an older ``path`` stays as it
+    was. The temporary name keeps the suffix, since some writers look at it.
+    """
+    path = Path(path)
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part" + path.suffix)
+        os.close(fd)
+    temporary = Path(name)
+    try:
+        with _said(path):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide runs from others
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The JSON value in ``path``; :class:`EdgepruneError` names the file if it is not whole."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgepruneError(str(path), "no such file") from None
+    except (OSError, ValueError) as e:
+        raise EdgepruneError(str(path), f"not readable as JSON ({e})") from None
+
+
+def append_line(path: str | os.PathLike[str], value: Any) -> None:
+    """Append ``value`` as one JSON line and fsync. A torn last line is dropped by `read_lines`."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    path = Path(path)
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as f:
+            end = f.seek(0, os.SEEK_END)
+            if end:
+                f.seek(end - 1)
+                if f.read(1) != b"\n":  # torn by a kill: start on a line of its own
+                    f.write(b"\n")
+            f.write(line.encode())
+            f.flush()
+            os.fsync(f.fileno())
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[Any]:
+    """All whole JSON lines of ``path`` ([] if there is no such file)."""
+    try:
+        raw = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    values = []
+    for line in raw.splitlines():
+        with suppress(ValueError):
+            values.append(json.loads(line))
+    return values
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}
+) -> None:
+    """Write a safetensors file. Tensors are made contiguous (the format knows no strides)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    with atomic(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata=dict(metadata))
+        except SafetensorError as e:
+            if "os error 28" in str(e) or "No space" in str(e):
+                raise OSError(errno.ENOSPC, "No space left on device") from None
+            raise
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """``(tensors by name, metadata)`` of a safetensors file; nothing pickled is ever read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="pt") as f:
+            names = list(f.keys())
+            return {name: f.get_tensor(name) for name in names}, dict(f.metadata() or {})
+    except FileNotFoundError:
+        raise EdgepruneError(str(path), "no such file") from None
+    except (SafetensorError, OSError, ValueError) as e:
+        raise EdgepruneError(str(path), f"not a whole safetensors file ({e})") from None
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Operating-system failures as one line that names the file and the remedy."""
+    try:
+        yield
+    except OSError as e:
+        remedy = {
+            errno.ENOSPC: "free some space or choose another folder",
+            errno.EDQUOT: "free some space or choose another folder",
+            errno.EACCES: "choose a folder that you may write to",
+            errno.EROFS: "choose a folder that you may write to",
+        }.get(e.errno or 0, "")
+        raise EdgepruneError(f"cannot write {path}", e.strerror or str(e), remedy) from None

@@ -1,0 +1,161 @@
+"""A run is a folder under ``runs/`` that holds everything asked, done and measured; no other state."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .errors import EdgepruneError, closest
+
+RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Paths are where things lie; whatever lies there is whole."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe_path(self) -> Path:
+        """What was asked: all defaults resolved, versions, seed."""
+        return self.path / "recipe.json"
+
+    @property
+    def history_path(self) -> Path:
+        """One JSON line for each epoch, sensitivity curve, pruning step and result."""
+        return self.path / "history.jsonl"
+
+    @property
+    def spec_path(self) -> Path:
+        """How to build the networks: model, input convention, classes, kept channels."""
+        return self.path / "spec.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def bench_folder(self) -> Path:
+        """One JSON file a measurement, every sample in it."""
+        return self.path / "bench"
+
+    @property
+    def state_folder(self) -> Path:
+        """What a killed command needs to go on; removed when it is done."""
+        return self.path / "state"
+
+    def weights_path(self, network: str) -> Path:
+        """``network`` is ``"dense"`` or ``"pruned"``."""
+        return self.path / f"{network}.safetensors"
+
+    def onnx_path(self, network: str) -> Path:
+        return self.path / f"{network}.onnx"
+
+    def recipe(self) -> dict[str, Any]:
+        value = files.read_json(self.recipe_path)
+        if not isinstance(value, dict):
+            raise EdgepruneError(str(self.recipe_path), "not a recipe")
+        return value
+
+    def history(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """All records, or those of one ``kind`` (epoch, sensitivity, step, result)."""
+        records = [r for r in files.read_lines(self.history_path) if isinstance(r, dict)]
+        return [r for r in records if kind is None or r.get("kind") == kind]
+
+    def append(self, **record: Any) -> None:
+        files.append_line(self.history_path, record)
+
+    def has(self, network: str) -> bool:
+        return self.weights_path(network).is_file()
+
+    def touched(self) -> float:
+        """Seconds since the epoch of the last change to anything in the run's own folder."""
+        return max((p.stat().st_mtime for p in self.path.glob("*") if p.is_file()), default=0.0)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One command at a time writes to a run; the lock goes with the process, even killed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise EdgepruneError(
+                    f"run {self.name}", "another command is working on it", "wait for it to end"
+                ) from None
+            yield
+
+
+def named(name: str) -> Run:
+    """The run of that name under ``runs/``, whether or not it exists."""
+    if not NAME.fullmatch(name):
+        raise EdgepruneError(
+            f"--name {name!r}", "not a run name", "use letters, digits, '.', '_' and '-'"
+        )
+    return Run(RUNS / name)
+
+
+def existing() -> list[Run]:
+    """All runs, the latest first."""
+    found = [Run(p.parent) for p in RUNS.glob("*/recipe.json")]
+    return sorted(found, key=lambda r: (r.touched(), r.name), reverse=True)
+
+
+def find(wanted: str | None = None) -> Run:
+    """A run by name or path; without one, the latest. Errors name what there is."""
+    if wanted is None:
+        runs = existing()
+        if not runs:
+            raise EdgepruneError(
+                f"no run in {RUNS.resolve()}",
+                next="make one: edgeprune prune --model mobilenetv1 --data digits",
+            )
+        return runs[0]
+    for path in (RUNS / wanted, Path(wanted)):
+        if (path / "recipe.json").is_file():
+            return Run(path)
+    known = [r.name for r in existing()]
+    raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known) if known else "there are none")
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, for the recipe."""
+    import platform
+    from importlib import metadata
+
+    names = ("edgeprune", "torch", "torchvision", "numpy", "onnx", "onnxruntime")
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            from . import __version__
+
+            found[name] = __version__ if name == "edgeprune" else "absent"
+    return found
+
+
+def cores() -> int:
+    """Cores that this process may use (the affinity mask counts, not the machine)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
