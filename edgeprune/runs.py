@@ -1,4 +1,6 @@
-"""A run is a folder under ``runs/`` that holds everything asked, done and measured; no other state."""
+"""A run is a folder under ``runs/`` that holds everything asked, done and measured; no other
+state.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,9 @@ def find(wanted: str | None = None) -> Run:
         if (path / "recipe.json").is_file():
             return Run(path)
     known = [r.name for r in existing()]
-    raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known) if known else "there are none")
+    raise EdgepruneError(
+        f"no run {wanted!r}", closest(wanted, known) if known else "there are none"
+    )
 
 
 def now() -> str:
