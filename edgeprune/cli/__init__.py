@@ -4,6 +4,6 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before any import of onnxruntime
 
-from .app import main  # noqa: E402
+from .app import main
 
 __all__ = ["main"]
