@@ -12,14 +12,19 @@ from edgeprune import files, runs
 from edgeprune.errors import EdgepruneError, closest
 
 
+def half_written(path: Path) -> None:
+    with files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"x": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         files.write_json(path, {"x": float("nan")})
-    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        half_written(path)
     assert files.read_json(path) == {"x": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
