@@ -1,1 +1,8 @@
-""""""
+"""Measurement: raw samples from a device, one statistics, one result file."""
+
+from __future__ import annotations
+
+from .measure import Images, measure
+from .protocol import Request, Result, load
+
+__all__ = ["Images", "Request", "Result", "load", "measure"]
