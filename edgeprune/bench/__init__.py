@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .blocks import channel_block
 from .measure import Images, measure
 from .protocol import Request, Result, load
 
-__all__ = ["Images", "Request", "Result", "load", "measure"]
+__all__ = ["Images", "Request", "Result", "channel_block", "load", "measure"]

@@ -23,7 +23,7 @@ def prune(
         str | None,
         typer.Argument(
             metavar="[RUN]",
-            help="Prune the dense network of this run instead of training one (with --name NEW: into a new run).",
+            help="Prune the dense network of this run instead of training one (--name NEW: a new run).",
         ),
     ] = None,
     model: options.MODEL = "vgg16",
@@ -63,9 +63,10 @@ def prune(
 ) -> None:
     """Remove the filters that do not matter, as far as the accuracy allows (Hubens et al. 2020).
 
-    Trains the dense network first when the run has none. Then, one layer at a time: the filters of smallest L1 norm
-    leave, the network is retrained, and it goes on while the validation accuracy stays within --max-drop points of
-    the dense network's. Killed, it goes on where it was when the same command is typed again.
+    Trains the dense network first when the run has none. Then, one layer at a time: the filters of
+    smallest L1 norm leave, the network is retrained, and it goes on while the validation accuracy
+    stays within --max-drop points of the dense network's. Killed, it goes on where it was when the
+    same command is typed again.
 
     Example: [b]edgeprune prune --model vgg16 --init imagenet[/b]
     """
@@ -73,11 +74,12 @@ def prune(
     from . import progress
 
     pruning = procedures.Pruning(step, max_drop, retrain_epochs, max_steps, multiple(round_to))
-    words = dict(
-        model=model, init=init, data=data, size=size, head=head, epochs=epochs, recipe=recipe,
-        batch_size=batch_size, lr=lr, precision=precision, limit=limit, seed=seed, partial=partial,
-        skip_bad=skip_bad,
-    )  # fmt: skip
+    words: dict[str, Any] = {
+        "model": model, "init": init, "data": data, "size": size, "head": head,
+        "epochs": epochs, "recipe": recipe, "batch_size": batch_size, "lr": lr,
+        "precision": precision, "limit": limit, "seed": seed, "partial": partial,
+        "skip_bad": skip_bad,
+    }  # fmt: skip
     with progress.watch() as watch:
         if run is not None:
             target, asked, dataset = _of_run(run, name, pruning, watch)

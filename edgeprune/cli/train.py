@@ -39,11 +39,12 @@ def train(
     from .. import procedures
     from . import progress
 
-    words = dict(
-        model=model, init=init, data=data, size=size, head=head, epochs=epochs, recipe=recipe,
-        batch_size=batch_size, lr=lr, precision=precision, limit=limit, seed=seed, partial=partial,
-        skip_bad=skip_bad,
-    )  # fmt: skip
+    words: dict[str, Any] = {
+        "model": model, "init": init, "data": data, "size": size, "head": head,
+        "epochs": epochs, "recipe": recipe, "batch_size": batch_size, "lr": lr,
+        "precision": precision, "limit": limit, "seed": seed, "partial": partial,
+        "skip_bad": skip_bad,
+    }  # fmt: skip
     with progress.watch() as watch:
         asked, dataset = resolve(words, None, watch)
         run = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])

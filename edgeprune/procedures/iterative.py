@@ -5,8 +5,8 @@
             retrain the whole network, at the lowest learning rate of the dense training
             validation accuracy more than max_drop below the baseline: take the step back and stop
 
-What the paper leaves open is decided here and said: the choice of the layer (`choose`), m (``step``), "1 %" as
-points, the failing step rolled back, a fresh optimizer in each step.
+What the paper leaves open is decided here and said: the choice of the layer (`choose`), m
+(``step``), "1 %" as points, the failing step rolled back, a fresh optimizer in each step.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -46,7 +47,7 @@ class Curve:
     def at(self, share: float) -> float:
         """Linear between the measured points."""
         points = list(zip(self.shares, self.accuracy, strict=True))
-        for (s0, a0), (s1, a1) in zip(points, points[1:], strict=False):
+        for (s0, a0), (s1, a1) in pairwise(points):
             if share <= s1:
                 return a0 + (a1 - a0) * (share - s0) / (s1 - s0)
         return points[-1][1]
@@ -165,9 +166,10 @@ def choose(
 ) -> tuple[str, int] | None:  # fmt: skip
     """The layer that loses filters next and its new width; None when no layer can.
 
-    Every layer would go down by ``step`` of its dense width, to the nearest multiple of ``round_to``. Of the
-    layers whose measured curve falls least (to within the noise of the sample, one standard error), the one
-    that saves the largest share of parameters and FLOPs, taken together, is chosen.
+    Every layer would go down by ``step`` of its dense width, to the nearest multiple of
+    ``round_to``. Of the layers whose measured curve falls least (to within the noise of the sample,
+    one standard error), the one that saves the largest share of parameters and FLOPs, taken
+    together, is chosen.
     """
     now = graph.cost(traced)
     candidates = []
@@ -186,7 +188,7 @@ def choose(
 
 
 def next_width(width: int, dense: int, settings: Pruning) -> int | None:
-    """``width`` less ``step * dense``, on the grid of ``round_to``, at least one multiple; None if it cannot."""
+    """``width`` less ``step * dense``, on the grid of ``round_to``; None if it is at its least."""
     grid = settings.round_to
     below = (width - 1) // grid * grid  # the next width on the grid
     wanted = round((width - settings.step * dense) / grid) * grid

@@ -100,7 +100,7 @@ class Fake:
             "first_run_s": 0.3,
             "warm_up_s": [],
             "stable": True,
-            "memory": {name: stage for name in ("bare", "imported", "loaded", "peak")},
+            "memory": dict.fromkeys(("bare", "imported", "loaded", "peak"), stage),
             "differing_runs": 0,
             "worst_difference": 0.0,
             "rounds": [],
