@@ -80,7 +80,9 @@ def _parse(path: Path) -> Any:
     if not path.is_file():
         folder = path.is_dir()
         raise EdgepruneError(
-            str(path), "a folder, not a model" if folder else "no such file", "edgeprune export writes one"
+            str(path),
+            "a folder, not a model" if folder else "no such file",
+            "edgeprune export writes one",
         )
     try:
         model = onnx.load(path, load_external_data=False)
@@ -191,7 +193,9 @@ COUNTED = {
 
 
 def _macs(node: Any, first: Sequence[int], weight: Sequence[int], out: Sequence[int]) -> int:
-    if node.op_type == "ConvTranspose":  # weight (in, out/group, *kernel): each input pixel is spread
+    if (
+        node.op_type == "ConvTranspose"
+    ):  # weight (in, out/group, *kernel): each input pixel is spread
         return math.prod(first) * math.prod(weight[1:])
     if "Conv" in node.op_type:  # weight (out, in/group, *kernel): each output pixel is a sum
         return math.prod(out) * math.prod(weight[1:])
