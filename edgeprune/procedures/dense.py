@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     """The run's dense network: loaded if it is there, else built, initialised, trained and written.
 
-    A training that was killed goes on from ``state/dense.safetensors``. The test split is touched once, at the end.
+    A training that was killed goes on from ``state/dense.safetensors``. The test split is touched
+    once, at the end.
     """
     if run.has("dense"):
         return checkpoint.load(run, "dense")
