@@ -37,9 +37,18 @@ TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
 # `decode` tells what is wrong with an image; Pillow's own remarks would only tear progress bars.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+SMALL = ("digits", "cifar10", "cifar100", "svhn")  # sets of images of 32 pixels and less
+
 
 class BadImageError(ValueError):
     """An image that cannot be used; the text is the reason."""
+
+
+def natural_size(name: str) -> int:
+    """Side of the input, in pixels, where the user names none: 32 for the sets of small images,
+    224 (the paper's for photographs) for all others.
+    """
+    return 32 if name in SMALL else 224
 
 
 def canvas_for(size: int) -> int:
