@@ -147,14 +147,16 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
         put(root, name, value)
     operators = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}
-    operators.graph_copy(graph.graph, nodes)
+    operators.output(operators.graph_copy(graph.graph, nodes))
     operators.set_codegen(graph.graph._codegen)
     for node in list(operators.nodes):
         restore = RESTORES.get(short_name(node))
         if restore is not None:
             restore(root, node)
-    operators.eliminate_dead_code()
-    return fx.GraphModule(root, operators, class_name=type(graph).__name__)
+    module = fx.GraphModule(root, operators, class_name=type(graph).__name__)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
 
 
 def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
