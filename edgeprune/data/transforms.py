@@ -72,6 +72,15 @@ def decode(raw: bytes, canvas: int) -> Pixels:
         raise BadImageError(_reason(e)) from None
 
 
+def side(raw: bytes) -> int:
+    """The shorter side of an encoded image in pixels, from its header alone."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            return min(image.size)
+    except Exception as e:  # as in `decode`
+        raise BadImageError(_reason(e)) from None
+
+
 def fit(image: Image.Image, canvas: int, turn: Image.Transpose | None = None) -> Pixels:
     """The middle square of ``image``, turned upright, as uint8 RGB [canvas, canvas, 3]."""
     image = _rgb(image)
@@ -144,7 +153,7 @@ def shift(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
 
 def shift_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """Pad S/8 (4 px at 32), crop S x S at random, mirror half: He et al. 2015, section 4.2."""
-    flips = rng.random(len(images)) < 0.5
+    flips = np.less(rng.random(len(images)), 0.5)
     return _crops(images, size, size // 8, flips, rng)
 
 
@@ -180,7 +189,7 @@ def zoom_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels
     height = np.minimum(np.sqrt(area / aspect), canvas)
     left, top = rng.random(n) * (canvas - width), rng.random(n) * (canvas - height)
     boxes = np.stack([left, top, left + width, top + height], axis=1).tolist()
-    flips = rng.random(n) < 0.5
+    flips = np.less(rng.random(n), 0.5)
     out = np.empty((n, size, size, 3), np.uint8)
     for i, box in enumerate(boxes):
         crop = Image.fromarray(images[i]).resize(
