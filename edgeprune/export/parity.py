@@ -113,5 +113,7 @@ def _ties(ours: np.ndarray, theirs: np.ndarray) -> int:
     rows = np.flatnonzero(mine != other)
     margin = ours[rows, mine[rows]] - ours[rows, other[rows]]
     if (margin > 2 * TOLERANCE * np.abs(ours).max()).any():
-        raise EdgepruneError("parity: torch and onnxruntime choose different classes", "", "no file")
+        raise EdgepruneError(
+            "parity: torch and onnxruntime choose different classes", "", "no file"
+        )
     return len(rows)
