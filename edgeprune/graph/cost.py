@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-
 import numpy as np
-
 from torch import fx
 
 from ..errors import EdgepruneError

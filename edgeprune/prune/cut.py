@@ -13,7 +13,6 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph import Graph, trace
-from ..graph.follow import Contraction
 from ..graph.groups import Group, Site
 from ..graph.labels import Labelled
 from ..graph.trace import fetch
