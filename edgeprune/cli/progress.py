@@ -6,14 +6,15 @@ import math
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from .. import units
-from ..train.watch import EpochRecord, Progress, Watch
+from ..procedures import Watch
+from ..train import EpochRecord, Progress
 
 LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
 
@@ -86,6 +87,23 @@ class Terminal(Watch):
 
     def note(self, text: str) -> None:
         self._line(text)
+
+    def on_progress(self, what: str, done: int, of: int) -> None:
+        if self._live:
+            self._bars.update(
+                self._task, description=what, completed=done, total=of, words="", visible=done < of
+            )
+
+    def on_step(self, record: dict[str, Any]) -> None:
+        step, layer = record["step"], record["layer"]
+        width = record["widths"][layer]
+        verdict = "kept" if record["kept"] else "taken back"
+        self._line(
+            f"Step {step}: {layer} {width + len(record['removed'])} -> {width}, "
+            f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs, "
+            f"validation {units.percent(record['before'])} -> {units.percent(record['accuracy'])} "
+            f"(dense {units.percent(record['baseline'])}): {verdict}"
+        )
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
