@@ -48,11 +48,13 @@ def plot(
     ] = "none",
     as_json: options.JSON = False,
 ) -> None:
-    """Draw the paper's figures as PNG and SVG.
+    """Draw the paper's figures as PNG and SVG, of one run or of two side by side.
 
-    norms: the filters of each layer, ranked by L1 norm. sensitivity: accuracy against the share of a
-    layer's filters removed. filters: the first layer's, as RGB tiles. history: accuracy and size, step
-    by step. --figure all draws those that the runs have the files for.
+    norms: each layer's filters, ranked by L1 norm.
+    sensitivity: accuracy against the share of a layer's filters removed.
+    filters: the first layer's filters as RGB tiles.
+    history: accuracy and size, step by step.
+    all: those of them that the runs have the files for.
 
     Example: [b]edgeprune plot vgg16-cifar10-imagenet vgg16-cifar10-scratch --figure norms[/b]
     """
