@@ -138,7 +138,10 @@ def main() -> None:
         try:
             row = measure(name)
         except Exception as e:
-            row = {"network": name, "failed": f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"}
+            row = {
+                "network": name,
+                "failed": f"{type(e).__name__}: {' '.join(str(e).split())[:300]}",
+            }
         print(json.dumps(row), flush=True)
 
 

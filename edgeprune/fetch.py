@@ -79,7 +79,9 @@ def fetch(
                     raise EdgepruneError(what, f"{name} is {got}, not {expected}", remedy)
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as e:
         reason = getattr(e, "reason", None) or e
-        raise EdgepruneError(what, f"{urlsplit(url).netloc} not reached ({reason})", remedy) from None
+        raise EdgepruneError(
+            what, f"{urlsplit(url).netloc} not reached ({reason})", remedy
+        ) from None
     except OSError as e:  # a socket that breaks while reading
         raise EdgepruneError(what, str(e), remedy) from None
     return path

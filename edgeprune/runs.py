@@ -1,4 +1,6 @@
-"""A run is a folder under ``runs/`` that holds everything asked, done and measured; no other state."""
+"""A run is a folder under ``runs/`` that holds everything asked, done and measured; no other
+state.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from . import files
 from .errors import EdgepruneError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
+IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -72,9 +75,16 @@ class Run:
         return value
 
     def history(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """All records, or those of one ``kind`` (epoch, sensitivity, step, result)."""
-        records = [r for r in files.read_lines(self.history_path) if isinstance(r, dict)]
-        return [r for r in records if kind is None or r.get("kind") == kind]
+        """All records, or those of one ``kind`` (epoch, sensitivity, step, result).
+
+        A command that was killed may write a record again; of those that say the same thing the
+        last one counts.
+        """
+        said: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for record in files.read_lines(self.history_path):
+            if isinstance(record, dict):
+                said[tuple(record.get(k) for k in IDENTITY)] = record
+        return [r for r in said.values() if kind is None or r.get("kind") == kind]
 
     def append(self, **record: Any) -> None:
         files.append_line(self.history_path, record)
@@ -129,7 +139,9 @@ def find(wanted: str | None = None) -> Run:
         if (path / "recipe.json").is_file():
             return Run(path)
     known = [r.name for r in existing()]
-    raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known) if known else "there are none")
+    raise EdgepruneError(
+        f"no run {wanted!r}", closest(wanted, known) if known else "there are none"
+    )
 
 
 def now() -> str:

@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-
 import numpy as np
-
 from torch import fx
 
 from ..errors import EdgepruneError
@@ -196,7 +194,7 @@ def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: 
     """One input a filter, also where a cut has left a single channel."""
     groups = node.args[6] if len(node.args) > 6 else 1
     leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
-    return weight.shape[1] == 1 and (groups != 1 or leaves_with_input)
+    return weight.shape[1] == 1 and (int(groups) != 1 or leaves_with_input)  # type: ignore[arg-type]
 
 
 def _places(shape: tuple[int, ...], kind: str) -> int:
@@ -220,5 +218,3 @@ def _product_macs(node: fx.Node, priced: _Priced) -> int:
 def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:
     names = [str(leaf.name) for leaf in leaves if not str(leaf.name).startswith("folded_")]
     return (names[0].rpartition(".")[0] if names else "") or layer(node) or node.name
-
-

@@ -139,7 +139,9 @@ class Follow:
     def result(self, node: fx.Node, axis: int, labels: Vector, constant: bool = False) -> Labelled:
         """The node's output, labelled on ``axis``; in normal form."""
         shape = shape_of(node)
-        return self.classes.normal_form(Labelled(shape, axis % len(shape), labels).array(), constant)
+        return self.classes.normal_form(
+            Labelled(shape, axis % len(shape), labels).array(), constant
+        )
 
 
 def unknown(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
@@ -168,7 +170,7 @@ def _labelled(values: Any) -> list[Labelled]:
 
 def hint(size: int | torch.SymInt) -> int:
     """A size of the traced example."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)  # type: ignore[arg-type]
 
 
 def is_symbolic(node: fx.Node) -> bool:

@@ -1,5 +1,17 @@
 """Networks by name: build one, find its weights, know its input convention."""
 
 from .spec import Convention, ModelSpec
+from .weights import fill, find, known_inits
+from .zoo import build, check_name, fresh, layer_names
 
-__all__ = ["Convention", "ModelSpec"]
+__all__ = [
+    "Convention",
+    "ModelSpec",
+    "build",
+    "check_name",
+    "fill",
+    "find",
+    "fresh",
+    "known_inits",
+    "layer_names",
+]

@@ -12,7 +12,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Convention:
-    """How an image becomes the network's input: RGB uint8, side ``size``, ``(pixel/255-mean)/std``."""
+    """How an image becomes the network's input: RGB uint8, side ``size``,
+    ``(pixel/255-mean)/std``.
+    """
 
     size: int = 32  # pixels, height = width
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -34,7 +36,9 @@ class Convention:
 class ModelSpec:
     """How to build a network. Everything here is written into the run's ``spec.json``."""
 
-    model: str  # vgg16, mobilenetv1, mobilenetv1-0.75, torchvision/NAME, timm/NAME, FILE.py:FUNCTION
+    model: (
+        str  # vgg16, mobilenetv1, mobilenetv1-0.75, torchvision/NAME, timm/NAME, FILE.py:FUNCTION
+    )
     classes: int = 10
     head: str = "paper"  # paper (GAP, dense 512, classes) or original
     padding: str = "symmetric"  # mobilenetv1: symmetric (torch) or same (TensorFlow)

@@ -1,0 +1,5 @@
+"""``python -m edgeprune``."""
+
+from .cli import main
+
+main()

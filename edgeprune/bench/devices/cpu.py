@@ -1,0 +1,41 @@
+"""This machine: a temporary folder and a process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..protocol import Request
+from .base import Lines, python, runner_path, stream, words
+
+
+class Cpu:
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
+        self.folder = Path(self._folder.name)
+        shutil.copyfile(runner_path(), self.folder / "runner.py")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def push(self, files: Mapping[str, Path]) -> None:
+        for name, path in files.items():
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+    def run(
+        self, request: Request, models: Sequence[str], accuracy: str | None, on_line: Lines
+    ) -> None:
+        command = [python(), "runner.py", *words(request, models, accuracy)]
+        stream(command, on_line, cwd=self.folder)
+
+    def pull(self, name: str, to: Path) -> None:
+        shutil.copyfile(self.folder / name, to)

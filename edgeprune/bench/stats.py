@@ -1,0 +1,274 @@
+"""From raw samples to numbers with intervals. Pure: values in, values out.
+
+The model of the noise (measured, see ``benchmarks/results``): runs in a row resemble each other, rounds
+differ a little, processes differ by a per cent or so each in its own way, and on a shared machine a run
+in which the kernel took the core away says nothing of the network. Hence
+
+* a sample is *clean* when its thread was not preempted while it ran, and it is not the first of its
+  slice (whose caches belong to the other model);
+* with fewer than 5 clean samples thread CPU time takes the place of wall time, for all models;
+* the unit of resampling is the process and in it the round, never the single run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FEWEST = 5  # clean samples, below which the clock is changed
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The usable samples of one model. ``cells[i]`` is the (pass, round) of ``seconds[i]``."""
+
+    seconds: np.ndarray  # [n]
+    cells: np.ndarray  # [n, 2] int
+    total: int  # samples that were taken, first ones of a slice left out
+    clock: str  # "wall" or "thread CPU"
+
+    @property
+    def kept_share(self) -> float:
+        return len(self.seconds) / self.total if self.total else 0.0
+
+
+def clean(models: Sequence[Mapping[str, Any]], threads: int = 1) -> list[Clean]:
+    """The clean samples of each model of a runner's document, all by the same clock.
+
+    Where the system does not count preemptions every sample counts as clean. CPU time is no substitute
+    with several threads (it is one thread's only), so wall time is then kept whatever it is.
+    """
+    by_wall = [_gather(m, "wall_s", only_unswitched=True) for m in models]
+    if all(len(c.seconds) >= FEWEST for c in by_wall):
+        return by_wall
+    if threads > 1:
+        return [_gather(m, "wall_s", only_unswitched=False) for m in models]
+    return [_gather(m, "cpu_s", only_unswitched=False) for m in models]
+
+
+def _gather(model: Mapping[str, Any], clock: str, *, only_unswitched: bool) -> Clean:
+    seconds: list[float] = []
+    cells: list[tuple[int, int]] = []
+    total = 0
+    for session in model["sessions"]:
+        for r in session["rounds"]:
+            settle = 1 if len(r["wall_s"]) >= 3 else 0
+            for value, switches in list(zip(r[clock], r["switches"], strict=True))[settle:]:
+                total += 1
+                if not (only_unswitched and switches):
+                    seconds.append(value)
+                    cells.append((session["pass"], r["round"]))
+    name = {"wall_s": "wall", "cpu_s": "thread CPU"}[clock]
+    return Clean(np.array(seconds), np.array(cells, int).reshape(-1, 2), total, name)
+
+
+def unswitched_share(model: Mapping[str, Any]) -> float:
+    """Share of all samples during which the thread kept its core (1 where it is not known)."""
+    return _gather(model, "wall_s", only_unswitched=True).kept_share
+
+
+def fewest_samples(percentile: float) -> int:
+    """How many samples a percentile needs: MLPerf's early stopping, 64 for p90 and 662 for p99.
+
+    The smallest n at which two or more of n samples lie above the percentile with 99 % probability
+    (MLPerf Inference rules, "early stopping", with tolerance 0 and one sample over the limit).
+    """
+    p, n = percentile / 100, 1
+    while p**n + n * (1 - p) * p ** (n - 1) > 0.01:
+        n += 1
+    return n
+
+
+def percentile(seconds: np.ndarray, which: float) -> float | None:
+    """The percentile, or None where there are too few samples to know it."""
+    if len(seconds) < fewest_samples(which):
+        return None
+    return float(np.percentile(seconds, which))
+
+
+def weights(cells: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each cell is drawn in each resample, [resamples, cells].
+
+    ``cells`` [n, 2] lists (pass, round), each once. Passes are drawn with replacement, then rounds
+    within each drawn pass: the cluster bootstrap (Davison & Hinkley 1997, section 3.8).
+    """
+    rng = np.random.default_rng(seed)
+    passes = np.unique(cells[:, 0])
+    members = [np.flatnonzero(cells[:, 0] == p) for p in passes]
+    drawn = np.zeros((resamples, len(cells)))
+    for b in range(resamples):
+        for p in rng.integers(len(passes), size=len(passes)):
+            picks = members[p][rng.integers(len(members[p]), size=len(members[p]))]
+            np.add.at(drawn[b], picks, 1)
+    return drawn
+
+
+def medians(samples: Clean, cells: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The median of ``samples`` in each resample, [resamples] (nan where it drew none of them)."""
+    index = {tuple(c): i for i, c in enumerate(cells.tolist())}
+    order = np.argsort(samples.seconds, kind="stable")
+    values = samples.seconds[order]
+    cell = np.array([index[tuple(c)] for c in samples.cells.tolist()])[order]
+    found = np.empty(len(drawn))
+    for b, weight in enumerate(drawn):
+        heap = np.cumsum(weight[cell])
+        found[b] = values[np.searchsorted(heap, heap[-1] / 2)] if heap[-1] else np.nan
+    return found
+
+
+def widened(estimate: float, resampled: np.ndarray, groups: int) -> tuple[float, float]:
+    """The interval of a positive quantity from its bootstrap: on the log scale, mean at the estimate,
+    Student's t with ``groups - 1`` degrees of freedom, and the variance times groups/(groups-1),
+    since drawing few groups with replacement understates how much they differ."""
+    from scipy.stats import t
+
+    logs = np.log(resampled[np.isfinite(resampled) & (resampled > 0)])
+    if groups < 2 or len(logs) < 2:
+        return (0.0, math.inf)
+    half = t.ppf((1 + CONFIDENCE) / 2, groups - 1) * logs.std() * math.sqrt(groups / (groups - 1))
+    return (estimate * math.exp(-half), estimate * math.exp(half))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two medians with its interval of 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """ "faster" or "slower" than the baseline only where the interval leaves no doubt."""
+        if self.low <= 1 <= self.high:
+            return "no measurable difference"
+        return "faster" if self.value > 1 else "slower"
+
+    def over(self, promised: float) -> Ratio:
+        return Ratio(self.value / promised, self.low / promised, self.high / promised)
+
+
+def speedup(baseline: Clean, other: Clean, *, seed: int = 0) -> Ratio:
+    """t_baseline / t_other, from medians; rounds of both are drawn together, as they were run."""
+    cells = np.unique(np.concatenate([baseline.cells, other.cells]), axis=0)
+    drawn = weights(cells, seed=seed)
+    value = float(np.median(baseline.seconds) / np.median(other.seconds))
+    ratios = medians(baseline, cells, drawn) / medians(other, cells, drawn)
+    low, high = widened(value, ratios, _groups(cells))
+    return Ratio(value, low, high)
+
+
+def _groups(cells: np.ndarray) -> int:
+    """Independent groups: the processes; with a single one its rounds have to do."""
+    passes = len(np.unique(cells[:, 0]))
+    return passes if passes > 1 else len(cells)
+
+
+def latency(samples: Clean, *, seed: int = 0) -> dict[str, Any]:
+    """Median with its interval, minimum and the percentiles that the sample carries; seconds."""
+    cells = np.unique(samples.cells, axis=0)
+    median = float(np.median(samples.seconds))
+    interval = widened(median, medians(samples, cells, weights(cells, seed=seed)), _groups(cells))
+    return {
+        "median_s": median,
+        "median_interval_s": _finite(interval),
+        "min_s": float(samples.seconds.min()),
+        "p90_s": percentile(samples.seconds, 90),
+        "p99_s": percentile(samples.seconds, 99),
+        "samples": len(samples.seconds),
+        "kept_share": samples.kept_share,
+        "clock": samples.clock,
+    }
+
+
+def _finite(interval: tuple[float, float]) -> list[float | None]:
+    return [v if math.isfinite(v) else None for v in interval]
+
+
+def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"baseline", "networks"}`` from a result file's ``models`` and ``measured``.
+
+    Each network: ``name``, ``bytes``, ``params``, ``flops``, ``latency`` (:func:`latency`), ``load``
+    (``import_s``, ``load_s``, ``first_run_s``: medians over the processes), ``memory`` (bytes, medians:
+    ``bare``, ``imported``, ``loaded``, ``peak``), ``top1``, ``images``, ``energy_j`` (a run; with whatever
+    else the processor did meanwhile), ``contended``, and against the baseline ``speedup``,
+    ``promised_speedup`` (FLOPs over FLOPs) and ``realised_speedup`` = speedup / promised, each of the
+    measured two with ``..._interval``, and ``verdict``.
+    """
+    samples = clean(measured["models"], measured["options"]["threads"])
+    networks = []
+    for i, (model, raw, own) in enumerate(zip(models, measured["models"], samples, strict=True)):
+        share = unswitched_share(raw)
+        network: dict[str, Any] = {
+            key: model.get(key)
+            for key in ("name", "bytes", "params", "macs", "flops", "counted_by")
+        }
+        network |= {
+            "latency": latency(own),
+            "load": {k: _median(s[k] for s in raw["sessions"]) for k in LOADING},
+            "memory": _memory(raw["sessions"]),
+            "top1": model.get("top1"),
+            "images": model.get("images"),
+            "energy_j": _energy(raw["sessions"]),
+            "unswitched_share": share,
+            "contended": share < 0.5,
+            "speedup": None,
+            "speedup_interval": None,
+            "promised_speedup": None,
+            "realised_speedup": None,
+            "realised_speedup_interval": None,
+            "verdict": "baseline",
+        }
+        if i:
+            network |= _against(
+                speedup(samples[0], own), models[0].get("flops"), model.get("flops")
+            )
+        networks.append(network)
+    return {"baseline": models[0]["name"], "networks": networks}
+
+
+LOADING = ("import_s", "load_s", "first_run_s")
+
+
+def _against(measured: Ratio, baseline_flops: int | None, flops: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "speedup": measured.value,
+        "speedup_interval": _finite((measured.low, measured.high)),
+        "verdict": measured.verdict,
+    }
+    if baseline_flops and flops:
+        promised = baseline_flops / flops
+        realised = measured.over(promised)
+        found |= {
+            "promised_speedup": promised,
+            "realised_speedup": realised.value,
+            "realised_speedup_interval": _finite((realised.low, realised.high)),
+        }
+    return found
+
+
+def _median(values: Any) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.median(known)) if known else None
+
+
+def _memory(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    stages = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
+    return {
+        stage: _median(s["memory"][stage][which] for s in sessions if stage in s.get("memory", {}))
+        for stage, which in stages.items()
+    }
+
+
+def _energy(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+    """Joules a run, by the processor's own counter, over all rounds; None where there is none."""
+    rounds = [r for s in sessions for r in s["rounds"]]
+    if not rounds or any(r["energy_uj"] is None for r in rounds):
+        return None
+    return sum(r["energy_uj"] for r in rounds) / 1e6 / sum(len(r["wall_s"]) for r in rounds)

@@ -1,0 +1,213 @@
+"""What stands in an .onnx file before it is run: whole or not, its metadata, its size in operations."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import EdgepruneError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to measure. ``files``: the .onnx and its external data, by the name the model uses."""
+
+    name: str
+    path: Path
+    bytes: int  # with external data
+    params: int | None
+    macs: int | None
+    flops: int | None
+    counted_by: str  # "edgeprune" (the paper's convention, from the metadata) or "graph"
+    metadata: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "file": self.path.name,
+            "bytes": self.bytes,
+            "params": self.params,
+            "macs": self.macs,
+            "flops": self.flops,
+            "counted_by": self.counted_by,
+            "metadata": self.metadata,
+        }
+
+
+def inspect(
+    paths: Sequence[Path],
+    names: Sequence[str] | None = None,
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] = {},
+) -> list[Subject]:
+    """One :class:`Subject` a path, with names that differ and counts of one kind.
+
+    edgeprune's own counts are used where every file carries them, else all files are counted alike.
+    Raises :class:`EdgepruneError` for a file that is not a whole ONNX model.
+    """
+    models = [_parse(p) for p in paths]
+    metadata = [{p.key: p.value for p in m.metadata_props} for m in models]
+    own = [_own_counts(m) for m in metadata]
+    subjects = []
+    for i, (path, model) in enumerate(zip(paths, models, strict=True)):
+        external = _external(path, model)
+        counted = own[i] if all(own) else count(model, batch=batch, shapes=shapes)
+        subjects.append(
+            Subject(
+                name=names[i] if names else _distinct(paths, i),
+                path=path,
+                bytes=sum(p.stat().st_size for p in [path, *external.values()]),
+                **(counted or {}),
+                counted_by="edgeprune" if all(own) else "graph",
+                metadata=metadata[i],
+                files=external,
+            )
+        )
+    return subjects
+
+
+def _parse(path: Path) -> Any:
+    """The ModelProto, external data not loaded."""
+    import onnx
+
+    if not path.is_file():
+        folder = path.is_dir()
+        raise EdgepruneError(
+            str(path),
+            "a folder, not a model" if folder else "no such file",
+            "edgeprune export writes one",
+        )
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as e:  # protobuf's DecodeError, which has no public home
+        raise EdgepruneError(str(path), f"not a whole ONNX file ({e})", "export it again") from None
+    if not model.graph.node or not model.ir_version:
+        raise EdgepruneError(str(path), "not an ONNX model: no graph in it", "export it again")
+    return model
+
+
+def _external(path: Path, model: Any) -> dict[str, Path]:
+    """The files beside ``path`` that hold its weights; refuses one that points anywhere else."""
+    found = {}
+    for tensor in _tensors(model.graph):
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        place = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        target = path.parent / place
+        inside = target.resolve().is_relative_to(path.parent.resolve())
+        if not place or Path(place).is_absolute() or ".." in Path(place).parts or not inside:
+            raise EdgepruneError(str(path), f"asks for a file outside its folder: {place!r}")
+        if not target.is_file():
+            raise EdgepruneError(
+                str(path), f"its external data {place!r} is missing", f"put it beside {path.name}"
+            )
+        found[place] = target
+    return found
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                yield from _tensors(inner)
+
+
+def _own_counts(metadata: Mapping[str, str]) -> dict[str, int] | None:
+    try:
+        return {key: int(metadata[f"edgeprune.{key}"]) for key in ("params", "macs", "flops")}
+    except (KeyError, ValueError):
+        return None
+
+
+def _distinct(paths: Sequence[Path], i: int) -> str:
+    """The stem; with the folder before it, or the place in the list, where stems are the same."""
+    stems = [p.stem for p in paths]
+    if stems.count(stems[i]) == 1:
+        return stems[i]
+    named = [f"{p.parent.name}/{p.stem}" for p in paths]
+    return named[i] if named.count(named[i]) == 1 else f"{stems[i]}#{i + 1}"
+
+
+def count(
+    model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}
+) -> dict[str, int | None]:
+    """``params``, ``macs`` and ``flops`` (2 x MACs) of an ONNX graph, by shape inference.
+
+    Counted are Conv, ConvTranspose, Gemm, MatMul and their integer forms, as other tools count; None
+    where a shape stays unknown. Parameters are the elements of the initializers.
+    """
+    import onnx
+
+    indices = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}  # shapes and axes, not weights
+    params = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type not in indices)
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    weights = {t.name for t in sized.graph.initializer}
+    for value in sized.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for i, dim in enumerate(dims):
+            if value.name in shapes and value.name not in weights:
+                dim.dim_value = shapes[value.name][i]
+            elif i == 0 and not dim.dim_value:
+                dim.dim_value = batch
+    for value in [*sized.graph.output, *sized.graph.value_info]:
+        value.type.tensor_type.ClearField("shape")  # else old symbols win over what is inferred
+    del sized.graph.value_info[:]
+    try:
+        sized = onnx.shape_inference.infer_shapes(sized, data_prop=True)
+    except (RuntimeError, ValueError):  # InferenceError: an operator used wrongly
+        return {"params": params, "macs": None, "flops": None}
+    known: dict[str, list[int] | None] = {t.name: list(t.dims) for t in sized.graph.initializer}
+    for value in [*sized.graph.input, *sized.graph.value_info, *sized.graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        whole = value.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in dims)
+        known.setdefault(value.name, [d.dim_value for d in dims] if whole else None)
+    macs = 0
+    for node in sized.graph.node:
+        if node.op_type in COUNTED:
+            shapes_of = [known.get(name) for name in node.input]
+            weight = shapes_of[COUNTED[node.op_type]]
+            out, first = known.get(node.output[0]), shapes_of[0]
+            if weight is None or out is None or first is None:
+                return {"params": params, "macs": None, "flops": None}
+            macs += _macs(node, first, weight, out) // batch
+    return {"params": params, "macs": macs, "flops": 2 * macs}
+
+
+# operator -> which input holds the weights
+COUNTED = {
+    "Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1,
+    "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3,
+}  # fmt: skip
+
+
+def _macs(node: Any, first: Sequence[int], weight: Sequence[int], out: Sequence[int]) -> int:
+    if (
+        node.op_type == "ConvTranspose"
+    ):  # weight (in, out/group, *kernel): each input pixel is spread
+        return math.prod(first) * math.prod(weight[1:])
+    if "Conv" in node.op_type:  # weight (out, in/group, *kernel): each output pixel is a sum
+        return math.prod(out) * math.prod(weight[1:])
+    if node.op_type == "Gemm":
+        flip = any(a.name == "transB" and a.i for a in node.attribute)
+        return math.prod(out) * weight[1 if flip else 0]
+    return math.prod(out) * weight[-2 if len(weight) > 1 else 0]
+
+
+def convention(subject: Subject) -> dict[str, Any] | None:
+    """The input convention in the file's metadata, or None."""
+    try:
+        value = json.loads(subject.metadata["edgeprune.input"])
+    except (KeyError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,115 @@
+"""Everything that may be wrong with a measurement: what was seen, the likely cause, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .. import units
+
+
+@dataclass(frozen=True)
+class Warning:
+    seen: str
+    cause: str
+    next: str
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def warnings(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> list[Warning]:
+    """All warnings on a runner's document ``measured`` and the ``networks`` of its summary."""
+    found = [w for check in (_clock, _contended, _short) if (w := check(networks, measured))]
+    for network, model in zip(networks, measured["models"], strict=True):
+        found += [w for check in (_warm_up, _answers) if (w := check(network, model))]
+    return found + [w for check in (_throttled, _pressure) if (w := check(measured))]
+
+
+def _clock(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    if all(n["latency"]["clock"] == "wall" for n in networks):
+        return None
+    return Warning(
+        "times are thread CPU time, not wall time",
+        "hardly any run kept its core from start to end: other programs are running",
+        "run it again on a quieter machine for wall time; the ratio holds",
+    )
+
+
+def _contended(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    if not any(n["contended"] for n in networks):
+        return None
+    shares = ", ".join(f"{n['name']} {units.percent(n['unswitched_share'], 0)}" for n in networks)
+    load = measured["before"]["load"]
+    return Warning(
+        f"contended: share of runs that kept their core: {shares}"
+        + (
+            f", load {load[0]:.1f} on {measured['environment']['cpu']['cores']} cores"
+            if load
+            else ""
+        ),
+        "other programs are running; the runs they broke into were left out",
+        "stop them, or pin the bench to a core of its own",
+    )
+
+
+def _short(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    fewest = min(n["latency"]["samples"] for n in networks)
+    wanted = measured["options"]["samples"]
+    if measured["stopped"] != "limit" or fewest >= wanted:
+        return None
+    return Warning(
+        f"stopped after {fewest} usable runs, {wanted} were wanted",
+        f"the limit of {measured['options']['limit']:.0f} s a model was reached",
+        "raise --seconds and --limit, or bench on a quieter machine",
+    )
+
+
+def _warm_up(network: Mapping[str, Any], model: Mapping[str, Any]) -> Warning | None:
+    unstable = sum(not s["stable"] for s in model["sessions"])
+    if unstable * 2 <= len(model["sessions"]):
+        return None
+    return Warning(
+        f"{network['name']}: run times had not settled when warm-up ended",
+        "a changing clock frequency, heat, or other programs",
+        "look at the spread between median and p90 before trusting small differences",
+    )
+
+
+def _answers(network: Mapping[str, Any], model: Mapping[str, Any]) -> Warning | None:
+    worst = max((s.get("worst_difference", 0.0) for s in model["sessions"]), default=0.0)
+    if worst <= 1e-4:
+        return None
+    runs = sum(s.get("differing_runs", 0) for s in model["sessions"])
+    return Warning(
+        f"{network['name']}: {runs} timed runs gave another answer (by {worst:.1g} of the scale)",
+        "a model with random operators, or faulty hardware",
+        "do not trust this network's results here before that is explained",
+    )
+
+
+def _throttled(measured: Mapping[str, Any]) -> Warning | None:
+    before, after = measured["before"]["throttled"], measured["after"]["throttled"]
+    if before is None or after is None or after == before:
+        return None
+    return Warning(
+        "the processor was throttled while it was measured",
+        "heat, or a weak power supply",
+        "cool it, and rest between passes (--cool-down in the device's profile)",
+    )
+
+
+def _pressure(measured: Mapping[str, Any]) -> Warning | None:
+    before, after = measured["before"], measured["after"]
+    if before["steal_ticks"] is None or after["steal_ticks"] is None:
+        return None
+    seconds = max(after["time"] - before["time"], 1e-9)
+    share = (after["steal_ticks"] - before["steal_ticks"]) / 100 / seconds  # ticks of 10 ms
+    if share < 0.05:
+        return None
+    return Warning(
+        f"the host of this virtual machine took {units.percent(share, 0)} of a core away",
+        "other machines on the same host",
+        "repeat at another time; compare only results of one run",
+    )

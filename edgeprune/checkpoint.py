@@ -1,0 +1,116 @@
+"""A network and its run folder: write what is needed to build it again, and build it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import files, models, prune
+from .errors import EdgepruneError
+from .models import Convention, ModelSpec
+from .runs import Run
+
+FORMAT = 1  # of spec.json
+Keep = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network out of a run folder, ready for use, in eval mode."""
+
+    model: nn.Module
+    spec: ModelSpec
+    convention: Convention
+    classes: tuple[str, ...]
+    kept: dict[str, list[int]]  # group -> units of the dense network that are left; {} = all
+
+    @property
+    def example(self) -> Tensor:
+        return example(self.convention)
+
+
+def example(convention: Convention) -> Tensor:
+    """A batch of 2 normalised images of noise, ``[2, 3, S, S]``: what a network is traced with."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, convention.size, convention.size, generator=generator)
+
+
+def write_spec(
+    run: Run, spec: ModelSpec, convention: Convention, classes: Sequence[str], dense: Mapping[str, int],
+    kept: Keep,
+) -> None:  # fmt: skip
+    """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it."""
+    files.write_json(
+        run.spec_path,
+        {
+            "format": FORMAT,
+            "model": spec.to_json(),
+            "input": convention.to_json(),
+            "classes": list(classes),
+            "dense": dict(dense),
+            "kept": {name: list(map(int, units)) for name, units in kept.items()},
+        },
+    )
+
+
+def write_weights(
+    run: Run, network: str, model: nn.Module, spec: ModelSpec, convention: Convention
+) -> None:
+    """``dense.safetensors`` or ``pruned.safetensors``; the metadata carry the input convention."""
+    metadata = {
+        "edgeprune.network": network,
+        "edgeprune.model": json.dumps(spec.to_json()),
+        "edgeprune.input": json.dumps(convention.to_json()),
+    }
+    files.write_tensors(run.weights_path(network), model.state_dict(), metadata)
+
+
+def read_spec(run: Run) -> dict[str, Any]:
+    value = files.read_json(run.spec_path)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        found = value.get("format") if isinstance(value, dict) else None
+        raise EdgepruneError(str(run.spec_path), f"format {found!r}, this version reads {FORMAT}")
+    return value
+
+
+def load(run: Run, network: str) -> Loaded:
+    """The ``"dense"`` or ``"pruned"`` network of a run, bit-equal to the one that was written.
+
+    Raises :class:`EdgepruneError` with the next command when the run has no such network.
+    """
+    if not run.has(network):
+        command = "train" if network == "dense" else "prune"
+        raise EdgepruneError(
+            f"run {run.name} has no {network} network",
+            next=f"edgeprune {command} --name {run.name} …",
+        )
+    value = read_spec(run)
+    spec = ModelSpec.from_json(value["model"])
+    convention = Convention.from_json(value["input"])
+    kept = {k: list(v) for k, v in value["kept"].items()} if network == "pruned" else {}
+    tensors, _ = files.read_tensors(run.weights_path(network))
+    model = rebuild(models.fresh(spec, 0), convention, kept, tensors)
+    return Loaded(model, spec, convention, tuple(value["classes"]), kept)
+
+
+def rebuild(
+    dense: nn.Module, convention: Convention, kept: Keep, tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """``dense`` cut to ``kept`` and filled with ``tensors``. Groups or shapes that do not fit are
+    refused.
+    """
+    model = dense
+    if kept:
+        model = prune.cut(dense, example(convention), kept)
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as e:
+        raise EdgepruneError(
+            "the weights do not fit the network", str(e).split("\n")[1:2][0]
+        ) from None
+    return model.eval()

@@ -1,0 +1,134 @@
+"""``edgeprune cost``: parameters, FLOPs in the paper's convention, MACs and bytes, layer by
+layer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import EdgepruneError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..graph import Cost, Graph
+    from ..report.tables import Table
+
+
+def cost(
+    model: options.MODEL = "vgg16",
+    classes: Annotated[
+        int, typer.Option("--classes", min=2, help="Classes of the last layer.")
+    ] = 10,
+    size: Annotated[
+        int, typer.Option("--size", min=16, max=1024, help="Side of the input in pixels.")
+    ] = 32,
+    head: options.HEAD = "paper",
+    widths: Annotated[
+        str | None,
+        typer.Option(
+            "--widths", help="Widths of the groups in order, such as 64,64,128 (the rest as built)."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Count a run's dense and pruned networks instead.")
+    ] = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Count a network without building the smaller one.
+
+    FLOPs are the paper's: 2 x (weights + biases) x output positions of convolutions and dense
+    layers. MACs are multiply-adds of the same layers. Both on the network as trained (batch norm
+    not folded).
+
+    Example: [b]edgeprune cost --model vgg16 --widths
+    64,64,128,128,256,256,256,192,192,192,128,128,128[/b]
+    """
+    from .. import graph as room
+
+    if run is not None:
+        counted = _of_run(run)
+    else:
+        traced, names = _traced(model, classes, size, head)
+        asked = _widths(traced, widths)
+        counted = {model: (room.cost(traced, asked), names)}
+    if as_json:
+        documents = {name: document(value) for name, (value, _) in counted.items()}
+        output.show_json(documents if run is not None else next(iter(documents.values())))
+        return
+    output.show(*(table(name, value, names) for name, (value, names) in counted.items()))
+
+
+def document(cost: Cost) -> dict[str, Any]:
+    """The JSON of one network: totals, then rows."""
+    totals = {"params": cost.params, "flops": cost.flops, "macs": cost.macs, "bytes": cost.bytes}
+    return totals | {"layers": [_plain(row) for row in cost.rows]}
+
+
+def table(title: str, cost: Cost, names: dict[str, str]) -> Table:
+    from .. import units
+    from ..report.tables import Column, Table
+
+    rows = [_plain(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
+    columns = [
+        Column("layer", align="left"),
+        Column("kind", align="left"),
+        Column("width"),
+        Column("params", "parameters", units.count),
+        Column("flops", "FLOPs", units.count),
+        Column("macs", "MACs", units.count),
+        Column("bytes", "weights", units.size),
+    ]
+    total = {"layer": "total", "params": cost.params, "flops": cost.flops, "macs": cost.macs}
+    return Table(title, columns, rows, total=total | {"bytes": cost.bytes})
+
+
+def _named(layer: str, names: dict[str, str]) -> str:
+    return f"{names[layer]} ({layer})" if layer in names else layer
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(row)
+
+
+def _traced(model: str, classes: int, size: int, head: str) -> tuple[Graph, dict[str, str]]:
+    from .. import checkpoint, graph, models
+
+    models.check_name(model)
+    spec = models.ModelSpec(model, classes, head)
+    example = checkpoint.example(models.Convention(size))
+    return graph.trace(models.fresh(spec, 0), example), models.layer_names(spec)
+
+
+def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:
+    from .. import checkpoint, graph, models, runs
+
+    run = runs.find(wanted)
+    found = {}
+    for network in ("dense", "pruned"):
+        if run.has(network):
+            loaded = checkpoint.load(run, network)
+            cost = graph.cost(graph.trace(loaded.model, loaded.example))
+            found[f"{run.name} {network}"] = (cost, models.layer_names(loaded.spec))
+    if not found:
+        checkpoint.load(run, "dense")  # says what is missing
+    return found
+
+
+def _widths(traced: Graph, text: str | None) -> dict[str, int]:
+    if text is None:
+        return {}
+    groups = list(traced.groups)
+    try:
+        values = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise EdgepruneError(f"--widths {text}", "not whole numbers separated by commas") from None
+    if len(values) > len(groups) or min(values) < 1:
+        raise EdgepruneError(
+            f"--widths {text}", f"the network has {len(groups)} groups, each at least 1 wide",
+            "see edgeprune inspect",
+        )  # fmt: skip
+    return dict(zip(groups, values, strict=False))

@@ -1,0 +1,47 @@
+"""The door: whatever goes wrong inside is told here, once, in one line, with exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from ..errors import EdgepruneError
+
+USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # typer's own class for wrong words
+FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+
+def run(app: typer.Typer, words: list[str] | None = None) -> int:
+    """Run ``app`` on ``words`` (default: the command line) and return the exit code."""
+    try:
+        result = typer.main.get_command(app)(args=words, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except EdgepruneError as e:
+        return tell(str(e))
+    except USAGE as e:
+        context = getattr(e, "ctx", None)
+        path = context.command_path if context else "edgeprune"
+        message = e.format_message() if hasattr(e, "format_message") else str(e)
+        return tell(f"{' '.join(message.split())} — see {path} --help")
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except MemoryError:
+        return tell("out of memory — use a smaller --batch-size, --size or --limit")
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            return tell(f"disk full: {e.filename or e.strerror} — free some space")
+        raise
+
+
+def tell(line: str) -> int:
+    """One line on stderr, in red on a terminal; returns the exit code of a failure."""
+    red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}error:{plain} {line}", file=sys.stderr)
+    return FAILED

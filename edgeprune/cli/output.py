@@ -1,0 +1,30 @@
+"""Results go to stdout as a table or as JSON, notes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..report.tables import Table
+
+
+def show(*tables: Table) -> None:
+    """Tables as wide as the terminal; in a pipe wide enough that no value is cut."""
+    from rich.console import Console
+
+    for table in tables:
+        if sys.stdout.isatty():
+            Console().print(table.rich())
+        else:
+            print(table.text())
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """One sentence for the person at the terminal; never part of the result."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""``edgeprune train``: the dense network alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..procedures import Asked, Pruning
+
+
+def train(
+    model: options.MODEL = "vgg16",
+    init: options.INIT = "scratch",
+    data: options.DATA = "cifar10",
+    size: options.SIZE = None,
+    head: options.HEAD = "paper",
+    epochs: options.EPOCHS = None,
+    recipe: options.RECIPE = "default",
+    batch_size: options.BATCH = None,
+    lr: options.LR = None,
+    precision: options.PRECISION = "auto",
+    limit: options.LIMIT = None,
+    seed: options.SEED = 0,
+    partial: options.PARTIAL = False,
+    skip_bad: options.SKIP_BAD = False,
+    name: options.NAME = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Train or fine-tune a network; the run that it makes is what prune, export and bench work on.
+
+    Killed, it goes on where it was when the same command is typed again.
+
+    Example: [b]edgeprune train --model mobilenetv1 --init imagenet --data cifar10 --limit 5000[/b]
+    """
+    from .. import procedures
+    from . import progress
+
+    words: dict[str, Any] = {
+        "model": model, "init": init, "data": data, "size": size, "head": head,
+        "epochs": epochs, "recipe": recipe, "batch_size": batch_size, "lr": lr,
+        "precision": precision, "limit": limit, "seed": seed, "partial": partial,
+        "skip_bad": skip_bad,
+    }  # fmt: skip
+    with progress.watch() as watch:
+        asked, dataset = resolve(words, None, watch)
+        run = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])
+        with run.lock():
+            procedures.dense(run, asked, dataset, watch)
+    show(run, as_json)
+    output.note(f"next: edgeprune prune {run.name}")
+
+
+def resolve(words: dict[str, Any], pruning: Pruning | None, watch: Any) -> tuple[Asked, Dataset]:
+    """Words -> what is asked, with all defaults in place, and the data set; refuses before any work."""
+    from .. import data as room
+    from .. import models
+    from .. import train as training
+    from ..procedures import Asked
+
+    models.check_name(words["model"])
+    source = models.find(models.ModelSpec(words["model"]), words["init"])
+    size = words["size"] or room.natural_size(words["data"])
+    recipe = training.named(words["recipe"], pretrained=source is not None)
+    chosen = {
+        "epochs": words["epochs"], "batch_size": words["batch_size"], "lr": words["lr"],
+        "precision": words["precision"], "seed": words["seed"],
+    }  # fmt: skip
+    recipe = recipe.but(**{k: v for k, v in chosen.items() if v is not None})
+    asked = Asked(
+        words["model"], words["init"], words["head"], words["partial"], words["data"], size,
+        words["limit"], words["skip_bad"], words["seed"], recipe, pruning,
+    )  # fmt: skip
+    return asked, load_data(asked, watch)
+
+
+def load_data(asked: Asked, watch: Any) -> Dataset:
+    from .. import data as room
+
+    return room.load(
+        asked.data, size=asked.size, seed=asked.seed, limit=asked.limit, skip_bad=asked.skip_bad,
+        notes=watch.note,
+    )  # fmt: skip
+
+
+def default_name(asked: Asked) -> str:
+    """``mobilenetv1-cifar10-imagenet``: the same command finds the same run again."""
+    import re
+    from pathlib import Path
+
+    words = [asked.model, Path(asked.data).name.split(".")[0], Path(asked.init).stem]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:100]
+
+
+def show(run: Any, as_json: bool) -> None:
+    """Dense against pruned, as far as the run has come."""
+    from .. import report
+
+    table = report.comparison(run)
+    if as_json:
+        output.show_json({"run": str(run.path), "results": run.history("result")})
+    else:
+        output.show(table)

@@ -1,0 +1,222 @@
+"""Weights that fit, that fit in part, and that do not: each said by name and shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeprune import files, models
+from edgeprune.errors import EdgepruneError
+from edgeprune.models import Convention, ModelSpec, weights
+
+SMALL = ModelSpec("mobilenetv1-0.25", classes=10)
+
+
+def stored(home: Path, name: str, tensors: dict, metadata: dict | None = None) -> None:
+    files.write_tensors(home / "weights" / name, tensors, metadata or {})
+
+
+def test_scratch_is_he_initialised_and_repeats_with_the_seed() -> None:
+    first, again, other = (models.fresh(ModelSpec("vgg16"), seed) for seed in (0, 0, 1))
+    weight = first.features[2].weight
+    assert torch.equal(weight, again.features[2].weight)
+    assert not torch.equal(weight, other.features[2].weight)
+    expected = (2 / (weight.shape[0] * 9)) ** 0.5
+    assert weight.std().item() == pytest.approx(expected, rel=0.02)
+
+
+def test_name_in_the_home_folder_and_its_convention(empty_home: Path) -> None:
+    network = models.fresh(SMALL, 1)
+    metadata = {
+        "input": "RGB, 192x192, x = pixel/127.5 - 1 (mean 0.5, std 0.5)",
+        "padding": "TensorFlow SAME: ...",
+        "bn_eps": "0.001",
+    }
+    half = {k: v.half() if "conv" in k else v for k, v in network.state_dict().items()}
+    stored(empty_home, "mobilenetv1-0.25_mine.safetensors", half, metadata)
+    source = models.find(SMALL, "mine")
+    assert source is not None
+    assert source.input == Convention(192, (0.5,) * 3, (0.5,) * 3)
+    assert (source.padding, source.bn_eps) == ("same", 0.001)
+    target = models.fresh(SMALL, 2)
+    fit = models.fill(target, SMALL, source)
+    assert fit.fresh == []
+    assert target.features[3].pw.conv.weight.dtype == torch.float32
+    assert torch.equal(target.features[3].pw.bn.weight, network.features[3].pw.bn.weight)
+
+
+@pytest.mark.parametrize(
+    ("said", "mean", "std"),
+    [
+        ("RGB, x = pixel/127.5 - 1 (mean 0.5, std 0.5)", (0.5,) * 3, (0.5,) * 3),
+        (
+            "RGB, x=(pixel/255-mean)/std with mean 0.485,0.456,0.406 std 0.229,0.224,0.225 (folded)",
+            (0.485, 0.456, 0.406),
+            (0.229, 0.224, 0.225),
+        ),
+        (
+            "RGB, 32x32, x = (pixel/255 - mean)/std, mean 0.4 0.5 0.6, std 0.1 0.2 0.3",
+            (0.4, 0.5, 0.6),
+            (0.1, 0.2, 0.3),
+        ),
+    ],
+)
+def test_conventions_in_words(said: str, mean: tuple, std: tuple) -> None:
+    assert weights._three("mean", said) == mean
+    assert weights._three("std", said) == std
+
+
+def test_head_is_replaced_when_the_classes_differ() -> None:
+    source = weights.Source(
+        "file", models.fresh(SMALL.but(classes=7), 1).state_dict(), Convention()
+    )
+    source = weights.replace(source, tensors=dict(source.tensors))
+    target = models.fresh(SMALL, 2)
+    before = target.classifier[0].weight.clone()
+    clean = {k: v for k, v in source.tensors.items() if not k.endswith("num_batches_tracked")}
+    fit = models.fill(target, SMALL, weights.replace(source, tensors=clean))
+    assert (
+        fit.fresh == fit.head == [f"classifier.{i}.{p}" for i in (0, 3) for p in ("weight", "bias")]
+    )
+    assert torch.equal(target.classifier[0].weight, before)
+
+
+def test_part_of_a_network_is_refused_with_the_list_unless_asked_for(empty_home: Path) -> None:
+    tensors = models.fresh(SMALL, 1).state_dict()
+    del tensors["features.13.pw.conv.weight"]
+    stored(empty_home, "mobilenetv1-0.25_part.safetensors", tensors)
+    source = models.find(SMALL, "part")
+    with pytest.raises(EdgepruneError, match=r"features\.13\.pw\.conv\.weight.*--partial"):
+        models.fill(models.fresh(SMALL, 2), SMALL, source)
+    fit = models.fill(models.fresh(SMALL, 2), SMALL, source, partial=True)
+    assert fit.fresh == ["features.13.pw.conv.weight"]
+
+
+def test_other_shapes_and_names_are_refused_even_partially(empty_home: Path) -> None:
+    tensors = models.fresh(SMALL, 1).state_dict()
+    tensors["features.2.pw.conv.weight"] = torch.zeros(3, 3, 1, 1)
+    stored(empty_home, "mobilenetv1-0.25_wide.safetensors", tensors)
+    with pytest.raises(
+        EdgepruneError, match=r"features\.2\.pw\.conv\.weight is 3x3x1x1, .* wants 32x16x1x1"
+    ):
+        models.fill(models.fresh(SMALL, 2), SMALL, models.find(SMALL, "wide"), partial=True)
+    tensors = models.fresh(SMALL, 1).state_dict() | {"layer9.weight": torch.zeros(2)}
+    stored(empty_home, "mobilenetv1-0.25_odd.safetensors", tensors)
+    with pytest.raises(EdgepruneError, match=r"the network has no layer9\.weight \(2\)"):
+        models.fill(models.fresh(SMALL, 2), SMALL, models.find(SMALL, "odd"))
+
+
+def test_nan_pickles_and_rubbish_are_refused(tmp_path: Path, empty_home: Path) -> None:
+    tensors = models.fresh(SMALL, 1).state_dict()
+    tensors["features.0.conv.weight"][0] = float("nan")
+    files.write_tensors(tmp_path / "nan.safetensors", tensors)
+    with pytest.raises(
+        EdgepruneError, match=r"NaN or infinite values in features\.0\.conv\.weight"
+    ):
+        models.find(SMALL, str(tmp_path / "nan.safetensors"))
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (print, ("pwned",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "nan.safetensors").read_bytes()[:500])
+    for name in ("evil.pth", "text.pth", "cut.safetensors", "absent.pth"):
+        with pytest.raises(EdgepruneError, match=name):
+            models.find(SMALL, str(tmp_path / name))
+
+
+def test_a_pth_with_a_nested_state_dict_of_a_wrapped_network(tmp_path: Path) -> None:
+    network = models.fresh(SMALL, 1)
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}},
+        tmp_path / "w.pth",
+    )
+    target = models.fresh(SMALL, 2)
+    models.fill(target, SMALL, models.find(SMALL, str(tmp_path / "w.pth")))
+    assert torch.equal(target.classifier[3].weight, network.classifier[3].weight)
+
+
+def test_without_weights_one_line_says_which_file_to_put_where(empty_home: Path) -> None:
+    with pytest.raises(EdgepruneError, match=r"put them there: .*weights/vgg16_mine\.safetensors"):
+        models.find(ModelSpec("vgg16"), "mine")
+
+
+def test_our_own_metadata_win(tmp_path: Path) -> None:
+    convention = Convention(64, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "BGR")
+    metadata = {
+        "edgeprune.input": json.dumps(convention.to_json()),
+        "edgeprune.model": json.dumps(SMALL.but(padding="same").to_json()),
+    }
+    files.write_tensors(tmp_path / "own.safetensors", models.fresh(SMALL, 0).state_dict(), metadata)
+    source = weights.read(tmp_path / "own.safetensors")
+    assert (source.input, source.padding) == (convention, "same")
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg17", "mobilenetv1-9", "torchvision/nothing", "timm/nothing", "x.py:f"]
+)
+def test_unknown_models_are_refused(name: str) -> None:
+    with pytest.raises(EdgepruneError, match="--model"):
+        models.build(ModelSpec(name))
+
+
+def test_timm_names_become_ours() -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("mobilenetv1_100", num_classes=12).eval()
+    spec = ModelSpec("mobilenetv1", 12, "original")
+    renamed = weights._timm_mobilenetv1(network.state_dict())
+    renamed = {k: v for k, v in renamed.items() if not k.endswith("num_batches_tracked")}
+    ours = models.fresh(spec, 0)
+    assert models.fill(ours, spec, weights.Source("timm", renamed, Convention())).fresh == []
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(ours(x), network(x), atol=1e-5)
+
+
+def test_same_padding_is_tensorflows() -> None:
+    block = models.fresh(ModelSpec("mobilenetv1-0.25", padding="same"), 0).features[0]
+    x = torch.randn(1, 3, 8, 8)
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 1))
+    plain = torch.nn.functional.conv2d(padded, block.conv.weight, stride=2)
+    assert torch.equal(block.conv(torch.nn.functional.pad(x, (0, 1, 0, 1))), plain)
+    assert block(x).shape == (1, 8, 4, 4)
+    assert block(torch.randn(1, 3, 9, 9)).shape == (1, 8, 5, 5)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_symmetric_and_same_differ_only_at_even_stride_two(size: int) -> None:
+    spec = ModelSpec("mobilenetv1-0.25")
+    symmetric, same = models.fresh(spec, 0), models.fresh(spec.but(padding="same"), 0)
+    x = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        a, b = symmetric.features[0](x), same.features[0](x)
+    assert a.shape == b.shape
+    assert torch.allclose(a, b) == (size % 2 == 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "head", "classes", "missing"),
+    [
+        ("vgg16", "tiny-imagenet", "paper", 10, 0),
+        ("vgg16", "imagenet-first7", "paper", 10, 12),
+        ("mobilenetv1", "imagenet", "paper", 10, 0),
+        ("mobilenetv1", "imagenet-float", "paper", 10, 1),
+        ("mobilenetv1-0.75", "imagenet", "original", 1000, 0),
+    ],
+)
+def test_real_weights(
+    real_home: Path, model: str, init: str, head: str, classes: int, missing: int
+) -> None:
+    spec = ModelSpec(model, classes, head)
+    source = models.find(spec, init)
+    spec = spec.but(**{k: v for k, v in vars(source).items() if k in ("padding", "bn_eps") and v})
+    fit = models.fill(models.fresh(spec, 0), spec, source, partial=missing > 0)
+    assert len(fit.fresh) - len(fit.head) == missing
+    assert source.input.mean == (
+        (0.5,) * 3 if model.startswith("mobile") else (0.485, 0.456, 0.406)
+    )

@@ -1,0 +1,89 @@
+"""Whole files or none, and a history that survives being killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeprune import files, runs
+from edgeprune.errors import EdgepruneError, closest
+
+
+def half_written(path: Path) -> None:
+    with files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"x": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(path, {"x": float("nan")})
+    with pytest.raises(RuntimeError):
+        half_written(path)
+    assert files.read_json(path) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(EdgepruneError, match="cannot write"):
+        files.write_text(tmp_path / "f" / "g", "x")
+
+
+def test_torn_lines_are_dropped_and_the_next_one_starts_fresh(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    files.append_line(path, {"n": 1})
+    with open(path, "a") as f:
+        f.write('{"n": 2, "half')
+    files.append_line(path, {"n": 3})
+    assert files.read_lines(path) == [{"n": 1}, {"n": 3}]
+
+
+def test_tensors_round_trip_with_strides_and_metadata(tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    files.write_tensors(tmp_path / "t.safetensors", {"x": x, "same": x}, {"why": "because"})
+    tensors, metadata = files.read_tensors(tmp_path / "t.safetensors")
+    assert torch.equal(tensors["x"], x)
+    assert metadata == {"why": "because"}
+
+
+def test_history_counts_a_repeated_record_once(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path / "r")
+    run.append(kind="step", step=1, layer="a", accuracy=0.5)
+    run.append(kind="epoch", network="dense", phase="train", step=None, epoch=1)
+    run.append(kind="step", step=1, layer="a", accuracy=0.6)
+    assert [r["accuracy"] for r in run.history("step")] == [0.6]
+    assert len(run.history()) == 2
+
+
+def test_a_run_is_locked_while_a_command_works_on_it(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path / "r")
+    with run.lock(), pytest.raises(EdgepruneError, match="another command"), run.lock():
+        pass
+
+
+def test_finding_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EdgepruneError, match="no run in"):
+        runs.find()
+    for name in ("first", "second"):
+        files.write_json(runs.named(name).recipe_path, {"name": name})
+    assert runs.find("first").recipe() == {"name": "first"}
+    assert runs.find(str(tmp_path / "runs" / "first")).name == "first"
+    with pytest.raises(EdgepruneError, match="did you mean second"):
+        runs.find("secnd")
+    for bad in ("../x", "a/b", "", "-x", "x" * 200):
+        with pytest.raises(EdgepruneError, match="not a run name"):
+            runs.named(bad)
+
+
+def test_an_error_is_one_printable_line() -> None:
+    error = EdgepruneError("a\nb", "c\x1b[31m\td", "e")
+    assert str(error) == "a b: c[31m d — e"
+    assert closest("vgg61", ["vgg16", "mobilenetv1"]) == "did you mean vgg16?"
+    assert json.dumps(str(error))
