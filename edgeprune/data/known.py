@@ -33,6 +33,7 @@ class Known:
     about: str
     read: Callable[[Path, Faults, Fetch], Found]
     places: tuple[str, ...]  # torchvision's layout under EDGEPRUNE_HOME/data; any one will do
+    side: int = 32  # pixels, of the images as published (Caltech101: the median)
     leave_out: frozenset[str] = frozenset()  # folders that are no classes
 
     def lies_in(self, folder: Path) -> Path | None:
@@ -245,6 +246,7 @@ KNOWN = {
         "8,677 photographs, 101 classes",
         _caltech101,
         ("caltech101/101_ObjectCategories", "caltech101/caltech-101.zip"),
+        224,
         BACKGROUND,
     ),
 }

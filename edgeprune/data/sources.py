@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .folders import read_tree
 from .known import KNOWN
 from .npz import read_npz
 from .pictures import Found
+from .transforms import BadImageError
 
 SUFFIXES = (*archives.SUFFIXES, ".npz")
 MAX_DOWNLOAD = 1 << 30  # bytes; the largest is SVHN's 182 MB
@@ -47,6 +49,20 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
         f"no such name, no such path, and no {folder / name} (folder, .zip, .tar.gz, .npz)",
         closest(name, list(names())),
     )
+
+
+def natural_size(name: str) -> int:
+    """The side of the input that suits the set: 32 for small images (up to 64 px), else 224."""
+    if name in KNOWN:
+        sides = [KNOWN[name].side]
+    else:
+        found = find(name, Faults(name, skip=True), download=False, progress=lambda *_: None)
+        pictures = found.parts["train"][0]
+        sides = []
+        for i in range(0, len(pictures), max(1, len(pictures) // 9)):
+            with suppress(BadImageError):  # `load` will say so
+                sides.append(pictures.side(i))
+    return 224 if sides and sorted(sides)[len(sides) // 2] > 64 else 32
 
 
 def names() -> dict[str, Path | None]:

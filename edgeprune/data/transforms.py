@@ -37,18 +37,9 @@ TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
 # `decode` tells what is wrong with an image; Pillow's own remarks would only tear progress bars.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-SMALL = ("digits", "cifar10", "cifar100", "svhn")  # sets of images of 32 pixels and less
-
 
 class BadImageError(ValueError):
     """An image that cannot be used; the text is the reason."""
-
-
-def natural_size(name: str) -> int:
-    """Side of the input, in pixels, where the user names none: 32 for the sets of small images,
-    224 (the paper's for photographs) for all others.
-    """
-    return 32 if name in SMALL else 224
 
 
 def canvas_for(size: int) -> int:
@@ -78,6 +69,15 @@ def decode(raw: bytes, canvas: int) -> Pixels:
     except Image.DecompressionBombError:
         raise BadImageError("a decompression bomb") from None
     except Exception as e:  # decoders of broken files raise whatever they stumble over
+        raise BadImageError(_reason(e)) from None
+
+
+def side(raw: bytes) -> int:
+    """The shorter side of an encoded image in pixels, from its header alone."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            return min(image.size)
+    except Exception as e:  # as in `decode`
         raise BadImageError(_reason(e)) from None
 
 
@@ -153,7 +153,7 @@ def shift(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
 
 def shift_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """Pad S/8 (4 px at 32), crop S x S at random, mirror half: He et al. 2015, section 4.2."""
-    flips = rng.random(len(images)) < 0.5
+    flips = np.less(rng.random(len(images)), 0.5)
     return _crops(images, size, size // 8, flips, rng)
 
 
@@ -189,7 +189,7 @@ def zoom_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels
     height = np.minimum(np.sqrt(area / aspect), canvas)
     left, top = rng.random(n) * (canvas - width), rng.random(n) * (canvas - height)
     boxes = np.stack([left, top, left + width, top + height], axis=1).tolist()
-    flips = rng.random(n) < 0.5
+    flips = np.less(rng.random(n), 0.5)
     out = np.empty((n, size, size, 3), np.uint8)
     for i, box in enumerate(boxes):
         crop = Image.fromarray(images[i]).resize(

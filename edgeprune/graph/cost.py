@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-
 import numpy as np
-
 from torch import fx
 
 from ..errors import EdgepruneError
@@ -125,7 +123,7 @@ def stored_tensors(graph: Graph) -> set[str]:
     """Names of floating tensors that a file of this network holds, and of folded constants."""
     state = {n for n, t in graph.model.state_dict().items() if t.is_floating_point()}
     aliases = {n for n, _ in graph.module.named_parameters(remove_duplicate=False)}
-    return state | aliases | set(graph.folded.values())
+    return state | aliases | set(graph.folded)
 
 
 def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
@@ -133,11 +131,11 @@ def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
     for node in graph.module.graph.nodes:
         out = graph.values.get(node)
         out = out[0] if isinstance(out, list | tuple) and out else out
-        if node.op != "call_function" or node in graph.folded or not isinstance(out, Labelled):
+        if node.op != "call_function" or not isinstance(out, Labelled):
             continue
         args = [graph.values[n] for n in node.all_input_nodes]
         leaves = [a for a in args if isinstance(a, Labelled) and a.name in priced.stored]
-        data = [a for a in args if isinstance(a, Labelled) and a.name is None]
+        data = [a for a in args if isinstance(a, Labelled) and a.name is None and not a.constant]
         if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
             yield _row(node, out, leaves, data, priced)
 
@@ -196,7 +194,7 @@ def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: 
     """One input a filter, also where a cut has left a single channel."""
     groups = node.args[6] if len(node.args) > 6 else 1
     leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
-    return weight.shape[1] == 1 and (groups != 1 or leaves_with_input)
+    return weight.shape[1] == 1 and (int(groups) != 1 or leaves_with_input)  # type: ignore[arg-type]
 
 
 def _places(shape: tuple[int, ...], kind: str) -> int:
@@ -220,5 +218,3 @@ def _product_macs(node: fx.Node, priced: _Priced) -> int:
 def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:
     names = [str(leaf.name) for leaf in leaves if not str(leaf.name).startswith("folded_")]
     return (names[0].rpartition(".")[0] if names else "") or layer(node) or node.name
-
-

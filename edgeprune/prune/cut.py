@@ -13,12 +13,11 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph import Graph, trace
-from ..graph.follow import Contraction
 from ..graph.groups import Group, Site
 from ..graph.labels import Labelled
-from ..graph.trace import fetch
+from ..graph.trace import fetch, put
 from .keep import Keep, kept_classes
-from .module import patched, put, replace_tensors, trainable
+from .module import adapt, patched, replace_tensors, trainable
 from .optimizer import follow_optimizer
 from .rewrite import Rewriter
 
@@ -60,7 +59,7 @@ def narrow(
     rewriter = Rewriter(graph, kept)
     rewriter.run()
     constants = graph.constants()
-    for name in graph.folded.values():  # what was computed from weights is trained from now on
+    for name in graph.folded:  # what was computed from weights is trained from now on
         if constants[name].is_floating_point():
             constants[name] = nn.Parameter(constants[name])
     tensors = {name: cut_tensor(graph, kept, name, value) for name, value in constants.items()}
@@ -118,9 +117,7 @@ def _graph_module(
     return module
 
 
-def _narrowed(
-    graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module
-) -> Graph:
+def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module) -> Graph:
     """The old labels without those that left, on the new operators."""
     kept, roots = rewriter.kept, graph.roots
     new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
@@ -130,27 +127,24 @@ def _narrowed(
         if not isinstance(x, Labelled):
             return x
         if x.name is not None:
-            return replace(x, shape=tuple(fetch(module, x.name).shape))
+            return replace(x, shape=rewriter.leaf_shape(x))
         if x.labels is None:
             return x
         labels = x.labels[kept[roots[x.labels]]]
         shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
         return replace(x, shape=shape, labels=labels)
 
-    values = {
-        new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()
-    }
+    values = {new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()}
     for node in module.graph.nodes:  # index tensors that the cut wrote
         if node not in values:
             shape = tuple(fetch(module, str(node.target)).shape)
             values[node] = Labelled(shape, constant=True, name=str(node.target))
-    sites = {
-        key: labels[kept[roots[labels]]]
-        for key, labels in graph.sites.items()
-        if key[0] in {str(n.target) for n in module.graph.nodes if n.op == "get_attr"}
-    }
+    sites = {key: labels[kept[roots[labels]]] for key, labels in graph.sites.items()}
     contractions = {
-        nodes[old]: [replace(c, labels=c.labels[kept[roots[c.labels]]]) for c in found]
+        nodes[old]: [
+            replace(c, operand=nodes[c.operand], labels=c.labels[kept[roots[c.labels]]])
+            for c in found
+        ]
         for old, found in graph.contractions.items()
         if old in nodes
     }
@@ -190,4 +184,5 @@ def _cut_average(
             "start a new average from the cut network",
         )
     tensors = dict(average.state_dict(keep_vars=True))  # type: ignore[union-attr]
-    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()}, groups)  # type: ignore[arg-type]
+    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()})  # type: ignore[arg-type]
+    adapt(average, groups)  # type: ignore[arg-type]

@@ -20,9 +20,7 @@ def random_keep(graph: Graph, seed: int, share: float) -> dict[str, list[int]]:
     """A random ``share`` of each group's units, one at least."""
     random = np.random.default_rng(seed)
     return {
-        name: sorted(
-            random.choice(g.width, max(1, round(g.width * share)), replace=False).tolist()
-        )
+        name: sorted(random.choice(g.width, max(1, round(g.width * share)), replace=False).tolist())
         for name, g in graph.groups.items()
     }
 
