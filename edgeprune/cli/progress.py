@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-<<<<<<< HEAD
-from types import TracebackType
-=======
 from collections.abc import Iterator
 from contextlib import contextmanager
->>>>>>> train
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -18,11 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from .. import units
-<<<<<<< HEAD
 from ..procedures import Watch
-=======
-from ..procedures.record import Watch
->>>>>>> train
 from ..train import EpochRecord, Progress
 
 LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
@@ -79,35 +71,19 @@ class Terminal(Watch):
 
     def on_step(self, record: dict[str, Any]) -> None:
         layer = record["layer"]
-        verdict = "" if record["kept"] else ", taken back"
+        width = record["widths"][layer]
+        verdict = "" if record["kept"] else ": taken back"
         self._line(
-            f"step {record['step']}: {layer} to {record['widths'][layer]} filters, "
-            f"{units.count(record['params'])} parameters, {units.count(record['flops'])}FLOPs, "
+            f"step {record['step']}: {layer} {width + len(record['removed'])} -> {width} filters, "
+            f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs, "
             f"validation {units.percent(record['before'])} cut, "
-            f"{units.percent(record['accuracy'])} retrained{verdict}"
+            f"{units.percent(record['accuracy'])} retrained "
+            f"(dense {units.percent(record['baseline'])}){verdict}"
         )
 
     def note(self, text: str) -> None:
         self._line(text)
 
-<<<<<<< HEAD
-    def on_progress(self, what: str, done: int, of: int) -> None:
-        if self._live:
-            self._bars.update(
-                self._task, description=what, completed=done, total=of, words="", visible=done < of
-            )
-
-    def on_step(self, record: dict[str, Any]) -> None:
-        step, layer = record["step"], record["layer"]
-        width = record["widths"][layer]
-        verdict = "kept" if record["kept"] else "taken back"
-        self._line(
-            f"Step {step}: {layer} {width + len(record['removed'])} -> {width}, "
-            f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs, "
-            f"validation {units.percent(record['before'])} -> {units.percent(record['accuracy'])} "
-            f"(dense {units.percent(record['baseline'])}): {verdict}"
-        )
-=======
     def _bar(self, what: str, done: int, of: int, words: str) -> None:
         if self.live:
             self.bars.update(
@@ -115,7 +91,6 @@ class Terminal(Watch):
             )
         elif time.monotonic() - self._last_line >= LINE_EVERY:
             self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
->>>>>>> train
 
     def _line(self, text: str) -> None:
         self.bars.console.print(text, markup=False, soft_wrap=True)
