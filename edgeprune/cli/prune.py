@@ -80,7 +80,7 @@ def prune(
         "precision": precision, "limit": limit, "seed": seed, "partial": partial,
         "skip_bad": skip_bad,
     }  # fmt: skip
-    with progress.Terminal() as watch:
+    with progress.watch() as watch:
         if run is not None:
             target, asked, dataset = _of_run(run, name, pruning, watch)
         else:

@@ -45,7 +45,7 @@ def train(
         "precision": precision, "limit": limit, "seed": seed, "partial": partial,
         "skip_bad": skip_bad,
     }  # fmt: skip
-    with progress.Terminal() as watch:
+    with progress.watch() as watch:
         asked, dataset = resolve(words, None, watch)
         run = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])
         with run.lock():
