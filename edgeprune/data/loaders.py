@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,13 @@ class Split:
                     self._pictures.name(i), f"{e}, though it was whole when the set was loaded"
                 ) from None
         return out
+
+    def take(self, n: int) -> Split:
+        """``n`` of the images, evenly spaced over the split (all, where there are no more)."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(np.int64))
+        part = copy.copy(self)
+        part.labels, part._index = self.labels[rows], self._index[rows]
+        return part
 
     def decode(self, keep: bool, faults: Faults, told: Callable[[int], None]) -> None:
         """Decode every image once, on all cores: keep the pixels, or only see that they are whole.
@@ -188,12 +196,12 @@ def _split(
     labels = found.parts["train"][1]
     drawn, notes = splits.carve(labels, shares, seed)
     chosen = {p: np.arange(len(own)) for p, (_, own) in found.parts.items() if p != "train"} | drawn
+    base = "the training images" if len(found.parts) > 1 else "all images"
+    taken = {**shares, "train": 1 - sum(shares.values())} if shares else {}
     how = {
-        part: f"{100 * shares[part]:.0f} % of the training images" if part in shares else "its own"
+        part: f"{100 * taken[part]:.0f} % of {base}" if part in taken else "its own"
         for part in PARTS
     }
-    if shares:
-        how["train"] = f"{100 * (1 - sum(shares.values())):.0f} % of the training images"
     if limit is not None:
         train = chosen["train"]
         kept = splits.subset(labels[train], limit, seed)

@@ -88,6 +88,7 @@ def write(
         before = len(proto.graph.node)
         proto = _simplify(proto)
         _dress(proto, convention, classes, metadata)
+        path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
         with files.atomic(path) as temporary:
             _save(proto, temporary)
             found = parity.check(model, temporary, samples, batches)
