@@ -95,7 +95,7 @@ def in_home(name: str) -> Path | None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
         return None
     path = home() / "data" / name
-    if os.path.isdir(path):
+    if os.path.isdir(path) and any(path.glob("[!.]*")):  # a failed download leaves an empty one
         return path
     there = (path.with_name(name + suffix) for suffix in SUFFIXES)
     return next((p for p in there if os.path.isfile(p)), None)

@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-
 import numpy as np
-
 from torch import fx
 
 from ..errors import EdgepruneError
@@ -220,5 +218,3 @@ def _product_macs(node: fx.Node, priced: _Priced) -> int:
 def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:
     names = [str(leaf.name) for leaf in leaves if not str(leaf.name).startswith("folded_")]
     return (names[0].rpartition(".")[0] if names else "") or layer(node) or node.name
-
-

@@ -140,7 +140,9 @@ class Follow:
     def result(self, node: fx.Node, axis: int, labels: Vector, constant: bool = False) -> Labelled:
         """The node's output, labelled on ``axis``; in normal form."""
         shape = shape_of(node)
-        return self.classes.normal_form(Labelled(shape, axis % len(shape), labels).array(), constant)
+        return self.classes.normal_form(
+            Labelled(shape, axis % len(shape), labels).array(), constant
+        )
 
 
 def unknown(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:

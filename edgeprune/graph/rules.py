@@ -64,7 +64,9 @@ def run_move(node: fx.Node, *args: Any, **kwargs: Any) -> Any:
 
 def index(f: Follow, node: fx.Node, x: Labelled, indices: Any) -> Any:
     """``x[i]`` with constant integer indices moves data; with computed ones nothing may leave."""
-    known = [_index_value(f, i) for i in (indices if isinstance(indices, list | tuple) else [indices])]
+    known = [
+        _index_value(f, i) for i in (indices if isinstance(indices, list | tuple) else [indices])
+    ]
     if any(value is NotImplemented for value in known):
         return unknown(f, node, x)
     x = f.data(x)
@@ -104,7 +106,9 @@ def pointwise(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     return meet(f, node, operands, shape)
 
 
-def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled], shape: tuple[int, ...]) -> Labelled:
+def meet(
+    f: Follow, node: fx.Node, operands: Sequence[Labelled], shape: tuple[int, ...]
+) -> Labelled:
     rank = len(shape)
     leaves = [x for x in operands if x.name is not None]
     others = [x for x in operands if x.name is None]
@@ -159,9 +163,11 @@ def window(f: Follow, node: fx.Node, x: Labelled, *args: Any, spatial: int, **kw
     out = plain(node)
     first = out[0] if isinstance(out, list | tuple) else out
     first = Labelled(first.shape, x.axis, x.labels, x.constant)
-    return [first, *(Labelled(first.shape, x.axis, x.labels) for _ in out[1:])] if isinstance(
-        out, list | tuple
-    ) else first
+    return (
+        [first, *(Labelled(first.shape, x.axis, x.labels) for _ in out[1:])]
+        if isinstance(out, list | tuple)
+        else first
+    )
 
 
 def mix(f: Follow, node: fx.Node, x: Labelled, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -345,7 +351,9 @@ def _product(f: Follow, node: fx.Node, x: Labelled, weight: Labelled, argument: 
     return f.produce(node, weight, 1)
 
 
-def addmm(f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any) -> Any:
+def addmm(
+    f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any
+) -> Any:
     """bias + x @ weight with weight (I, O)."""
     if kw or weight.name is None:
         return unknown(f, node, bias, x, weight)
@@ -446,9 +454,7 @@ def matmul(f: Follow, node: fx.Node, a: Labelled, b: Labelled) -> Any:
     return f.result(node, axes.pop() + rank, labelled[0].labels)  # type: ignore[arg-type]
 
 
-def _contract_pair(
-    f: Follow, node: fx.Node, a: Labelled, b: Labelled
-) -> tuple[Labelled, Labelled]:
+def _contract_pair(f: Follow, node: fx.Node, a: Labelled, b: Labelled) -> tuple[Labelled, Labelled]:
     """Labels on the contracted axis of both operands become one class; on one alone they stay."""
     left, right = a.on(-1), b.on(-2)
     if left and right:
@@ -476,8 +482,10 @@ def attention(
         if x.axis is not None and x.axis >= x.ndim - 2:
             f.pin(node, x, "the scale of attention counts these channels")
     batch = [x for x in (q, k, v) if x.axis is not None and x.axis < x.ndim - 2]
-    q, k, v = (Labelled(x.shape) if x.axis is not None and x.axis >= x.ndim - 2 and x is not v
-               else x for x in (q, k, v))
+    q, k, v = (
+        Labelled(x.shape) if x.axis is not None and x.axis >= x.ndim - 2 and x is not v else x
+        for x in (q, k, v)
+    )
     if v.on(-1) and not batch:
         return f.result(node, -1, v.labels)  # type: ignore[arg-type]
     if v.axis is None and not batch:
@@ -495,7 +503,9 @@ def attention(
 # -- shapes that need care -------------------------------------------------------------------------
 
 
-def pad(f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any) -> Any:
+def pad(
+    f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any
+) -> Any:
     """Pairs from the last axis; channels padded with zeros are pinned."""
     x = f.data(x)
     if x.axis is None:

@@ -255,8 +255,11 @@ def fetch(module: nn.Module, name: str) -> Tensor:
 def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
     found: list[Labelled] = []
     for value in values.values():
-        found += [v for v in (value if isinstance(value, list | tuple) else [value])
-                  if isinstance(v, Labelled)]
+        found += [
+            v
+            for v in (value if isinstance(value, list | tuple) else [value])
+            if isinstance(v, Labelled)
+        ]
     return found
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph import Graph, trace
-from ..graph.follow import Contraction
 from ..graph.groups import Group, Site
 from ..graph.labels import Labelled
 from ..graph.trace import fetch
@@ -118,9 +117,7 @@ def _graph_module(
     return module
 
 
-def _narrowed(
-    graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module
-) -> Graph:
+def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module) -> Graph:
     """The old labels without those that left, on the new operators."""
     kept, roots = rewriter.kept, graph.roots
     new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
@@ -137,9 +134,7 @@ def _narrowed(
         shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
         return replace(x, shape=shape, labels=labels)
 
-    values = {
-        new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()
-    }
+    values = {new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()}
     for node in module.graph.nodes:  # index tensors that the cut wrote
         if node not in values:
             shape = tuple(fetch(module, str(node.target)).shape)

@@ -27,7 +27,8 @@ def follow_optimizer(
     for p, values in optimizer.state.items():
         if p in names:
             state[small[names[p]]] = {
-                key: cut(names[p], v) if isinstance(v, Tensor) and v.shape == p.shape and v.ndim
+                key: cut(names[p], v)
+                if isinstance(v, Tensor) and v.shape == p.shape and v.ndim
                 else v
                 for key, v in values.items()
             }

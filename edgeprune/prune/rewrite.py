@@ -87,7 +87,7 @@ def _set(node: fx.Node, position: int, value: Any, default: tuple[Any, ...] = ()
     """Set a positional argument, filling the defaults before it."""
     args = list(node.args)
     args += list(default[len(args) : position])
-    args[position:position + 1] = [value]
+    args[position : position + 1] = [value]
     node.args = tuple(args)
 
 
@@ -189,8 +189,9 @@ def slice_scatter(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     dim = int(_argument(old, 2, "dim", 0))
     if not out.on(dim):
         return
-    start, end, _ = slice(*(_argument(old, 3 + i, name, None) for i, name in
-                            enumerate(("start", "end", "step")))).indices(out.shape[dim])
+    start, end, _ = slice(
+        *(_argument(old, 3 + i, name, None) for i, name in enumerate(("start", "end", "step")))
+    ).indices(out.shape[dim])
     before = np.concatenate([[0], np.cumsum(r.stays(out))])
     new.args = (new.args[0], new.args[1], dim, int(before[start]), int(before[max(start, end)]))
     new.kwargs = {}

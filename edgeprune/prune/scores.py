@@ -19,9 +19,7 @@ def l1(graph: Graph, group: Group | str) -> Tensor:
     return _over_producers(graph, group, lambda W: W.abs().flatten(1).sum(1))
 
 
-def _over_producers(
-    graph: Graph, group: Group | str, score: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _over_producers(graph: Graph, group: Group | str, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Add up ``score`` (filters first -> one value a filter) at each unit's filters."""
     group = graph.group(group)
     constants = graph.constants()

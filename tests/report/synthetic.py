@@ -112,7 +112,7 @@ def _pruned(made: Run) -> None:
             after=0.9112 - 0.0064 * step / total,
         )
     now[3] -= 16
-    _step(made, step + 1, 3, now, left, before=0.61, after=0.8991, kept=False)
+    _step(made, step + 1, 3, now, left, before=0.61, after=0.8991, kept=False, taken=16)
     spec = files.read_json(made.spec_path)
     kept = {f"features.{k}": list(range(w)) for k, w in zip(CONVS, PRUNED, strict=True)}
     files.write_json(made.spec_path, spec | {"kept": kept})
@@ -121,9 +121,9 @@ def _pruned(made: Run) -> None:
 
 def _step(
     made: Run, step: int, i: int, now: list[int], left: dict[str, int], before: float, after: float,
-    kept: bool = True,
+    kept: bool = True, taken: int = 64,
 ) -> None:  # fmt: skip
-    made.append(kind="step", step=step, layer=f"features.{CONVS[i]}", removed=list(range(64)),
+    made.append(kind="step", step=step, layer=f"features.{CONVS[i]}", removed=list(range(taken)),
                 widths=widths(tuple(now)), **left, before=before, accuracy=after, baseline=0.9112,
                 kept=kept, seconds=160.0)  # fmt: skip
 
