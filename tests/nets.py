@@ -18,8 +18,12 @@ class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4),
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(4),
         )
         self.classifier = nn.Sequential(
             nn.Linear(8 * 4, 10), nn.ReLU(), nn.Dropout(0.5), nn.Linear(10, 5)
@@ -140,7 +144,9 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         weight = self.a.weight
-        weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std((1, 2, 3), keepdim=True)
+        weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std(
+            (1, 2, 3), keepdim=True
+        )
         x = x + self.gamma * F.conv2d(x, weight, self.a.bias, padding=1)
         x = F.relu(self.last(x * (self.var + 1e-3).rsqrt().view(1, -1, 1, 1))).mean((2, 3))
         padded = x.new_zeros(x.shape[0], 10)
@@ -167,9 +173,7 @@ class Slices(nn.Module):
 
 NETS: dict[str, type[nn.Module]] = {
     net.__name__: net
-    for net in (
-        Plain, Depthwise, Residual, Dense, Shuffle, Grouped, Attention, Scaled, Slices
-    )
+    for net in (Plain, Depthwise, Residual, Dense, Shuffle, Grouped, Attention, Scaled, Slices)
 }
 
 

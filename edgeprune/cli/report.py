@@ -6,7 +6,7 @@ from . import options, output
 
 
 def report(run: options.RUN = None, as_json: options.JSON = False) -> None:
-    """Write report.html: what was asked, what pruning did, and what it is worth where it was measured.
+    """Write report.html: what was asked, what pruning did, what it is worth.
 
     One file without scripts or requests: open it, print it, or send it to somebody.
 

@@ -123,7 +123,7 @@ def stored_tensors(graph: Graph) -> set[str]:
     """Names of floating tensors that a file of this network holds, and of folded constants."""
     state = {n for n, t in graph.model.state_dict().items() if t.is_floating_point()}
     aliases = {n for n, _ in graph.module.named_parameters(remove_duplicate=False)}
-    return state | aliases | set(graph.folded.values())
+    return state | aliases | set(graph.folded)
 
 
 def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
@@ -131,11 +131,11 @@ def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
     for node in graph.module.graph.nodes:
         out = graph.values.get(node)
         out = out[0] if isinstance(out, list | tuple) and out else out
-        if node.op != "call_function" or node in graph.folded or not isinstance(out, Labelled):
+        if node.op != "call_function" or not isinstance(out, Labelled):
             continue
         args = [graph.values[n] for n in node.all_input_nodes]
         leaves = [a for a in args if isinstance(a, Labelled) and a.name in priced.stored]
-        data = [a for a in args if isinstance(a, Labelled) and a.name is None]
+        data = [a for a in args if isinstance(a, Labelled) and a.name is None and not a.constant]
         if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
             yield _row(node, out, leaves, data, priced)
 

@@ -46,19 +46,15 @@ class Follow:
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
-    def walk(
-        self, graph: fx.Graph, rule_for: Callable[[fx.Node], Rule], folded: Mapping[fx.Node, str]
-    ) -> None:
+    def walk(self, graph: fx.Graph, rule_for: Callable[[fx.Node], Rule]) -> None:
         for node in graph.nodes:
-            self.values[node] = self._step(node, rule_for, folded)
+            self.values[node] = self._step(node, rule_for)
 
-    def _step(
-        self, node: fx.Node, rule_for: Callable[[fx.Node], Rule], folded: Mapping[fx.Node, str]
-    ) -> Any:
+    def _step(self, node: fx.Node, rule_for: Callable[[fx.Node], Rule]) -> Any:
         if node.op == "placeholder":
             return plain(node)
-        if node.op == "get_attr" or node in folded:
-            return self._leaf(folded.get(node, str(node.target)))
+        if node.op == "get_attr":
+            return self._leaf(str(node.target))
         args, kwargs = self.arguments(node)
         if node.op == "output":
             for value in _labelled(args):

@@ -521,11 +521,11 @@ def pad(
     return f.result(node, x.axis, np.pad(x.labels, (before, after)))
 
 
-def copy(f: Follow, node: fx.Node, target: Labelled, value: Labelled, *args: Any) -> Any:
-    """The functional form of ``target[...] = value``: the target's shape, the value's labels."""
-    moved = f.classes.normal_form(f.data(value).array().expand(target.shape), value.constant)
+def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
+    """``x`` in the shape of ``like``, which is cut with it."""
+    moved = f.classes.normal_form(f.data(x).array().expand(like.shape), x.constant)
     if moved.labels is not None:
-        f.tie(target, moved.axis, moved.labels)  # type: ignore[arg-type]
+        f.tie(like, moved.axis, moved.labels)  # type: ignore[arg-type]
     return moved
 
 
@@ -547,7 +547,7 @@ def drop(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
 
 
 MOVES = (
-    "flatten permute transpose t unsqueeze squeeze expand expand_as slice"
+    "flatten permute transpose t unsqueeze squeeze expand slice"
     " split split_with_sizes chunk unbind select narrow unflatten unfold cat stack flip"
     " repeat repeat_interleave pixel_shuffle pixel_unshuffle tile movedim"
     " swapaxes channel_shuffle view_as roll T mT numpy_T"
@@ -599,7 +599,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys("mean amax amin prod std var max min argmax".split(), reduce),
     "pad": pad,
     "constant_pad_nd": pad,
-    "copy": copy,
+    "expand_as": expand_as,
     **dict.fromkeys("slice_scatter select_scatter".split(), scatter),
     "index": index,
     "index_select": index_select,
@@ -618,5 +618,5 @@ def rule_for(node: fx.Node) -> Rule:
 
 def is_move(node: fx.Node) -> bool:
     """Whether the operator only moves data."""
-    moving = (move, view, index, index_select, scatter)
+    moving = (move, view, expand_as, index, index_select, scatter)
     return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) in moving

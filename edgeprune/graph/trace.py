@@ -32,10 +32,10 @@ class Graph:
     groups: dict[str, Group]  # by name, in execution order
     refusals: list[Refusal]
     kind: str = "module"  # "module": the user's own class; "graph": an fx.GraphModule
+    recipe: fx.GraphModule | None = field(default=None, repr=False)  # of the folded constants
     values: dict[fx.Node, Any] = field(default_factory=dict, repr=False)
     sites: dict[tuple[str, int], Vector] = field(default_factory=dict, repr=False)
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict, repr=False)
-    folded: dict[fx.Node, str] = field(default_factory=dict, repr=False)
     roots: Vector = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
 
     @property
@@ -48,9 +48,29 @@ class Graph:
             digest.update(f"{name} {axis} ".encode() + self.roots[labels].tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """Names of the constants that the graph computes from parameters."""
+        return () if self.recipe is None else tuple(n.name for n in outputs(self.recipe.graph))
+
     def constants(self) -> dict[str, Tensor]:
-        """Every parameter, buffer and folded constant that the graph reads, by name, as it is now."""
-        return {**leaves(self.module), **evaluate_folded(self.module, self.folded)}
+        """Every parameter, buffer and folded constant that the graph reads, as it is now."""
+        share_tensors(self.model, self.module)
+        if self.recipe is not None:
+            share_tensors(self.model, self.recipe)
+            evaluate(self.recipe, self.module)
+        return leaves(self.module)
+
+    def sources(self, tensor: str) -> set[str]:
+        """The parameters that a folded constant is computed from (none for any other tensor)."""
+        known = [] if self.recipe is None else outputs(self.recipe.graph)
+        nodes = [node for node in known if node.name == tensor]
+        found: set[str] = set()
+        while nodes:
+            node = nodes.pop()
+            found |= {str(node.target)} if node.op == "get_attr" else set()
+            nodes += node.all_input_nodes
+        return found
 
     def group(self, group: Group | str) -> Group:
         """A group by its name; the error names what there is."""
@@ -75,20 +95,20 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
         )
     model = unwrap(model)
     module = export(model, example)
-    folded = fold(module.graph)
-    follow = Follow({**leaves(module), **evaluate_folded(module, folded)})
-    follow.walk(module.graph, rules.rule_for, folded)
+    recipe = fold(module)
+    follow = Follow(leaves(module))
+    follow.walk(module.graph, rules.rule_for)
     return Graph(
         model=model,
         module=module,
         example=tuple(example.shape),
         groups=find_groups(follow, _tensors(follow.values)),
-        refusals=_distinct(follow.refusals),
+        refusals=list(dict.fromkeys(follow.refusals)),
         kind="graph" if isinstance(model, fx.GraphModule) else "module",
+        recipe=recipe,
         values=follow.values,
         sites=follow.sites,
         contractions=follow.contractions,
-        folded=folded,
         roots=follow.classes.parent,
     )
 
@@ -127,14 +147,31 @@ def export(model: nn.Module, example: Tensor) -> fx.GraphModule:
 
 
 def clean(module: fx.GraphModule) -> fx.GraphModule:
-    """Drop the guards and assertions that export adds and nothing reads."""
+    """Drop the guards and assertions that export adds; ``copy`` has no derivative: undo it."""
     for node in reversed(list(module.graph.nodes)):
         guard = node.op == "call_module" or "_assert" in short_name(node)
         if guard and not node.users:
             module.graph.erase_node(node)
+        elif short_name(node) == "copy":
+            _undo_copy(node)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _undo_copy(node: fx.Node) -> None:
+    """The functional ``target[...] = x`` is ``x`` in the target's shape and type."""
+    target, x = node.args[:2]
+    assert isinstance(target, fx.Node)
+    assert isinstance(x, fx.Node)
+    old, new = target.meta["val"], x.meta["val"]
+    if old.dtype != new.dtype:
+        return
+    if old.shape == new.shape:
+        node.replace_all_uses_with(x)
+        node.graph.erase_node(node)
+    else:
+        node.target, node.args = torch.ops.aten.expand_as.default, (x, target)
 
 
 @contextmanager
@@ -163,18 +200,42 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+# -- constants -------------------------------------------------------------------------------------
+
 FOLLOWED = (rules.move, rules.view, rules.pointwise, rules.same)
 
 
-# -- constants -------------------------------------------------------------------------------------
-
-
-def fold(graph: fx.Graph) -> dict[fx.Node, str]:
-    """Nodes computed from parameters alone that the walk takes as parameters, with their names.
+def fold(module: fx.GraphModule) -> fx.GraphModule | None:
+    """Replace what is computed from parameters alone by buffers; return how they are computed.
 
     What is computed from vectors (a layer scale's view, a frozen norm) is followed element by
     element; only tensors with several axes (standardised weights, position tables) are folded.
     """
+    constant, followed = _constant_nodes(module.graph)
+    taken = {n for n in constant - followed if n.op != "get_attr"}
+    front = [
+        node
+        for node in module.graph.nodes
+        if node in taken
+        and isinstance(node.meta.get("val"), Tensor)
+        and any(user not in taken for user in node.users)
+    ]
+    if not front:
+        return None
+    recipe = _recipe(module, front)
+    evaluate(recipe, module)
+    for node in front:
+        with module.graph.inserting_before(node):
+            leaf = module.graph.get_attr(_folded_name(node))
+        leaf.meta = dict(node.meta)
+        node.replace_all_uses_with(leaf)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return recipe
+
+
+def _constant_nodes(graph: fx.Graph) -> tuple[set[fx.Node], set[fx.Node]]:
+    """Nodes that no input reaches, and those of them that are followed as vectors."""
     constant: set[fx.Node] = set()
     followed: set[fx.Node] = set()
     for node in graph.nodes:
@@ -184,18 +245,43 @@ def fold(graph: fx.Graph) -> dict[fx.Node, str]:
                 followed.add(node)
         elif _computes_constant(node, constant):
             constant.add(node)
-            moved = rules.rule_for(node) in FOLLOWED
             inputs = node.all_input_nodes
-            if inputs and moved and _is_vector(node) and all(n in followed for n in inputs):
+            moved = inputs and rules.rule_for(node) in FOLLOWED
+            if moved and _is_vector(node) and all(n in followed for n in inputs):
                 followed.add(node)
-    taken = {n for n in constant - followed if n.op != "get_attr"}
-    return {
-        node: f"folded_{node.name}"
-        for node in graph.nodes
-        if node in taken
-        and isinstance(node.meta.get("val"), Tensor)
-        and any(user not in taken for user in node.users)
-    }
+    return constant, followed
+
+
+def _folded_name(node: fx.Node) -> str:
+    return f"folded_{node.name}"
+
+
+def _recipe(module: fx.GraphModule, front: list[fx.Node]) -> fx.GraphModule:
+    """The operators that compute ``front``; its outputs are named as the folded buffers."""
+    graph, nodes = fx.Graph(), {}
+    needed = set(front)
+    for node in reversed(module.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in module.graph.nodes:
+        if node in needed:
+            nodes[node] = graph.node_copy(node, nodes.__getitem__)
+    for node in front:
+        nodes[node].name = _folded_name(node)
+    graph.output(tuple(nodes[node] for node in front))
+    return fx.GraphModule(module, graph, class_name="Recipe")
+
+
+def outputs(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes that a recipe returns."""
+    return list(graph.output_node().args[0])  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def evaluate(recipe: fx.GraphModule, module: fx.GraphModule) -> None:
+    """Write the folded constants, from the present parameters, into ``module``."""
+    for node, value in zip(outputs(recipe.graph), recipe(), strict=True):
+        put(module, node.name, value.detach())
 
 
 def _computes_constant(node: fx.Node, constant: set[fx.Node]) -> bool:
@@ -216,25 +302,6 @@ def _is_vector(node: fx.Node) -> bool:
     return sum(int(size) != 1 for size in value.shape) <= 1
 
 
-def evaluate_folded(module: fx.GraphModule, folded: Mapping[fx.Node, str]) -> dict[str, Tensor]:
-    """The folded constants' values with the module's present parameters."""
-    if not folded:
-        return {}
-    known: dict[fx.Node, Any] = {}
-
-    def value(node: fx.Node) -> Any:
-        if node not in known:
-            if node.op == "get_attr":
-                known[node] = fetch(module, str(node.target))
-            else:
-                args, kwargs = fx.map_arg((node.args, node.kwargs), value)
-                known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        return known[node]
-
-    with torch.no_grad():
-        return {name: value(node) for node, name in folded.items()}
-
-
 def leaves(module: fx.GraphModule) -> dict[str, Tensor]:
     return {
         str(node.target): fetch(module, str(node.target))
@@ -249,6 +316,30 @@ def fetch(module: nn.Module, name: str) -> Tensor:
     return getattr(module.get_submodule(path), leaf)
 
 
+def put(root: nn.Module, name: str, value: Tensor) -> None:
+    """Set a parameter or buffer at a qualified name, making empty modules on the way."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]  # type: ignore[assignment]
+    root._parameters.pop(leaf, None)
+    root._buffers.pop(leaf, None)
+    if isinstance(value, nn.Parameter):
+        root.register_parameter(leaf, value)
+    else:
+        root.register_buffer(leaf, value)
+
+
+def share_tensors(model: nn.Module, module: fx.GraphModule) -> None:
+    """Let ``module`` read the model's present tensors (``model.to`` makes new buffers)."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    named.update(model.named_buffers(remove_duplicate=False))
+    for name, value in leaves(module).items():
+        if name in named and named[name] is not value:
+            put(module, name, named[name])
+
+
 # -- small things ----------------------------------------------------------------------------------
 
 
@@ -261,10 +352,6 @@ def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
             if isinstance(v, Labelled)
         ]
     return found
-
-
-def _distinct(refusals: list[Refusal]) -> list[Refusal]:
-    return list(dict.fromkeys(refusals))
 
 
 def _plain_args(node: fx.Node) -> str:

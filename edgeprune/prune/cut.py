@@ -15,9 +15,9 @@ from ..errors import EdgepruneError
 from ..graph import Graph, trace
 from ..graph.groups import Group, Site
 from ..graph.labels import Labelled
-from ..graph.trace import fetch
+from ..graph.trace import fetch, put
 from .keep import Keep, kept_classes
-from .module import patched, put, replace_tensors, trainable
+from .module import adapt, patched, replace_tensors, trainable
 from .optimizer import follow_optimizer
 from .rewrite import Rewriter
 
@@ -59,7 +59,7 @@ def narrow(
     rewriter = Rewriter(graph, kept)
     rewriter.run()
     constants = graph.constants()
-    for name in graph.folded.values():  # what was computed from weights is trained from now on
+    for name in graph.folded:  # what was computed from weights is trained from now on
         if constants[name].is_floating_point():
             constants[name] = nn.Parameter(constants[name])
     tensors = {name: cut_tensor(graph, kept, name, value) for name, value in constants.items()}
@@ -185,4 +185,5 @@ def _cut_average(
             "start a new average from the cut network",
         )
     tensors = dict(average.state_dict(keep_vars=True))  # type: ignore[union-attr]
-    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()}, groups)  # type: ignore[arg-type]
+    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()})  # type: ignore[arg-type]
+    adapt(average, groups)  # type: ignore[arg-type]

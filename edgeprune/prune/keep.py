@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import EdgepruneError
 from ..graph import Graph
@@ -23,6 +25,12 @@ def _compose(first: Sequence[int] | None, second: Sequence[int] | None) -> list[
     if first is None or second is None:
         return [int(i) for i in (first if second is None else second) or ()]
     return [int(first[i]) for i in second]
+
+
+def largest(scores: Tensor, width: int) -> list[int]:
+    """Indices of the ``width`` highest of ``scores`` (C,), rising; of equals the first stays."""
+    order = torch.argsort(scores, descending=True, stable=True)
+    return sorted(order[:width].tolist())
 
 
 def kept_classes(graph: Graph, keep: Keep) -> NDArray[np.bool_]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, fx
 
 from ..graph import Graph
-from ..graph.trace import evaluate_folded
 from .keep import Keep, kept_classes
 
 
@@ -30,16 +29,14 @@ def masked(graph: Graph, keep: Keep) -> Callable[[Tensor], Tensor]:
 
 class _Masked(fx.Interpreter):
     def __init__(self, graph: Graph, masks: dict[fx.Node, list[tuple[int, int, Any]]]) -> None:
+        graph.constants()
         super().__init__(graph.module)
-        self.folded, self.masks = graph.folded, masks
-        self.constants = evaluate_folded(graph.module, graph.folded)
+        self.masks = masks
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.run(x)
 
     def run_node(self, n: fx.Node) -> Any:
-        if n in self.folded:
-            return self.constants[self.folded[n]]
         if n not in self.masks:
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)

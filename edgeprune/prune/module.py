@@ -9,23 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.follow import short_name
-from ..graph.trace import evaluating, quiet
+from ..graph.trace import evaluating, put, quiet
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = 1e-5  # of the outputs' scale, in float32
-
-
-def put(root: nn.Module, name: str, value: Tensor) -> None:
-    """Set a parameter or buffer at a qualified name, making empty modules on the way."""
-    *path, leaf = name.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root._modules[part]  # type: ignore[assignment]
-    if isinstance(value, nn.Parameter):
-        root.register_parameter(leaf, value)
-    else:
-        root.register_buffer(leaf, value)
 
 
 def patched(
@@ -36,39 +23,31 @@ def patched(
     example: tuple[int, ...],
 ) -> tuple[nn.Module | None, str]:
     """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
-    names = _aliases(model)
-    foreign = [name for name in tensors if name not in names]
+    named = _named_tensors(model)
+    foreign = [name for name in tensors if name not in named]
     if foreign:
         return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
     if isinstance(model, fx.GraphModule):
         return None, "the network is an fx.GraphModule"
-    small = copy.deepcopy(model)
-    by_alias = {alias: t for name, t in tensors.items() for alias in names[name]}
-    groups = {alias: g for name, g in groups.items() for alias in names[name]}
-    replace_tensors(small, by_alias, groups)
+    # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
+    memo = {id(named[name]): value for name, value in tensors.items()}
+    small = copy.deepcopy(model, memo)
+    by_id = {id(named[name]): count for name, count in groups.items()}
+    adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
     reason = _disagrees(small, graph, example)
     return (None, reason) if reason else (small, "")
 
 
-def _aliases(model: nn.Module) -> dict[str, list[str]]:
-    """All names of each tensor, by each of its names (tied weights have several)."""
-    named = [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
-    by_id: dict[int, list[str]] = {}
-    for name, value in named:
-        by_id.setdefault(id(value), []).append(name)
-    return {name: by_id[id(value)] for name, value in named}
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
 
 
-def replace_tensors(
-    model: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int]
-) -> None:
-    """Put smaller tensors in their places, in place, and let each layer know its new counts.
-
-    ``groups``: of convolutions and group norms, by the name of their weight.
-    """
+def replace_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put smaller tensors in their places, in place."""
     for name, value in tensors.items():
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
@@ -76,17 +55,22 @@ def replace_tensors(
             module._parameters[leaf] = value  # type: ignore[assignment]
         else:
             module._buffers[leaf] = value
-    for name, module in model.named_modules():
-        adapt(module, groups.get(f"{name}.weight" if name else "weight"))
 
 
-def adapt(module: nn.Module, groups: int | None) -> None:
-    """Set a layer's own counts to what its tensors now have; ``groups`` None: not in the graph."""
-    weight = module._parameters.get("weight")
-    if weight is None:
-        weight = module._buffers.get("running_mean")
-    if weight is None:
-        return
+def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
+    """Set each layer's own counts to what its tensors now have.
+
+    ``groups``: of convolutions and group norms, by the name of their weight.
+    """
+    for name, layer in model.named_modules():
+        weight = layer._parameters.get("weight")
+        if weight is None:
+            weight = layer._buffers.get("running_mean")
+        if weight is not None:
+            _adapt(layer, weight, groups.get(f"{name}.weight".removeprefix(".")))
+
+
+def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
     if isinstance(module, nn.modules.conv._ConvNd):
         module.groups = groups or module.groups
         first, second = weight.shape[0], weight.shape[1] * module.groups
@@ -147,14 +131,16 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
         put(root, name, value)
     operators = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}
-    operators.graph_copy(graph.graph, nodes)
+    operators.output(operators.graph_copy(graph.graph, nodes))
     operators.set_codegen(graph.graph._codegen)
     for node in list(operators.nodes):
         restore = RESTORES.get(short_name(node))
         if restore is not None:
             restore(root, node)
-    operators.eliminate_dead_code()
-    return fx.GraphModule(root, operators, class_name=type(graph).__name__)
+    module = fx.GraphModule(root, operators, class_name=type(graph).__name__)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
 
 
 def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:

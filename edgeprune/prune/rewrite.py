@@ -41,15 +41,10 @@ class Rewriter:
 
     def run(self) -> None:
         for old in self.graph.module.graph.nodes:
-            if old in self.graph.folded:
-                new = self.new.get_attr(self.graph.folded[old])
-                new.meta = dict(old.meta)
-            else:
-                new = self.new.node_copy(old, self.nodes.__getitem__)
-                rewrite = REWRITES.get(short_name(old))
-                if rewrite is not None:
-                    rewrite(self, old, new)
-            self.nodes[old] = new
+            self.nodes[old] = new = self.new.node_copy(old, self.nodes.__getitem__)
+            rewrite = REWRITES.get(short_name(old))
+            if rewrite is not None:
+                rewrite(self, old, new)
             if is_move(old):
                 check(self, old, new)
         self.new.set_codegen(self.graph.module.graph._codegen)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ def html(found: Results) -> str:
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html")
+    table = results.comparison(found.run, found)  # its speed-ups are drawn instead
     return page.render(
         run=found.run.name,
         headline=headline(found).replace(" %", "\N{NO-BREAK SPACE}%"),
@@ -95,7 +96,7 @@ def html(found: Results) -> str:
         sensitivity=sensitivity_chart(found),
         bars=bars(found),
         speedups=[s for s in map(speedup, found.measurements) if s],
-        comparison=results.comparison(found.run, found),
+        comparison=replace(table, rows=[r for r in table.rows if r["unit"] != "ratio"]),
         notes=results.missing(found) + results.warned(found),
         steps=results.history_table(found),
         stopped=found.pruned.get("stopped"),

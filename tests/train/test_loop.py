@@ -229,6 +229,7 @@ def test_few_images_still_make_a_step(n: int) -> None:
     assert all(np.isfinite(r.train_loss) for r in done.epochs)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Each takes half of every batch; the gradients are averaged (no batch norm, no dropout)."""
     program = tmp_path / "two.py"
@@ -237,11 +238,11 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         "from tiny_training import CONVENTION, RECIPE, dataset, network\n"
         "from edgeprune import files\n"
         "from edgeprune.train import fit\n"
-        "from accelerate import PartialState\n"
-        "assert PartialState().num_processes == int(sys.argv[2])\n"
+        "from edgeprune.train.step import here\n"
+        "assert here().num_processes == int(sys.argv[2])\n"
         "model = network(norm=False); model[7].p = 0.0\n"
         "fit(model, dataset(), CONVENTION, RECIPE.but(epochs=2, optimizer='sgd'))\n"
-        "if PartialState().is_main_process:\n"
+        "if here().is_main_process:\n"
         "    files.write_tensors(sys.argv[1], model.state_dict())\n"
     )
     here = Path(__file__).parent

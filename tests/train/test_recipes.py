@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import RECIPES, Recipe
-from edgeprune.train.recipes import augmentation, learning_rate, lowest_lr, named
+from edgeprune.train.recipes import learning_rate, lowest_lr, named
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_cosine_is_half_a_cosine_between_lr_and_its_floor() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_survives_json(name: str) -> None:
-    recipe = named(name, data="cifar10", size=32, pretrained=True)
+    recipe = named(name, pretrained=True)
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
@@ -80,27 +80,13 @@ def test_nonsense_is_refused_in_one_line(wrong: dict) -> None:
 
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(EdgepruneError, match="did you mean paper"):
-        named("papr", data="cifar10", size=32, pretrained=False)
+        named("papr", pretrained=False)
     with pytest.raises(EdgepruneError, match="unknown keys"):
         Recipe.from_json({"learning_rate": 1})
 
 
 def test_pre_trained_weights_are_trained_more_gently() -> None:
-    scratch, tuned = (named("default", data="x", size=32, pretrained=p) for p in (False, True))
+    scratch, tuned = (named("default", pretrained=p) for p in (False, True))
     assert tuned.lr < scratch.lr
-    paper = [named("paper", data="x", size=32, pretrained=p) for p in (False, True)]
+    paper = [named("paper", pretrained=p) for p in (False, True)]
     assert paper == [RECIPES["paper"]] * 2
-
-
-@pytest.mark.parametrize(
-    ("data", "size", "kind"),
-    [
-        ("digits", 32, "digits"),
-        ("svhn", 32, "digits"),
-        ("PathMNIST", 28, "digits"),
-        ("cifar10", 32, "small"),
-        ("caltech101", 128, "photos"),
-    ],
-)
-def test_augmentation_suits_the_set(data: str, size: int, kind: str) -> None:
-    assert augmentation(data, size) == kind

@@ -46,7 +46,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes]
     return bits(folder / "out.safetensors"), time.monotonic() - begun
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_and_started_again_it_is_bit_identical(
     seed: int, tmp_path: Path, unbroken: tuple[dict[str, bytes], float]
 ) -> None:
@@ -54,7 +54,7 @@ def test_killed_and_started_again_it_is_bit_identical(
     out, state = tmp_path / "out.safetensors", tmp_path / "state.safetensors"
     chance = random.Random(seed)
     kills = 0
-    for _ in range(3):  # three kills in a row, each somewhere in what is left
+    for _ in range(2):  # two kills in a row, each somewhere in what is left
         process = start(out, state, 0, "adamw")
         assert process.stdout
         process.stdout.readline()
