@@ -1,15 +1,16 @@
 """Images and labels: a name becomes a checked, split data set, and that becomes batches."""
 
 from .loaders import Dataset, Loader, Split, evaluation_batches, load
-from .transforms import AUGMENTS, augment_for, natural_size
+from .sources import listed, natural_size
+from .transforms import augment_for
 
 __all__ = [
-    "AUGMENTS",
     "Dataset",
     "Loader",
     "Split",
     "augment_for",
     "evaluation_batches",
+    "listed",
     "load",
     "natural_size",
 ]

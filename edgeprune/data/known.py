@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import tempfile
@@ -33,10 +34,11 @@ class Known:
     about: str
     read: Callable[[Path, Faults, Fetch], Found]
     places: tuple[str, ...]  # torchvision's layout under EDGEPRUNE_HOME/data; any one will do
+    side: int = 32  # pixels, of the images as published (Caltech101: the median)
     leave_out: frozenset[str] = frozenset()  # folders that are no classes
 
     def lies_in(self, folder: Path) -> Path | None:
-        return next((folder / p for p in self.places if (folder / p).exists()), None)
+        return next((folder / p for p in self.places if os.path.exists(folder / p)), None)
 
 
 def _digits(folder: Path, faults: Faults, get: Fetch) -> Found:
@@ -245,6 +247,7 @@ KNOWN = {
         "8,677 photographs, 101 classes",
         _caltech101,
         ("caltech101/101_ObjectCategories", "caltech101/caltech-101.zip"),
+        224,
         BACKGROUND,
     ),
 }

@@ -111,21 +111,11 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    parts: dict[str, Split]  # those that were asked for
-    source: dict[str, Any]
+    train: Split
+    validation: Split
+    test: Split
+    source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def train(self) -> Split:
-        return self.parts["train"]
-
-    @property
-    def validation(self) -> Split:
-        return self.parts["validation"]
-
-    @property
-    def test(self) -> Split:
-        return self.parts["test"]
 
 
 def load(
@@ -146,9 +136,9 @@ def load(
     ``size`` is the side of the network's input in pixels. A test or validation split of the set's
     own stays what it is; what is missing is taken from the training images, class by class, by
     ``seed``. ``limit`` then takes that many of the training images, each class in proportion.
-    ``parts`` are the parts wanted (the others are not decoded). Every image is decoded once; all
-    are kept as uint8 where they take at most ``memory`` bytes (default: `memory_budget`), else
-    they are read again as they are needed.
+    Every image of ``parts`` is decoded once, so that none is found broken later; all are kept as
+    uint8 where they take at most ``memory`` bytes (default: `memory_budget`), else they are read
+    again as they are needed. Parts left out are neither checked nor kept, but can be read.
 
     Raises :class:`EdgepruneError` for whatever cannot be used; with ``skip_bad`` it is left out,
     counted and reported through ``notes`` and in ``Dataset.notes``.
@@ -162,12 +152,12 @@ def load(
     said += more
     canvas = canvas_for(size)
     loaded = {}
-    for part in parts:
+    for part in PARTS:
         pictures, labels = found.parts[part if part in found.parts else "train"]
         loaded[part] = Split(pictures, indices[part], labels[indices[part]], canvas)
-    need = sum(len(s) * canvas * canvas * 3 for s in loaded.values() if not s.in_memory)
-    keep = need <= (memory_budget() if memory is None else memory)
-    total = sum(len(s) for s in loaded.values() if not s.in_memory)
+    total = sum(len(loaded[part]) for part in parts if not loaded[part].in_memory)
+    budget = memory_budget() if memory is None else memory
+    keep = total * canvas * canvas * 3 <= budget
     done = 0
 
     def told(n: int) -> None:
@@ -175,8 +165,8 @@ def load(
         done += n
         progress(f"{'decoding' if keep else 'checking'} {name}", done, total)
 
-    for split in loaded.values():
-        split.decode(keep, faults, told)
+    for part in parts:
+        loaded[part].decode(keep, faults, told)
     said += faults.settle()
     for part, split in loaded.items():
         absent = np.flatnonzero(np.bincount(split.labels, minlength=len(found.classes)) == 0)
@@ -192,9 +182,9 @@ def load(
         "seed": seed,
         "limit": limit,
         "images": {part: len(split) for part, split in loaded.items()},
-        "in_memory": all(s.in_memory for s in loaded.values()),
+        "in_memory": all(loaded[part].in_memory for part in parts),
     }
-    return Dataset(name, found.classes, loaded, source, said)
+    return Dataset(name, found.classes, **loaded, source=source, notes=said)
 
 
 def _split(
@@ -206,12 +196,12 @@ def _split(
     labels = found.parts["train"][1]
     drawn, notes = splits.carve(labels, shares, seed)
     chosen = {p: np.arange(len(own)) for p, (_, own) in found.parts.items() if p != "train"} | drawn
+    base = "the training images" if len(found.parts) > 1 else "all images"
+    taken = {**shares, "train": 1 - sum(shares.values())} if shares else {}
     how = {
-        part: f"{100 * shares[part]:.0f} % of the training images" if part in shares else "its own"
+        part: f"{100 * taken[part]:.0f} % of {base}" if part in taken else "its own"
         for part in PARTS
     }
-    if shares:
-        how["train"] = f"{100 * (1 - sum(shares.values())):.0f} % of the training images"
     if limit is not None:
         train = chosen["train"]
         kept = splits.subset(labels[train], limit, seed)
@@ -273,10 +263,11 @@ class Loader:
         n = len(self.split)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
-    def epoch(self, n: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, n: int | None, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(x float32 [N, 3, S, S] channels_last, y int64 [N]) for epoch ``n``.
 
-        ``None`` is the order of evaluation: as stored, every image, the middle crop.
+        ``None`` is the order of evaluation: as stored, every image, the middle crop. ``start``
+        leaves out that many batches at the beginning (an epoch taken up again).
         """
         count = len(self.split)
         order = np.arange(count) if n is None else splits.order(count, self.seed, n)
@@ -288,7 +279,7 @@ class Loader:
 
         with _pool(self.workers) as pool:
             ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
-            for k in range(batches):
+            for k in range(start, batches):
                 ahead.append(pool.submit(make, k))
                 if len(ahead) > self.workers + 1:
                     yield ahead.popleft().result()

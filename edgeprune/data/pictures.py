@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import EdgepruneError
 from .archives import Tree
 from .faults import Faults
-from .transforms import Pixels, decode, fit
+from .transforms import Pixels, decode, fit, side
 
 Labels = NDArray[np.int64]
 PARTS = ("train", "validation", "test")
@@ -26,6 +26,10 @@ class Pictures(Protocol):
 
     def get(self, i: int, canvas: int) -> Pixels:
         """uint8 RGB [canvas, canvas, 3]; :class:`BadImageError` if there is none to be had."""
+        ...
+
+    def side(self, i: int) -> int:
+        """The shorter side in pixels, as stored."""
         ...
 
     def name(self, i: int) -> str: ...
@@ -47,6 +51,9 @@ class Files:
 
     def get(self, i: int, canvas: int) -> Pixels:
         return decode(self.tree.read(self.names[i]), canvas)
+
+    def side(self, i: int) -> int:
+        return side(self.tree.read(self.names[i]))
 
     def name(self, i: int) -> str:
         return self.names[i]
@@ -72,6 +79,9 @@ class Arrays:
         if one.ndim == 3 and one.shape[2] == 1:
             one = one[:, :, 0]
         return fit(Image.fromarray(np.ascontiguousarray(one)), canvas)
+
+    def side(self, i: int) -> int:
+        return min(self.pixels.shape[1:3])
 
     def name(self, i: int) -> str:
         return f"image {i} of {self.origin}"

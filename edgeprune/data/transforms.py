@@ -6,7 +6,9 @@ Letters: N images, S side of the network's input, canvas >= S side of the stored
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +23,9 @@ from ..models.spec import Convention
 Pixels = NDArray[np.uint8]
 
 # Only plain raster formats: Pillow would start Ghostscript for an EPS that calls itself .jpg.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 90_000_000  # an image above this is taken for a decompression bomb (Pillow's limit)
+PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,18 +40,9 @@ TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
 # `decode` tells what is wrong with an image; Pillow's own remarks would only tear progress bars.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-SMALL = ("digits", "cifar10", "cifar100", "svhn")  # sets of images of 32 pixels and less
-
 
 class BadImageError(ValueError):
     """An image that cannot be used; the text is the reason."""
-
-
-def natural_size(name: str) -> int:
-    """Side of the input, in pixels, where the user names none: 32 for the sets of small images,
-    224 (the paper's for photographs) for all others.
-    """
-    return 32 if name in SMALL else 224
 
 
 def canvas_for(size: int) -> int:
@@ -64,6 +58,8 @@ def decode(raw: bytes, canvas: int) -> Pixels:
     """
     if not raw:
         raise BadImageError("empty file")
+    if raw.startswith(PNG):
+        _check_png(raw)
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -81,6 +77,15 @@ def decode(raw: bytes, canvas: int) -> Pixels:
         raise BadImageError(_reason(e)) from None
 
 
+def side(raw: bytes) -> int:
+    """The shorter side of an encoded image in pixels, from its header alone."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            return min(image.size)
+    except Exception as e:  # as in `decode`
+        raise BadImageError(_reason(e)) from None
+
+
 def fit(image: Image.Image, canvas: int, turn: Image.Transpose | None = None) -> Pixels:
     """The middle square of ``image``, turned upright, as uint8 RGB [canvas, canvas, 3]."""
     image = _rgb(image)
@@ -94,6 +99,19 @@ def fit(image: Image.Image, canvas: int, turn: Image.Transpose | None = None) ->
     if turn is not None:
         image = image.transpose(turn)
     return np.asarray(image)
+
+
+def _check_png(raw: bytes) -> None:
+    """Pillow checks no CRC of pixel data, so that holes in a download would become pixels."""
+    at = len(PNG)
+    while at + 8 <= len(raw):
+        length, kind = struct.unpack_from(">I4s", raw, at)
+        end = at + 8 + length
+        if kind == b"IDAT" and raw[end : end + 4] != struct.pack(
+            ">I", zlib.crc32(raw[at + 4 : end])
+        ):
+            raise BadImageError("truncated" if end + 4 > len(raw) else "corrupt (checksum)")
+        at = end + 4
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -153,7 +171,7 @@ def shift(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
 
 def shift_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """Pad S/8 (4 px at 32), crop S x S at random, mirror half: He et al. 2015, section 4.2."""
-    flips = rng.random(len(images)) < 0.5
+    flips = np.less(rng.random(len(images)), 0.5)
     return _crops(images, size, size // 8, flips, rng)
 
 
@@ -189,7 +207,7 @@ def zoom_and_flip(images: Pixels, size: int, rng: np.random.Generator) -> Pixels
     height = np.minimum(np.sqrt(area / aspect), canvas)
     left, top = rng.random(n) * (canvas - width), rng.random(n) * (canvas - height)
     boxes = np.stack([left, top, left + width, top + height], axis=1).tolist()
-    flips = rng.random(n) < 0.5
+    flips = np.less(rng.random(n), 0.5)
     out = np.empty((n, size, size, 3), np.uint8)
     for i, box in enumerate(boxes):
         crop = Image.fromarray(images[i]).resize(

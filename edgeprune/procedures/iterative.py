@@ -104,7 +104,7 @@ def _step(
     layer, width = chosen
     keep = {layer: prune.largest(prune.l1(traced, layer), width)}
     kept = prune.compose(position.kept, keep)
-    smaller = prune.cut(traced, keep)
+    smaller = prune.narrow(traced, keep).model
     before = train.evaluate(smaller, dataset.validation, dense.convention).top1
     accuracy = before
     state = run.state_folder / "retrain.safetensors"
@@ -228,7 +228,7 @@ def _curve(layer: str, traced: Graph, dense: Loaded, some: Split, start: float) 
     accuracy = [start]
     for share in SHARES:
         left = max(1, round(len(norms) * (1 - share)))
-        smaller = prune.cut(traced, {layer: prune.largest(norms, left)})
+        smaller = prune.narrow(traced, {layer: prune.largest(norms, left)}).model
         accuracy.append(train.evaluate(smaller, some, dense.convention).top1)
     return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
 

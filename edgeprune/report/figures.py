@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,9 +193,10 @@ def history(panels: Mapping[str, History]) -> Figure:
     with mpl.rc_context(STYLE):
         figure = _figure(len(panels), 4.6)
         grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
+        floor = _floor(panels.values())
         for (upper, lower), (title, run) in zip(grid.T, panels.items(), strict=True):
             upper.set_title(_label(title))
-            _accuracy(upper, run)
+            _accuracy(upper, run, floor)
             kept = [s for s in run.steps if s.kept]
             x = [s.step for s in kept]
             lower.plot(x, [s.flops for s in kept], color=SECOND, marker="s", ms=3, label="FLOPs")
@@ -205,6 +206,7 @@ def history(panels: Mapping[str, History]) -> Figure:
             lower.set_xlabel("pruning step")
             lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         top, bottom = grid[0, 0], grid[1, 0]
+        top.set_ylim(bottom=floor)
         top.set_ylabel("validation accuracy")
         top.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         bottom.set_ylabel("left of the dense network")
@@ -214,10 +216,18 @@ def history(panels: Mapping[str, History]) -> Figure:
     return figure
 
 
-def _accuracy(ax: Axes, run: History) -> None:
+def _floor(runs: Iterable[History]) -> float:
+    """Least accuracy on the axis: the limit is to be read, not how deep a network falls when cut."""
+    levels = [v for r in runs for v in (r.baseline, r.limit, *(s.accuracy for s in r.steps)) if v]
+    low, high = (min(levels), max(levels)) if levels else (0.0, 1.0)
+    return max(0.0, low - 1.5 * max(high - low, 0.01))
+
+
+def _accuracy(ax: Axes, run: History, floor: float) -> None:
     kept = {s.step: s.accuracy for s in run.steps if s.kept and s.accuracy is not None}
     undone = {s.step: s.accuracy for s in run.steps if not s.kept and s.accuracy is not None}
-    cuts = {s.step: s.before for s in run.steps if s.before is not None}
+    cuts = {s.step: s.before for s in run.steps if s.before is not None and s.before >= floor}
+    below = {s.step: floor for s in run.steps if s.before is not None and s.before < floor}
 
     def draw(points: Mapping[int, float], label: str, **style: Any) -> None:
         if points:
@@ -225,6 +235,15 @@ def _accuracy(ax: Axes, run: History) -> None:
 
     draw(kept, "after retraining", color=ACCENT, marker="o", ms=3.5)
     draw(cuts, "right after the cut", color=QUIET, marker="o", ms=3.5, mfc="white", ls="")
+    draw(
+        below,
+        "right after the cut, further down",
+        color=QUIET,
+        marker="v",
+        ms=3.5,
+        ls="",
+        clip_on=False,
+    )
     draw(undone, "beyond the limit, undone", color=SECOND, marker="x", ms=5, ls="")
     _reference(ax, run.baseline, "dense")
     if run.limit is not None:

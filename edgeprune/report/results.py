@@ -83,6 +83,17 @@ class Results:
         return self.dense_widths | kept if kept else dict(self.pruned.get("widths") or {})
 
     @property
+    def state(self) -> str:
+        """How far the run has come, in a word or two."""
+        if self.measurements:
+            return "measured"
+        if self.pruned:
+            return "exported" if self.run.onnx_path("pruned").is_file() else "pruned"
+        if self.dense:
+            return "pruning" if self.steps or self.curves else "trained"
+        return "training" if self.epochs else "begun"
+
+    @property
     def baseline(self) -> float | None:
         """Validation accuracy of the dense network."""
         return self.dense.get("validation_accuracy")
@@ -189,7 +200,7 @@ def comparison(run: Run, results: Results | None = None) -> Table:
         Column("change", "Change", change),
     ]
     rows = [*promised_rows(found), *measured_rows(found)] if found.dense else []
-    return Table(f"{found.run.name}: dense against pruned", columns, rows, missing(found))
+    return Table(f"{found.run.name}: dense against pruned", columns, rows, notes(found))
 
 
 def promised_rows(found: Results) -> list[dict[str, Any]]:
@@ -241,33 +252,42 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
     return rows
 
 
+def notes(found: Results) -> list[str]:
+    """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
+    said = missing(found)
+    if found.measurements:
+        latest = found.measurements[0]
+        said.append(f"Measured on {latest.where}: {verdict(latest)}.")
+    return said + warned(found)
+
+
 def missing(found: Results) -> list[str]:
-    """What is not there, with the command that makes it; and what the measurement says of itself."""
-    name = found.run.name
-    notes = []
+    """What is not there (yet), with the command that makes it."""
+    name, said = found.run.name, list(found.left_out)
     if not found.dense:
-        notes.append("not trained to the end yet: the command of this run goes on with it")
+        said.append("not trained to the end yet: the command of this run goes on with it")
     elif not found.pruned:
-        notes.append(f"not pruned yet: edgeprune prune {name}")
+        said.append(f"not pruned to the end yet: edgeprune prune {name}")
     elif not found.run.onnx_path("pruned").is_file():
-        notes.append(f"not exported yet: edgeprune export {name}")
-    notes += found.left_out
+        said.append(f"not exported yet: edgeprune export {name}")
     if not found.measurements:
-        notes.append(f"latency and memory not measured yet: edgeprune bench {name}")
-        return notes
-    latest = found.measurements[0]
-    notes.append(f"Measured on {latest.where}: {verdict(latest)}.")
-    notes += [f"{w.get('seen')}: {w.get('cause')} — {w.get('next')}" for w in latest.warnings]
-    return notes
+        said.append(f"latency and memory not measured yet: edgeprune bench {name}")
+    return said
+
+
+def warned(found: Results) -> list[str]:
+    """The warnings of the latest bench: seen, likely cause, what to do next."""
+    warnings = found.measurements[0].warnings if found.measurements else []
+    return [f"{w.get('seen')}: {w.get('cause')} — {w.get('next')}" for w in warnings]
 
 
 def verdict(measurement: Measurement) -> str:
-    """One clause: ``faster, 1.24 (1.21–1.27) times``, or ``no measurable difference``."""
+    """One clause: "the pruned network runs at 1.24× …", or "no measurable difference"."""
     pruned = measurement.network("pruned")
     said = str(pruned.get("verdict") or "the pruned network was not measured")
     if said in ("faster", "slower"):
         by = ratio(pruned["speedup"], pruned.get("speedup_interval"))
-        return f"the pruned network is {said}, {by} the dense one's speed"
+        return f"the pruned network runs at {by} the dense one's speed"
     return said
 
 

@@ -7,17 +7,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from .. import units
-from ..data import Dataset, Loader, evaluation_batches
+from ..data import Dataset, Loader, augment_for, evaluation_batches
 from ..models import Convention
 from .recipes import Recipe
-from .step import Stepper, accuracy
+from .step import Stepper, accuracy, here
 
 WORTH = 60.0  # seconds of training from which another precision is worth a measurement
 FASTER = 1.25  # how much faster a lower precision must be to be chosen
@@ -53,9 +53,9 @@ def measure(
     drawn = list(islice(loader(dataset, convention, recipe).epoch(1), 3))
     load = (time.perf_counter() - begun) / len(drawn)
     precision, seconds = choose_precision(model, drawn, recipe, recipe.epochs * steps, teacher)
-    trial = copy.deepcopy(model).to(PartialState().device)
-    held = evaluation_batches(dataset.validation, convention, VALIDATION_BATCH)
-    validation = min(_timed(lambda b=b: accuracy(trial, [b])) for b in islice(held, 2))
+    trial = copy.deepcopy(model).to(here().device)
+    held = islice(evaluation_batches(dataset.validation, convention, VALIDATION_BATCH), 2)
+    validation = min(_timed(partial(accuracy, trial, [batch])) for batch in held)
     rounds = math.ceil(len(dataset.validation) / VALIDATION_BATCH)
     return Pace(precision, max(seconds[precision], load), steps, validation * rounds)
 
@@ -88,7 +88,7 @@ def choose_precision(
 
 def lower_precision() -> str:
     """What could be faster than float32 here: bfloat16, or float16 on CUDA devices without it."""
-    if PartialState().device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if here().device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return "fp16"
     return "bf16"
 
@@ -110,7 +110,7 @@ def step_seconds(
         step(batches[0])
         taken: list[float] = []
         while len(taken) < 3 or (len(taken) < 10 and sum(taken) < 1):
-            taken.append(_timed(lambda: step(batches[len(taken) % len(batches)])))
+            taken.append(_timed(partial(step, batches[len(taken) % len(batches)])))
         return min(taken)
 
 
@@ -121,11 +121,12 @@ def batches(images: int, recipe: Recipe) -> int:
 
 def loader(dataset: Dataset, convention: Convention, recipe: Recipe) -> Loader:
     """Training batches; a last smaller one is left out (one image would stop batch norm)."""
+    suited = augment_for(dataset.classes, convention.size)
     return Loader(
         dataset.train,
         convention,
         batch_size=recipe.batch_size,
-        augment=recipe.augment,
+        augment=suited if recipe.augment == "auto" else recipe.augment,
         seed=recipe.seed,
         drop_last=len(dataset.train) >= recipe.batch_size,
     )

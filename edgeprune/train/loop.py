@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from ..data import Dataset, Loader, Split, evaluation_batches
@@ -19,7 +18,7 @@ from ..errors import EdgepruneError
 from ..models import Convention
 from . import chance, forecast, resume
 from .recipes import Recipe, learning_rate, lowest_lr
-from .step import Accuracy, Stepper, accuracy
+from .step import Accuracy, Stepper, accuracy, here
 from .watch import SILENT, EpochRecord, Progress, Watch
 
 SAVE_EVERY = 30.0  # seconds of work that a kill may cost
@@ -100,7 +99,7 @@ def evaluate(
 ) -> Accuracy:
     """Top-1 accuracy and cross entropy on ``split``, in float32; ``model`` is left as it was."""
     home = next(model.parameters()).device
-    model.to(PartialState().device)
+    model.to(here().device)
     try:
         return accuracy(model, evaluation_batches(split, convention, batch_size))
     finally:

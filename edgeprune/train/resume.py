@@ -72,7 +72,7 @@ def write(
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in at.best_weights.items()}
     slots: dict[str, Any] = {}
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     for p, state in optimizer.state.items():
         for slot, value in state.items():
             if isinstance(value, Tensor):

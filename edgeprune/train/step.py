@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import reduce
+from accelerate.utils import parse_flag_from_env, reduce
 from torch import Tensor, nn
 
 from ..errors import EdgepruneError
@@ -103,9 +103,14 @@ class Stepper:
         return t[start : start + each]
 
 
+def here() -> PartialState:
+    """The device and the processes, as accelerate finds them (``accelerate launch --cpu`` too)."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def _accelerator(precision: str) -> Accelerator:
     """A fresh accelerator: accelerate keeps the precision of the first one for the whole process."""
-    state = PartialState()
+    state = here()
     if precision == "fp16" and state.device.type == "cpu":
         raise EdgepruneError("precision fp16", "needs a GPU", "use --precision bf16 or fp32")
     AcceleratorState._reset_state()
@@ -139,7 +144,7 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Accu
 
     With several processes each does its share of the batches.
     """
-    state = PartialState()
+    state = here()
     was_training = model.training
     model.eval()
     sums = torch.zeros(3, device=state.device)  # cross entropy, right, images
