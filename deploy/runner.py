@@ -566,7 +566,10 @@ class Process:
         return f"the session's process {how}" + (f": {said}" if said else "")
 
     def end(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except OSError:  # it is dead already
+            pass
         self.process.stdout.close()
         self.process.wait()
         self.noise.close()

@@ -28,13 +28,13 @@ class Recipe:
     """One way to train. The defaults are those of ``RECIPES["default"]``."""
 
     epochs: int = 40  # at most; the early stop may end it before
-    batch_size: int = 128  # images in a step, all processes together
-    optimizer: str = "adamw"  # one of OPTIMIZERS
-    lr: float = 1e-3  # the highest learning rate
+    batch_size: int = 64  # images in a step, all processes together
+    optimizer: str = "sgd"  # one of OPTIMIZERS
+    lr: float = 0.05  # the highest learning rate
     schedule: str = "cosine"  # one of SCHEDULES
     warmup_epochs: float = 2.0  # linear rise to lr; at most a quarter of all epochs
     floor: float = 0.05  # cosine: the last learning rate as a share of lr
-    weight_decay: float = 0.02  # for weights; norms and biases have none
+    weight_decay: float = 5e-4  # for weights; norms and biases have none
     momentum: float = 0.9  # sgd only
     label_smoothing: float = 0.1  # share of the target spread over all classes
     augment: str = "auto"  # data.AUGMENTS; auto: what suits the set (data.augment_for)
@@ -136,6 +136,8 @@ RECIPES: dict[str, Recipe] = {
         patience=40,
         clip=0,
     ),
+    # SGD at 0.05, momentum 0.9, decay 5e-4 are what plain VGGs are trained with on CIFAR-10
+    # (chengyangfu/pytorch-vgg-cifar10); Adam at 1e-3 leaves VGG16 without batch norm at chance.
     "default": Recipe(),
 }
 

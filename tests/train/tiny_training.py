@@ -21,6 +21,7 @@ CONVENTION = Convention(size=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 RECIPE = Recipe(
     epochs=4,
     batch_size=16,
+    optimizer="adamw",
     lr=3e-3,
     warmup_epochs=1,
     precision="fp32",
@@ -51,7 +52,7 @@ class Images:
 
 def dataset(n: int = 160) -> Dataset:
     parts = {"train": Images(n, 1), "validation": Images(64, 2), "test": Images(64, 3)}
-    return Dataset("quarters", ("a", "b", "c", "d"), parts, {"n": n})
+    return Dataset("quarters", ("a", "b", "c", "d"), **parts, source={"n": n})
 
 
 def network(seed: int = 0, norm: bool = True) -> nn.Sequential:
