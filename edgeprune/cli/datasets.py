@@ -55,19 +55,14 @@ def _listed() -> dict[str, Any]:
 
 
 def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> dict[str, Any]:
-    from rich.console import Console
-
     from .. import data
+    from . import progress
 
     size = data.natural_size(name)
-    with Console(stderr=True).status(f"reading {name}") as status:
-
-        def told(what: str, done: int, total: int | None) -> None:
-            status.update(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
-
+    with progress.watch() as watch:
         loaded = data.load(
             name, size=size, seed=seed, limit=limit, skip_bad=True, download=download,
-            progress=told,
+            progress=watch.on_progress,
         )  # fmt: skip
     return {
         "data": name,

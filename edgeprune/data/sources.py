@@ -23,7 +23,7 @@ from .transforms import BadImageError
 SUFFIXES = (*archives.SUFFIXES, ".npz")
 MAX_DOWNLOAD = 1 << 30  # bytes; the largest is SVHN's 182 MB
 
-Progress = Callable[[str, int, int | None], None]  # (what, done, total)
+Progress = Callable[[str, int, int], None]  # (what, done, total), in images or bytes
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,7 @@ def _get(download: bool, progress: Progress, url: str, path: Path, *, md5: str) 
     if not (download or path.is_file()):
         raise EdgepruneError(f"{path} is not there", "nothing is fetched here", f"from {url}")
 
-    what = f"downloading {path.name}"
-    return fetch(url, path, md5=md5, max_bytes=MAX_DOWNLOAD, progress=partial(progress, what))
+    def told(done: int, total: int | None) -> None:
+        progress(f"downloading {path.name}", done, total or done)
+
+    return fetch(url, path, md5=md5, max_bytes=MAX_DOWNLOAD, progress=told)

@@ -120,7 +120,7 @@ def published(request: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_cifar_is_downloaded_once(published: str, server: Server, empty_home: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
+    told: list[tuple[str, int, int]] = []
     dataset = data.load(published, size=32, progress=lambda *now: told.append(now))
     assert dataset.classes[:2] == ("airplane", "automobile")
     assert len(dataset.test) == 60

@@ -175,7 +175,7 @@ def test_words_that_do_not_fit(dataset: data.Dataset) -> None:
 
 @pytest.mark.parametrize(("memory", "word"), [(None, "decoding"), (0, "checking")])
 def test_decoding_is_told(folder: Path, memory: int | None, word: str) -> None:
-    told: list[tuple[str, int, int | None]] = []
+    told: list[tuple[str, int, int]] = []
     data.load(str(folder), size=16, memory=memory, progress=lambda *now: told.append(now))
     assert told[-1][1:] == (60, 60)
     assert told[0][0].startswith(word)
