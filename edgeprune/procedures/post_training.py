@@ -255,4 +255,6 @@ def _check(model: nn.Module, pixels: Pixels, convention: Convention) -> None:
         )
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise EdgepruneError(f"weights {name}", "NaN or infinite values", "use another checkpoint")
+            raise EdgepruneError(
+                f"weights {name}", "NaN or infinite values", "use another checkpoint"
+            )

@@ -110,7 +110,9 @@ def blocks(
         there = whole.node(last.name)
         own = kept_index(dense.values[there], stays)
         axis = dense.values[there].axis
-        targets = [v[there] if own is None else v[there].index_select(axis, own) for v in whole.values]
+        targets = [
+            v[there] if own is None else v[there].index_select(axis, own) for v in whole.values
+        ]
         fitted = _fit(pruned, block, small, targets, steps, lr)
         report.append(Fitted(last.name, *fitted))
         told(last.name, done + 1, len(found))
@@ -134,7 +136,9 @@ def _fit(
     def error() -> float:
         with torch.no_grad():
             some = range(0, len(targets), max(1, len(targets) // 4))
-            return sum(float(F.mse_loss(output(i), targets[i])) for i in some) / len(some) / variance
+            return (
+                sum(float(F.mse_loss(output(i), targets[i])) for i in some) / len(some) / variance
+            )
 
     before = error()
     if before < 1e-8:

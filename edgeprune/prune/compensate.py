@@ -120,12 +120,16 @@ def silent(what: str, done: int, of: int) -> None:
     """Tell nobody."""
 
 
-def lstsq(dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent) -> list[Repaired]:
+def lstsq(
+    dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent
+) -> list[Repaired]:
     """Repair ``pruned`` (``dense`` cut by ``keep``) in place, front to back, by least squares."""
     return _front_to_back(dense, pruned, keep, images, told, _least_squares)
 
 
-def mean(dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent) -> list[Repaired]:
+def mean(
+    dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent
+) -> list[Repaired]:
     """Fold the mean of what was lost into the next offset, front to back, in place."""
     return _front_to_back(dense, pruned, keep, images, told, _mean_only)
 
@@ -136,6 +140,7 @@ Solver = Callable[[list[Moments], Tensor, Tensor, bool], tuple[Tensor, Repaired]
 def _front_to_back(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver
 ) -> list[Repaired]:
+    dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
     readers = [r for r in find_readers(pruned) if r.has_offset or solver is _least_squares]
     stays = kept_classes(dense, keep)[dense.roots]
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
@@ -205,9 +210,7 @@ def _columns(graph: Graph, reader: Reader) -> int:
     return fetch(graph.module, reader.weight)[0].numel()
 
 
-def _repair(
-    pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver
-) -> Repaired | None:
+def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver) -> Repaired | None:
     def tensor(name: str) -> Tensor:
         return fetch(pruned.module, name)
 

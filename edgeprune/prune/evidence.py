@@ -76,6 +76,7 @@ def gather(
     parts: Sequence[str] = PARTS,
 ) -> Evidence:
     """Look at ``images`` (and their ``labels`` [N] a batch) through the dense network."""
+    graph.constants()  # bring what is computed from parameters up to date
     return Evidence(
         images=images,
         labels=labels,
@@ -162,7 +163,7 @@ def _maps(graph: Graph, images: Images) -> dict[str, Maps]:
             maps.second = maps.second + rows.T @ rows
             maps.peaks.append(by_unit(flat[..., own].amax(1)))
 
-    observe(graph, images.batches, {node: look for node in wanted})
+    observe(graph, images.batches, dict.fromkeys(wanted, look))
     return found
 
 
@@ -188,7 +189,9 @@ def _gradients(
 ) -> dict[str, Gradients]:
     wanted = {name: maps_of(graph, group) for name, group in graph.groups.items()}
     found = {
-        name: Gradients(*([torch.zeros(graph.groups[name].width).double() for _ in at] for _ in "ab"))
+        name: Gradients(
+            *([torch.zeros(graph.groups[name].width).double() for _ in at] for _ in "ab")
+        )
         for name, at in wanted.items()
     }
     nodes = list(graph.module.graph.nodes)
@@ -217,7 +220,14 @@ def _gradients(
 
 
 def _add_terms(
-    graph: Graph, found: Gradients, j: int, node: fx.Node, units: Vector, z: Tensor, g: Tensor, total: int
+    graph: Graph,
+    found: Gradients,
+    j: int,
+    node: fx.Node,
+    units: Vector,
+    z: Tensor,
+    g: Tensor,
+    total: int,
 ) -> None:
     axis = graph.values[node].axis
     assert axis is not None
@@ -243,41 +253,33 @@ class _Seen:
     S: Tensor | float = 0.0  # [C, C], over rows and taps
     taps: Tensor | float = 0.0  # [T, T], over rows and channels
 
+    def add(self, X: Tensor) -> None:
+        """X [rows, C, T]."""
+        flat = X.transpose(1, 2).flatten(0, 1)  # [rows*T, C]
+        self.n += len(flat)
+        self.x = self.x + flat.sum(0).double()
+        self.S = self.S + (flat.T @ flat).double()
+        taps = X.transpose(0, 1).flatten(0, 1)  # [C*rows, T]
+        self.taps = self.taps + (taps.T @ taps).double()
+
 
 def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
-    readers = [r for r in find_readers(graph) if r.labels is not None]
-    by_node = {node: r for r in readers for node in graph.module.graph.nodes if node.name == r.node}
+    readers = [
+        r for r in find_readers(graph) if r.labels is not None and graph.roots[r.labels].any()
+    ]
     seen = {r.node: _Seen() for r in readers}
     generator = torch.Generator().manual_seed(0)
     places = max(PLACES, -(-6000 // len(images)))
 
-    def look(node: fx.Node, value: Tensor) -> None:
-        reader = readers_at[node]
-        at = sample(reader, outputs[node], places, generator)
-        X = _by_channel(graph, reader, inputs_at(reader, value, at))  # [rows, C, T]
-        s = seen[reader.node]
-        flat = X.transpose(1, 2).flatten(0, 1)  # [rows*T, C]
-        s.n += len(flat)
-        s.x = s.x + flat.sum(0).double()
-        s.S = s.S + (flat.T @ flat).double()
-        if X.shape[2] > 1:
-            taps = X.transpose(0, 1).flatten(0, 1)  # [C*rows, T]
-            s.taps = s.taps + (taps.T @ taps).double()
-        else:
-            s.taps = torch.ones(1, 1).double()
-
-    readers_at: dict[fx.Node, Reader] = by_node
-    outputs: dict[fx.Node, Tensor] = {}
-    nodes = {node.name: i for i, node in enumerate(graph.module.graph.nodes)}
     for x in images.batches:
         walk = Walk(graph.module, [x])
         for reader in readers:
-            walk.reach(nodes[reader.node])
             node = walk.node(reader.node)
+            walk.reach(walk.index[reader.node])
             value = walk.values[0][node.args[0]]  # type: ignore[index]
-            walk.reach(nodes[reader.node] + 1)
-            outputs[node] = walk.values[0][node]
-            look(node, value)
+            walk.reach(walk.index[reader.node] + 1)
+            at = sample(reader, walk.values[0][node], places, generator)
+            seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
     for reader in readers:
         S, G = _quadratic(graph, reader, seen[reader.node])
@@ -319,6 +321,7 @@ def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tenso
     With T > 1 taps the inputs' second moments are taken as S (x) S_T, those between channels the
     same at every tap: an approximation, for choosing only.
     """
+
     def tensor(name: str) -> Tensor:
         return fetch(graph.module, name).detach().double()
 

@@ -73,7 +73,9 @@ class Plan:
         """A plan from a file that may have been written by anybody."""
         fields = {"network", "method", "keep", "reasons", "target", "dense", "promised"}
         if not isinstance(value, dict) or set(value) != {*fields, "format"}:
-            raise EdgepruneError("the plan", f"is no object with the keys {', '.join(sorted(fields))}")
+            raise EdgepruneError(
+                "the plan", f"is no object with the keys {', '.join(sorted(fields))}"
+            )
         if value["format"] != FORMAT:
             raise EdgepruneError("the plan", f"format {value['format']!r}, {FORMAT} is known")
         keep = value["keep"]
@@ -197,9 +199,7 @@ def _ordered(
     return _greedy(grids, curves, price)
 
 
-def _by_key(
-    grids: Mapping[str, list[int]], key: Callable[[str, int, int], float]
-) -> list[Step]:
+def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float]) -> list[Step]:
     """All steps, by key, then by how far down the group is, then by the groups' order."""
     found = [
         (key(name, before, after), i, g, Step(name, before, after))
@@ -216,7 +216,9 @@ def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: Price) -> Ite
     worst: the first of the queue is priced anew, and taken if it is still the first.
     """
     widths = {name: g[0] for name, g in grids.items()}
-    loss = {name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()}
+    loss = {
+        name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()
+    }
 
     def priced(order: int, name: str, place: int) -> tuple[float, int, str, int]:
         step = Step(name, grids[name][place], grids[name][place + 1])
@@ -306,13 +308,20 @@ def _fixed(
     for pattern, share in [*shares.items(), *((p, 1.0) for p in keep)]:
         names = [n for n in graph.groups if fnmatchcase(n, pattern)]
         if not names:
-            raise EdgepruneError(f"{pattern!r}", "matches no group", closest(pattern, list(graph.groups)))
+            raise EdgepruneError(
+                f"{pattern!r}", "matches no group", closest(pattern, list(graph.groups))
+            )
         if not 0 < share <= 1:
-            raise EdgepruneError(f"share {share} of {pattern!r}", "must lie above 0 and not above 1")
+            raise EdgepruneError(
+                f"share {share} of {pattern!r}", "must lie above 0 and not above 1"
+            )
         for name in names:
             width = graph.groups[name].width
             own = width if share == 1 else nearest(grid(width, multiple, floor), share * width)
-            fixed[name] = (own, f"kept whole ({pattern})" if share == 1 else f"share {share:g} ({pattern})")
+            fixed[name] = (
+                own,
+                f"kept whole ({pattern})" if share == 1 else f"share {share:g} ({pattern})",
+            )
     return fixed
 
 
@@ -320,11 +329,15 @@ def _check_scores(
     graph: Graph, scores: Mapping[str, Tensor], curves: Curves | None, method: str
 ) -> None:
     if not graph.groups:
-        raise EdgepruneError("nothing to prune", "the network has no group of channels that can leave")
+        raise EdgepruneError(
+            "nothing to prune", "the network has no group of channels that can leave"
+        )
     for name, group in graph.groups.items():
         score = scores.get(name)
         if score is None or score.shape != (group.width,):
-            raise EdgepruneError(f"scores of {name}", f"not one for each of its {group.width} units")
+            raise EdgepruneError(
+                f"scores of {name}", f"not one for each of its {group.width} units"
+            )
         if not bool(score.isfinite().all()):
             raise EdgepruneError(f"scores of {name}", "NaN or infinite", "check the weights")
         if method in ("sensitivity", "reconstruction"):

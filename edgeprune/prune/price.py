@@ -47,7 +47,9 @@ class Price:
                     self.square[i, j] = rest / ((self.full[i] - 1) * (self.full[j] - 1))
 
     def at(self, widths: Mapping[str, int]) -> float:
-        d = self.full - [widths.get(name, full) for name, full in zip(self.names, self.full, strict=True)]
+        d = self.full - [
+            widths.get(name, full) for name, full in zip(self.names, self.full, strict=True)
+        ]
         return float(self.dense + self.linear @ d + d @ self.square @ d)
 
 

@@ -73,14 +73,14 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
     weight = node.args[1]
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return None
-    x = graph.values[node.args[0]]
     shape = graph.values[weight].shape
     bias = node.args[2] if len(node.args) > 2 else None
     convolution = short_name(node) == "conv2d"
     words = dict(zip(("stride", "padding", "dilation", "groups"), node.args[3:], strict=False))
-    if isinstance(words.get("padding"), str) or (convolution and len(x.shape) != 4):
+    image = len(graph.values[node.args[0]].shape) == 4
+    if isinstance(words.get("padding"), str) or (convolution and not image):
         return None
-    contracted = graph.contractions.get(node, [])
+    contracted = [c for c in graph.contractions.get(node, []) if c.operand is node.args[0]]
     norm = _norm(node)
     return Reader(
         node=node.name,
@@ -180,7 +180,9 @@ def inputs_at(reader: Reader, x: Tensor, at: Places) -> Tensor:
 
 def outputs_at(reader: Reader, y: Tensor, at: Places) -> Tensor:
     """Y [rows, O] of the output ``y`` [N, O, H, W] (or [N, ..., O]) at these places."""
-    flat = y.permute(0, 2, 3, 1).flatten(1, 2) if reader.kernel else y.reshape(len(y), -1, y.shape[-1])
+    flat = (
+        y.permute(0, 2, 3, 1).flatten(1, 2) if reader.kernel else y.reshape(len(y), -1, y.shape[-1])
+    )
     return _rows(flat, at.index)
 
 

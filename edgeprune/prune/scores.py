@@ -90,9 +90,7 @@ def mean_response(graph: Graph, group: Group | str, evidence: Evidence | None = 
     return (maps.mean / maps.n).abs()  # type: ignore[operator]
 
 
-def linear_redundancy(
-    graph: Graph, group: Group | str, evidence: Evidence | None = None
-) -> Tensor:
+def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
     """How badly the other maps reconstruct a map linearly (after Wang et al. 2018).
 
     s_j = min_a mean (x_j - sum_k a_k x_k)^2 / mean x_j^2 = 1 / (H[j,j] S[j,j]), S = X'X / n + ridge,
@@ -174,7 +172,9 @@ def taylor(
 
 def taylor_gate(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
     """Gate form (Molchanov et al. 2019, equation 8): sum over batches of (dE/dgate)^2, gate = 1."""
-    return torch.stack(_need(evidence, "taylor_gate").gradients[graph.group(group).name].gate).sum(0)
+    return torch.stack(_need(evidence, "taylor_gate").gradients[graph.group(group).name].gate).sum(
+        0
+    )
 
 
 def car(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
@@ -200,9 +200,7 @@ def _answers(graph: Graph, keep: dict[str, list[int]], x: Tensor) -> Tensor:
         return masked(graph, keep)(x).argmax(1)
 
 
-def _accuracy(
-    graph: Graph, keep: dict[str, list[int]], evidence: Evidence, truth: object
-) -> float:
+def _accuracy(graph: Graph, keep: dict[str, list[int]], evidence: Evidence, truth: object) -> float:
     pairs = zip(evidence.images.batches, truth, strict=True)  # type: ignore[call-overload]
     right = sum(int((_answers(graph, keep, x) == y).sum()) for x, y in pairs)
     return right / len(evidence.images)
@@ -232,9 +230,7 @@ def elimination_of(graph: Graph, group: Group | str, evidence: Evidence) -> Elim
 # -- small things ----------------------------------------------------------------------------------
 
 
-def _over_producers(
-    graph: Graph, group: Group | str, score: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _over_producers(graph: Graph, group: Group | str, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Add up ``score`` (filters first -> one value a filter) at each unit's filters."""
     group = graph.group(group)
     constants = graph.constants()

@@ -76,7 +76,7 @@ def test_uniform_is_uniform(graph: Graph) -> None:
 
 def test_global_takes_the_lowest_wherever_they_are(graph: Graph) -> None:
     scores = {n: torch.full((g.width,), 1.0) for n, g in graph.groups.items()}
-    low = list(graph.groups)[0]
+    low = next(iter(graph.groups))
     scores[low] = torch.linspace(0, 0.5, graph.groups[low].width)
     grids = {n: plan.grid(g.width, 1, 0.0) for n, g in graph.groups.items()}
     steps = list(plan._ordered("global", grids, scores, {}, Price(graph, "flops")))

@@ -69,7 +69,9 @@ def seen(graph: Graph, batches: list[Tensor], labels: list[Tensor]) -> ev.Eviden
 
 
 def close(got: Tensor, expected: object) -> None:
-    torch.testing.assert_close(got, torch.as_tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        got, torch.as_tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_norms(graph: Graph, net: Tiny) -> None:
@@ -88,14 +90,19 @@ def test_random_is_a_fixed_draw(graph: Graph) -> None:
 
 
 def test_maps(graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence) -> None:
-    O = net.features(torch.cat(batches)).detach()  # [N, C, H, W]
-    zeros = [(O[:, c] == 0).double().mean().item() for c in range(WIDTH)]
+    maps = net.features(torch.cat(batches)).detach()  # [N, C, H, W]
+    zeros = [(maps[:, c] == 0).double().mean().item() for c in range(WIDTH)]
     assert 0 < max(zeros) < 1
     close(scores.apoz(graph, "a", seen), [1 - z for z in zeros])
-    close(scores.mean_response(graph, "a", seen), [abs(O[:, c].mean().item()) for c in range(WIDTH)])
+    close(
+        scores.mean_response(graph, "a", seen),
+        [abs(maps[:, c].mean().item()) for c in range(WIDTH)],
+    )
 
 
-def test_linear_redundancy(graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence) -> None:
+def test_linear_redundancy(
+    graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence
+) -> None:
     X = net.features(torch.cat(batches)).detach().movedim(1, -1).reshape(-1, WIDTH)
     ridge = math.sqrt(1e-3 * X.square().mean().item() * len(X))
     expected = []
@@ -125,7 +132,9 @@ def test_pfa(graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence) 
     assert scores.pfa_kl(graph, "a", seen) == math.ceil(WIDTH * (1 - kl / math.log(WIDTH)))
 
 
-def test_taylor(graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence) -> None:
+def test_taylor(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
     theta, gate, n = np.zeros(WIDTH), np.zeros(WIDTH), 0
     for x, y in zip(batches, labels, strict=True):
         z = net.features(x).detach().requires_grad_()
@@ -142,7 +151,9 @@ def test_taylor(graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Ten
     close(scores.taylor_gate(graph, "a", seen), gate)
 
 
-def test_car(graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence) -> None:
+def test_car(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
     x, y = torch.cat(batches), torch.cat(labels)
     whole = (net(x).argmax(1) == y).double().mean()
     expected = []
@@ -159,7 +170,9 @@ def refitted_error(X: Tensor, Y: Tensor, keep: list[int]) -> float:
     return float((Y - X[:, keep] @ a).square().sum() / Y.square().sum())
 
 
-@pytest.mark.parametrize("unit", [np.arange(8), np.arange(8) // 2, np.array([0, 1, 2, 3, 0, 1, -1, -1])])
+@pytest.mark.parametrize(
+    "unit", [np.arange(8), np.arange(8) // 2, np.array([0, 1, 2, 3, 0, 1, -1, -1])]
+)
 def test_elimination_is_exact(unit: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
     """The error of every width is that of a refit from scratch, and each choice is the cheapest."""
     monkeypatch.setattr("edgeprune.prune.elimination.RIDGE", 0.0)
@@ -170,6 +183,7 @@ def test_elimination_is_exact(unit: np.ndarray, monkeypatch: pytest.MonkeyPatch)
     result = eliminate([Problem(X.T @ X / len(X), W.T @ W, unit)], width)
     gone: list[int] = []
     for out in result.order[:-1]:
+
         def error(more: int) -> float:
             return refitted_error(X, Y, [i for i in range(8) if unit[i] not in [*gone, more]])
 
@@ -203,7 +217,8 @@ def test_coupled_groups_add_up() -> None:
     graph = trace(net, images(2))
     group = next(g for g in graph.groups.values() if len(g.producers) > 1)
     constants = graph.constants()
-    total = sum(constants[s.tensor].detach().double().abs().flatten(1).sum(1) for s in group.producing_sites())
+    filters = [constants[s.tensor].detach().double() for s in group.producing_sites()]
+    total = sum(W.abs().flatten(1).sum(1) for W in filters)
     close(scores.l1(graph, group), total)
     seen = ev.gather(graph, Images([images(8), images(8, 2)]))
     assert len(seen.problems[group.name]) >= 2
