@@ -116,7 +116,7 @@ def post_training(
     size = convention.size
     dense = trace(model, torch.zeros(2, 3, size, size))
     told("looking", 0, 1)
-    evidence = gather(dense, images, parts=_parts(settings))
+    evidence = gather(dense, images, parts=parts_of(settings))
     made = choose(dense, evidence, settings)
     pruned, repaired = repair(dense, made.keep, images, settings, told)
     if settings.distil_steps:
@@ -166,10 +166,10 @@ def repair(
     if settings.compensate in ("none", "mean"):
         recalibrate(pruned.model, images.batches)
         return pruned, repaired
-    repaired = lstsq(dense, pruned, keep, images, told)
     if settings.compensate == "blocks":
         blocks(dense, pruned, keep, images, settings.block_steps, told=told)
-    return pruned, repaired
+        return pruned, repaired
+    return pruned, lstsq(dense, pruned, keep, images, told)
 
 
 def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
@@ -238,7 +238,7 @@ def _batches(rows: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:  # ty
     return (rows[i : i + size] for i in range(0, len(rows), size))
 
 
-def _parts(settings: Settings) -> list[str]:
+def parts_of(settings: Settings) -> list[str]:
     need = NEEDS.get(settings.score)
     return [need] if need in ("maps", "gradients", "readers") else []
 

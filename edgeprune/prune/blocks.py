@@ -1,9 +1,9 @@
-"""Going on after least squares: fit to the dense network's own answers, still without labels.
+"""Beyond least squares: fit to the dense network's own answers, still without labels.
 
-``blocks`` (front to back, as BRECQ, Li et al. 2021, does for quantisation): between two places
-where a single map is alive lies a block; its weights and norm scales are fitted by Adam so that, fed
-with what the pruned network gives, it returns what the dense network has there, at the channels that
-stayed. ``distil``: the whole network at once, to the dense logits (Hinton et al. 2015) and to the
+``blocks`` (front to back, as BRECQ, Li et al. 2021, does for quantisation): between two places where
+a single map is alive lies a block. Its layers are repaired by least squares; then its weights and
+norm scales are fitted by Adam so that, fed with what the pruned network gives, it returns what the
+dense network has there, at the channels that stayed. ``distil``: the whole network at once, to the dense logits (Hinton et al. 2015) and to the
 last map before the classifier. Batch-norm statistics stay frozen in both.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, fx
 
 from ..graph import Graph
 from ..graph.trace import fetch
-from .compensate import Told, kept_index, silent
+from .compensate import Told, kept_index, least_squares, repair_layer, silent
 from .images import Images
 from .keep import Keep, kept_classes
 from .readers import find_readers
@@ -37,7 +37,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A block's relative squared error on the calibration images, before and after."""
+    """A block's relative squared error on images it was not fitted to, before and after."""
 
     block: str  # the operator that ends it
     before: float
@@ -98,23 +98,30 @@ def blocks(
     lr: float = 1e-3,
     told: Told = silent,
 ) -> list[Fitted]:
-    """Fit each block of ``pruned`` in place, ``steps`` batches each, learning rate falling to 0."""
+    """Repair and fit each block of ``pruned`` in place.
+
+    First its layers by least squares, on what the fitted blocks before it now give; then ``steps``
+    batches of Adam, learning rate falling to 0.
+    """
+    dense.constants(), pruned.constants()
     stays = kept_classes(dense, keep)[dense.roots]
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
-    found = find_blocks(pruned)
+    found, readers = find_blocks(pruned), find_readers(pruned)
     report = []
     for done, block in enumerate(found):
+        small.reach(block.start)
+        entry = [dict(values) for values in small.values]
+        for reader in readers:
+            if block.start <= small.index[reader.node] < block.end:
+                repair_layer(dense, pruned, stays, reader, whole, small, images, least_squares)
+        small.at, small.values = block.start, entry  # back to where the block begins
         last = small.nodes[block.end - 1]
         whole.reach(whole.index[last.name] + 1)
-        small.reach(block.start)
         there = whole.node(last.name)
-        own = kept_index(dense.values[there], stays)
-        axis = dense.values[there].axis
-        targets = [
-            v[there] if own is None else v[there].index_select(axis, own) for v in whole.values
-        ]
-        fitted = _fit(pruned, block, small, targets, steps, lr)
-        report.append(Fitted(last.name, *fitted))
+        own, axis = kept_index(dense.values[there], stays), dense.values[there].axis
+        values = [v[there] for v in whole.values]
+        targets = values if own is None else [v.index_select(axis, own) for v in values]
+        report.append(Fitted(last.name, *_fit(pruned, block, small, targets, steps, lr)))
         told(last.name, done + 1, len(found))
     return report
 
@@ -133,9 +140,10 @@ def _fit(
         result: Tensor = values[nodes[-1]]
         return result
 
-    def error() -> float:
+    fitting, judging = _parts(len(targets))
+
+    def error(some: Sequence[int] = judging) -> float:
         with torch.no_grad():
-            some = range(0, len(targets), max(1, len(targets) // 4))
             return (
                 sum(float(F.mse_loss(output(i), targets[i])) for i in some) / len(some) / variance
             )
@@ -146,7 +154,7 @@ def _fit(
     weights = [fetch(graph.module, name) for name in block.weights]
     saved = [w.detach().clone() for w in weights]
     descend(weights, (lambda i=i: F.mse_loss(output(i), targets[i]) / variance
-                      for i in _turns(len(targets), steps)), steps, lr)  # fmt: skip
+                      for i in _turns(fitting, steps)), steps, lr)  # fmt: skip
     after = error()
     if not after < before:
         with torch.no_grad():
@@ -157,15 +165,25 @@ def _fit(
 
 
 def _variance(targets: list[Tensor]) -> float:
-    mean = torch.stack([t.double().mean() for t in targets]).mean()
-    return float(torch.stack([(t.double() - mean).square().mean() for t in targets]).mean())
+    """Mean square about the mean over images, place by place and channel by channel."""
+    n = sum(len(t) for t in targets)
+    mean = torch.stack([t.double().sum(0) for t in targets]).sum(0) / n
+    return float(sum((t.double() - mean).square().sum() for t in targets) / (n * mean.numel()))
 
 
-def _turns(n: int, steps: int) -> list[int]:
-    """Each of ``n`` batches equally often, in a fixed random order."""
+def _parts(n: int) -> tuple[list[int], list[int]]:
+    """Batches to fit on, and those that decide whether it helped (each eighth)."""
+    judging = [i for i in range(n) if i % 8 == 7]
+    fitting = [i for i in range(n) if i % 8 != 7]
+    return fitting, judging or fitting
+
+
+def _turns(batches: Sequence[int], steps: int) -> list[int]:
+    """Each of ``batches`` equally often, in a fixed random order."""
     generator = torch.Generator().manual_seed(0)
+    n = len(batches)
     rounds = [torch.randperm(n, generator=generator) for _ in range(-(-steps // n))]
-    return [int(i) for i in torch.cat(rounds)[:steps]]
+    return [batches[int(i)] for i in torch.cat(rounds)[:steps]]
 
 
 def descend(weights: Sequence[Tensor], losses: Iterable[Any], steps: int, lr: float) -> None:

@@ -21,7 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..graph import Graph
@@ -32,10 +34,11 @@ from .keep import Keep, kept_classes
 from .readers import Reader, find_readers, inputs_at, outputs_at, sample, scale_of, weight_matrix
 from .walk import Walk
 
-RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)  # l as a share of the mean of diag(S)
+RIDGES = (10.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # l as a share of the mean of diag(S)
 ROWS_PER_INPUT = 40  # rows of X wanted for each of its columns (assumption)
-ROWS = (16_000, 64_000)  # least and most rows wanted
-UNTOUCHED = 1e-10  # relative squared error below which nothing before the layer was cut
+ROWS = (8_000, 64_000)  # least and most rows wanted
+ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
+UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def lstsq(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent
 ) -> list[Repaired]:
     """Repair ``pruned`` (``dense`` cut by ``keep``) in place, front to back, by least squares."""
-    return _front_to_back(dense, pruned, keep, images, told, _least_squares)
+    return _front_to_back(dense, pruned, keep, images, told, least_squares)
 
 
 def mean(
@@ -134,6 +137,7 @@ def mean(
     return _front_to_back(dense, pruned, keep, images, told, _mean_only)
 
 
+Stays = NDArray[np.bool_]  # for each label of the dense graph
 Solver = Callable[[list[Moments], Tensor, Tensor, bool], tuple[Tensor, Repaired]]
 
 
@@ -141,47 +145,61 @@ def _front_to_back(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver
 ) -> list[Repaired]:
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
-    readers = [r for r in find_readers(pruned) if r.has_offset or solver is _least_squares]
+    readers = [r for r in find_readers(pruned) if r.has_offset or solver is least_squares]
     stays = kept_classes(dense, keep)[dense.roots]
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
     report: list[Repaired] = []
     for done, reader in enumerate(readers):
-        whole.reach(whole.index[reader.node] + 1)
-        small.reach(small.index[reader.node])
-        moments = _gather(dense, pruned, stays, reader, whole, small, images, done)
-        result = _repair(pruned, reader, moments, solver)
+        result = repair_layer(dense, pruned, stays, reader, whole, small, images, solver)
         if result is not None:
             report.append(result)
         told(reader.layer, done + 1, len(readers))
     return report
 
 
-def _gather(
+def repair_layer(
     dense: Graph,
     pruned: Graph,
-    stays: object,
+    stays: Stays,
     reader: Reader,
     whole: Walk,
     small: Walk,
     images: Images,
-    seed: int,
+    solver: Solver,
+) -> Repaired | None:
+    """Walk both networks up to this layer and repair it in place; None: nothing before it was cut."""
+    whole.reach(whole.index[reader.node] + 1)
+    small.reach(small.index[reader.node])
+    moments = _gather(dense, pruned, stays, reader, whole, small, images)
+    return _repair(pruned, reader, moments, solver)
+
+
+def _gather(
+    dense: Graph,
+    pruned: Graph,
+    stays: Stays,
+    reader: Reader,
+    whole: Walk,
+    small: Walk,
+    images: Images,
 ) -> list[Moments]:
     """The moments of (what the pruned reader reads, what the dense one gives), for each fold."""
     folds = [Moments(), Moments()]
     here, there = small.node(reader.node), whole.node(reader.node)
     own = kept_index(dense.values[there], stays)
     wanted = sorted((ROWS[0], ROWS_PER_INPUT * _columns(pruned, reader), ROWS[1]))[1]
+    wanted = ROWS_DEPTHWISE if reader.depthwise else wanted
     places = -(-wanted // len(images))
-    generator = torch.Generator().manual_seed(seed)
-    scale = scale_of(reader, lambda name: fetch(pruned.module, name).detach())
+    generator = torch.Generator().manual_seed(small.index[reader.node])
+    stretch, shift = _change_of_norm(dense, pruned, reader, own)
     for fold, small_values, whole_values in zip(
         images.folds, small.values, whole.values, strict=True
     ):
         y = whole_values[there]
         at = sample(reader, y, places, generator)
-        X = inputs_at(reader, small_values[here.args[0]], at)
+        X = inputs_at(reader, small_values[here.all_input_nodes[0]], at)
         Y = outputs_at(reader, y, at)
-        Y = Y if own is None else Y[:, own]
+        Y = (Y if own is None else Y[:, own]) * stretch + shift
         if reader.beside is not None:
             other = whole.node(reader.beside)
             error = outputs_at(reader, whole_values[other], at)
@@ -189,16 +207,50 @@ def _gather(
             error = (error if index is None else error[:, index]) - outputs_at(
                 reader, small_values[small.node(reader.beside)], at
             )
+            scale = scale_of(reader, _values(pruned))
             Y = Y + (error if scale is None else error / _away_from_zero(scale))
         folds[fold].add(X, Y.reshape(len(Y), reader.groups, -1))
     return folds
 
 
-def kept_index(value: Labelled, stays: object) -> Tensor | None:
+def _change_of_norm(
+    dense: Graph, pruned: Graph, reader: Reader, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """``Y * stretch + shift`` in the pruned norm is Y in the dense one; 1 and 0 while they agree.
+
+    They part when a layer is repaired twice or its norm was trained:
+    (Y' - mean') scale' + bias' = (Y - mean) scale + bias.
+    """
+    n = reader.norm
+    if n is None:
+        return torch.ones(()), torch.zeros(())
+
+    def norm_of(graph: Graph, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        value = _values(graph)
+        scale = scale_of(reader, value)
+        assert scale is not None
+        bias = value(n.bias) if n.bias else torch.zeros_like(scale)
+        each = (scale, value(n.mean), bias)
+        return each if kept is None else tuple(v[kept] for v in each)  # type: ignore[return-value]
+
+    scale, mean, bias = norm_of(dense, own)
+    new_scale, new_mean, new_bias = norm_of(pruned, None)
+    usable = _away_from_zero(new_scale)
+    same = (scale == new_scale) & (bias == new_bias)
+    stretch = torch.where(same, torch.ones_like(scale), scale / usable)
+    shift = new_mean - stretch * mean + torch.where(same, 0.0, (bias - new_bias) / usable)
+    return stretch, shift
+
+
+def _values(graph: Graph) -> Callable[[str], Tensor]:
+    return lambda name: fetch(graph.module, name).detach()
+
+
+def kept_index(value: Labelled, stays: Stays) -> Tensor | None:
     """Positions of the channels that stayed, on a dense feature map; None: all."""
     if value.labels is None:
         return None
-    return torch.from_numpy(stays[value.labels].nonzero()[0])  # type: ignore[index]
+    return torch.from_numpy(stays[value.labels].nonzero()[0])
 
 
 def _away_from_zero(scale: Tensor) -> Tensor:
@@ -250,20 +302,23 @@ def _set_offset(reader: Reader, tensor: Callable[[str], Tensor], change: Tensor)
         tensor(reader.norm.mean).sub_(change)
 
 
-def _least_squares(
+def least_squares(
     folds: list[Moments], W0: Tensor, weights: Tensor, offset: bool
 ) -> tuple[Tensor, Repaired]:
     """The ridge that predicts the other fold best, then all rows."""
     both = (folds[0] + folds[1]).centred(offset)
     if not all(f.n for f in folds):
-        return both.solve(W0, RIDGES[2]), Repaired("", 0, both.error(W0, weights), RIDGES[2])
+        return both.solve(W0, RIDGES[4]), Repaired("", 0, both.error(W0, weights), RIDGES[4])
     halves = [f.centred(offset) for f in folds]
-    errors = []
+    tried: list[tuple[float, float]] = []  # (error on the other half, ridge), from much to little
     for ridge in RIDGES:
         pairs = (halves, halves[::-1])
-        errors.append(sum(b.error(a.solve(W0, ridge), weights) for a, b in pairs) / 2)
-    best = min(range(len(RIDGES)), key=errors.__getitem__)
-    return both.solve(W0, RIDGES[best]), Repaired("", 0, errors[best], RIDGES[best])
+        error = sum(b.error(a.solve(W0, ridge), weights) for a, b in pairs) / 2
+        if tried and error > min(tried)[0]:
+            break  # it only gets worse from here
+        tried.append((error, ridge))
+    error, ridge = min(tried)
+    return both.solve(W0, ridge), Repaired("", 0, error, ridge)
 
 
 def _mean_only(

@@ -34,10 +34,10 @@ class Maps:
     """Sums over images and places of a group's post-activation maps; [width] each."""
 
     n: int = 0  # maps of single images seen (images times layers)
-    zeros: Tensor | float = 0.0  # share of zeros, added up
-    mean: Tensor | float = 0.0  # mean response, added up
+    zeros: Tensor | Any = 0.0  # share of zeros, added up
+    mean: Tensor | Any = 0.0  # mean response, added up
     rows: int = 0
-    second: Tensor | float = 0.0  # [width, width] sum of x x' over places
+    second: Tensor | Any = 0.0  # [width, width] sum of x x' over places
     peaks: list[Tensor] = field(default_factory=list)  # [N, width] largest response an image
 
     def covariance(self) -> Tensor:
@@ -249,9 +249,9 @@ class _Seen:
     """Sums over the rows of one reader's inputs, T taps beside each other."""
 
     n: int = 0
-    x: Tensor | float = 0.0  # [C]
-    S: Tensor | float = 0.0  # [C, C], over rows and taps
-    taps: Tensor | float = 0.0  # [T, T], over rows and channels
+    x: Tensor | Any = 0.0  # [C]
+    S: Tensor | Any = 0.0  # [C, C], over rows and taps
+    taps: Tensor | Any = 0.0  # [T, T], over rows and channels
 
     def add(self, X: Tensor) -> None:
         """X [rows, C, T]."""
@@ -325,8 +325,8 @@ def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tenso
     def tensor(name: str) -> Tensor:
         return fetch(graph.module, name).detach().double()
 
-    x = seen.x / seen.n  # type: ignore[operator]
-    S = seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0)  # type: ignore[arg-type]
+    x = seen.x / seen.n
+    S = seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0)
     T = torch.as_tensor(seen.taps)
     T = T * len(T) / T.trace().clamp_min(1e-30)
     W = tensor(reader.weight)

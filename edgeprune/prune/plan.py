@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -204,7 +205,7 @@ def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float
     found = [
         (key(name, before, after), i, g, Step(name, before, after))
         for g, (name, widths) in enumerate(grids.items())
-        for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+        for i, (before, after) in enumerate(pairwise(widths))
     ]
     return [step for *_, step in sorted(found, key=lambda f: f[:3])]
 

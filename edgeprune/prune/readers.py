@@ -77,7 +77,7 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
     bias = node.args[2] if len(node.args) > 2 else None
     convolution = short_name(node) == "conv2d"
     words = dict(zip(("stride", "padding", "dilation", "groups"), node.args[3:], strict=False))
-    image = len(graph.values[node.args[0]].shape) == 4
+    image = len(graph.values[node.all_input_nodes[0]].shape) == 4
     if isinstance(words.get("padding"), str) or (convolution and not image):
         return None
     contracted = [c for c in graph.contractions.get(node, []) if c.operand is node.args[0]]
@@ -90,7 +90,7 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
         norm=norm,
         kernel=tuple(shape[2:]),
         window={k: v for k, v in words.items() if k != "groups"},
-        groups=int(words.get("groups", 1)),
+        groups=int(words.get("groups", 1)),  # type: ignore[arg-type]
         beside=_beside(graph, node, norm),
         labels=contracted[0].labels if contracted else None,
     )

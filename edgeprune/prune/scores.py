@@ -81,13 +81,13 @@ def random(graph: Graph, group: Group | str, evidence: Evidence | None = None) -
 def apoz(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
     """1 - APoZ (Hu et al. 2016): the share of a map's places, over images, that is not zero."""
     maps = _maps(graph, group, evidence, "apoz")
-    return 1 - maps.zeros / maps.n  # type: ignore[operator]
+    return 1 - maps.zeros / maps.n
 
 
 def mean_response(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
     """|mean of the map| over images and places (a baseline of Molchanov et al. 2017)."""
     maps = _maps(graph, group, evidence, "mean_response")
-    return (maps.mean / maps.n).abs()  # type: ignore[operator]
+    return (maps.mean / maps.n).abs()
 
 
 def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
@@ -97,7 +97,7 @@ def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | Non
     H = S^-1. Their sparse subspace clustering asks the same of clusters of maps.
     """
     maps = _maps(graph, group, evidence, "linear_redundancy")
-    S = maps.second / maps.rows  # type: ignore[operator]
+    S = maps.second / maps.rows
     S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
     return 1 / (torch.linalg.inv(S).diagonal() * S.diagonal()).clamp_min(1e-300)
 
