@@ -79,7 +79,7 @@ def imagenet(images: int, seed: int) -> Case:
     spec = ModelSpec("mobilenetv1-0.75", 1000, "original", padding="same", bn_eps=1e-3)
     model, convention = pretrained(spec, "imagenet")
     dataset = data.load("imagenet-sample", size=convention.size)
-    parts = [dataset.parts[p] for p in ("train", "validation", "test")]
+    parts = [dataset.train, dataset.validation, dataset.test]
     pixels = np.concatenate([p.images(np.arange(len(p))) for p in parts])
     labels = np.concatenate([p.labels for p in parts])
     order = np.random.default_rng(seed).permutation(len(labels))
