@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -200,12 +201,26 @@ def test_float16_without_a_gpu_is_refused() -> None:
         fit(network(), dataset(), CONVENTION, RECIPE.but(precision="fp16"))
 
 
-def test_bfloat16_trains_and_repeats_itself() -> None:
-    recipe = RECIPE.but(precision="bf16", epochs=3)
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_threads_repeat_themselves(precision: str, two_threads: None) -> None:
     one, other = network(), network()
-    fit(one, dataset(), CONVENTION, recipe)
-    fit(other, dataset(), CONVENTION, recipe)
+    for model in (one, other):
+        fit(model, dataset(), CONVENTION, RECIPE.but(precision=precision, epochs=2))
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+def test_bfloat16_is_another_arithmetic() -> None:
+    recipe = RECIPE.but(precision="bf16", epochs=2)
+    one = network()
+    fit(one, dataset(), CONVENTION, recipe)
     plain = network()
     fit(plain, dataset(), CONVENTION, recipe.but(precision="fp32"))
     assert not torch.equal(plain[0].weight, one[0].weight)
