@@ -58,7 +58,7 @@ class RandomNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
         for n, (kind, inputs, number) in enumerate(self.steps):
-            layer = self.layers[str(n)] if str(n) in self.layers else None
+            layer = dict(self.layers.items()).get(str(n))
             maps.append(step(kind, [maps[i] for i in inputs], number, layer))
         return self.head(torch.cat([maps[i] for i in self.last], 1).mean((2, 3)))
 

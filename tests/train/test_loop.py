@@ -56,7 +56,6 @@ def test_it_learns_and_gives_back_the_best_epoch() -> None:
     assert evaluate(model, data.test, CONVENTION).top1 > 0.9
     assert not model.training
     assert not done.at_chance
-    done.require_learned()
     assert watch.records == done.epochs
 
 
@@ -129,15 +128,13 @@ class Deaf(nn.Module):
         return self.answer.expand(len(x), 4)
 
 
-def test_a_network_at_chance_is_said_early_and_refused() -> None:
+def test_a_network_at_chance_is_said_early() -> None:
     watch = Listener()
     done = fit(Deaf(), dataset(), CONVENTION, RECIPE.but(epochs=6), watch=watch)
     assert len(watch.notes) == 1
     assert "at chance after epoch" in watch.notes[0]
     assert "--init imagenet" in watch.notes[0]
     assert done.at_chance
-    with pytest.raises(EdgepruneError, match="still at chance after 6 epochs"):
-        done.require_learned()
 
 
 def test_chance_is_said_inside_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
