@@ -148,9 +148,9 @@ class _Training:
         self.model.train()
         total = torch.tensor(at.loss_sum, device=self.stepper.device)
         window = (at.batch, at.loss_sum)  # where the judged stretch of batches began
-        drawn = self.loader.epoch(at.epoch + 1) if at.batch < self.batches else ()
+        drawn = self.loader.epoch(at.epoch + 1, start=at.batch) if at.batch < self.batches else ()
         then = time.perf_counter()
-        for x, y in islice(drawn, at.batch, None):
+        for x, y in drawn:
             self._seed()
             total += self.stepper.step(x, y, learning_rate(recipe, self._epochs_done()))
             at.batch += 1
