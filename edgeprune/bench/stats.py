@@ -158,9 +158,7 @@ class Ratio:
         return Ratio(self.value / promised, self.low / promised, self.high / promised)
 
 
-def speedup(
-    baseline: Clean, other: Clean, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Ratio:
+def speedup(baseline: Clean, other: Clean, *, resamples: int = RESAMPLES, seed: int = 0) -> Ratio:
     """t_baseline / t_other, from medians; rounds of both are drawn together, as they were run."""
     cells = np.unique(np.concatenate([baseline.cells, other.cells]), axis=0)
     drawn = weights(cells, resamples, seed)

@@ -170,7 +170,7 @@ def _labelled(values: Any) -> list[Labelled]:
 
 def hint(size: int | torch.SymInt) -> int:
     """A size of the traced example."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)  # type: ignore[arg-type]
 
 
 def is_symbolic(node: fx.Node) -> bool:

@@ -120,7 +120,9 @@ def _index_value(f: Follow, i: Labelled | None) -> Any:
     return NotImplemented if value is None else value.cpu()
 
 
-def pad(f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any) -> Any:
+def pad(
+    f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any
+) -> Any:
     """Pairs from the last axis; padded channels get labels of their own and can leave."""
     x = f.data(x)
     if x.axis is None:
@@ -329,9 +331,7 @@ def convolution(
     return f.result(node, channels, out)
 
 
-def _convolved(
-    f: Follow, node: fx.Node, x: Labelled, weight: Labelled
-) -> tuple[Labelled, int]:
+def _convolved(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> tuple[Labelled, int]:
     """``x`` with labels on its channels only, and which axis they are (0 without a batch)."""
     channels = x.ndim - weight.ndim + 1
     if x.axis not in (None, channels):
@@ -484,7 +484,9 @@ def _bears(x: Labelled, letters: Sequence[Any], letter: Any) -> bool:
     return x.axis is not None and letters[x.axis] == letter
 
 
-def _holders(operands: Sequence[Operand], letter: Any) -> list[tuple[fx.Node | None, Labelled, int]]:
+def _holders(
+    operands: Sequence[Operand], letter: Any
+) -> list[tuple[fx.Node | None, Labelled, int]]:
     """Operands with that letter, and on which axis; size 1 broadcasts."""
     return [
         (node, x, axis)
@@ -546,7 +548,9 @@ def linear(
     return _add_bias(f, y, bias)
 
 
-def addmm(f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any) -> Any:
+def addmm(
+    f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any
+) -> Any:
     """bias + x @ weight with weight (I, O)."""
     _, first, second = node.args[:3]
     operands: list[Operand] = [(first, x, "ni"), (second, weight, "io")]  # type: ignore[list-item]
@@ -610,7 +614,10 @@ def attention(
         axis = scores.axis - scores.ndim
         if mask.ndim >= -axis:
             f.tie(mask, axis, f.labels(scores, axis))
-    weighted: list[Operand] = [(None, scores, [*heads, "l", "s"]), (nodes[2], v, [*heads, "s", "v"])]
+    weighted: list[Operand] = [
+        (None, scores, [*heads, "l", "s"]),
+        (nodes[2], v, [*heads, "s", "v"]),
+    ]
     return product(f, node, weighted, [*heads, "l", "v"])
 
 

@@ -178,7 +178,7 @@ def inline(module: fx.GraphModule) -> None:
             result = module.graph.graph_copy(body.graph, known)
         for user in list(node.users):
             if user.target is operator.getitem:
-                user.replace_all_uses_with(result[user.args[1]])
+                user.replace_all_uses_with(result[user.args[1]])  # type: ignore[index]
                 module.graph.erase_node(user)
         module.graph.erase_node(node)
 
@@ -296,7 +296,7 @@ def _folded_name(node: fx.Node) -> str:
 
 def _recipe(module: fx.GraphModule, front: list[fx.Node]) -> fx.GraphModule:
     """The operators that compute ``front``; its outputs are named as the folded buffers."""
-    graph, nodes = fx.Graph(), {}
+    graph, nodes = fx.Graph(), dict[fx.Node, fx.Node]()
     needed = set(front)
     for node in reversed(module.graph.nodes):
         if node in needed:
@@ -369,10 +369,17 @@ def put(root: nn.Module, name: str, value: Tensor) -> None:
         root.register_buffer(leaf, value)
 
 
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
 def share_tensors(model: nn.Module, module: fx.GraphModule) -> None:
     """Let ``module`` read the model's present tensors (``model.to`` makes new buffers)."""
-    named = dict(model.named_parameters(remove_duplicate=False))
-    named.update(model.named_buffers(remove_duplicate=False))
+    named = named_tensors(model)
     for name, value in leaves(module).items():
         if name in named and named[name] is not value:
             put(module, name, named[name])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.follow import short_name
-from ..graph.trace import put, quiet
+from ..graph.trace import named_tensors, put, quiet
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -24,7 +24,7 @@ def patched(
     example: tuple[int, ...],
 ) -> tuple[nn.Module | None, str]:
     """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
-    named = _named_tensors(model)
+    named = named_tensors(model)
     foreign = [name for name in tensors if name not in named]
     if foreign:
         return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
@@ -38,14 +38,6 @@ def patched(
     small.eval()
     reason = _disagrees(small, graph, model, example)
     return (None, reason) if reason else (small, "")
-
-
-def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by all their names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
 
 
 def replace_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -104,7 +96,7 @@ def _disagrees(
 
 def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
     """Compared in float64 with random weights, so that no tiny layer scale hides a difference."""
-    shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(_named_tensors(graph).items())}
+    shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
     x = _fresh(example, torch.zeros((), dtype=torch.float64))
     try:
         expected = _run(graph, shaken, x)
@@ -112,7 +104,7 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
     except Exception:  # a type is written in the forward
         sound = False
     if not sound:
-        shaken = _named_tensors(graph)
+        shaken = named_tensors(graph)
         x = _fresh(example, next(iter(graph.parameters()), x))
         expected = _run(graph, shaken, x)
     try:
@@ -126,7 +118,7 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
 
 def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
-    tensors = {name: t.clone() for name, t in _named_tensors(model).items()}
+    tensors = {name: t.clone() for name, t in named_tensors(model).items()}
     modes = {m: m.training for m in model.modules()}
     model.train()
     try:
@@ -188,9 +180,7 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
     Export froze eval mode into the operators. Stochastic depth is gone from the graph for good.
     """
     root = nn.Module()
-    tensors = [*graph.named_parameters(remove_duplicate=False)]
-    tensors += [*graph.named_buffers(remove_duplicate=False)]
-    for name, value in tensors:
+    for name, value in named_tensors(graph).items():
         put(root, name, value)
     operators = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}

@@ -35,22 +35,12 @@ class Fit:
     seconds: float  # training and validation, over all resumptions
     stopped: str  # why: "all epochs done" or "converged: ..."
     precision: str  # fp32, bf16, fp16: chosen or asked for
-    at_chance: bool  # it learned nothing: see `require_learned`
+    at_chance: bool  # it learned nothing; pruning it would show nothing
 
     @property
     def best_validation(self) -> float:
         """Validation accuracy of the weights kept, share 0..1."""
         return self.best.validation_accuracy
-
-    def require_learned(self) -> None:
-        """Refuse a network at chance: pruning one, or measuring it, means nothing."""
-        if self.at_chance:
-            raise EdgepruneError(
-                f"the network is still at chance after {len(self.epochs)} epochs",
-                f"validation accuracy {self.best_validation:.3f}, "
-                f"training loss {self.best.train_loss:.3f}",
-                chance.REMEDY,
-            )
 
 
 def fit(
@@ -96,12 +86,16 @@ def evaluate(
     split: Split,
     convention: Convention,
     batch_size: int = forecast.VALIDATION_BATCH,
+    precision: str = "fp32",
 ) -> Accuracy:
-    """Top-1 accuracy and cross entropy on ``split``, in float32; ``model`` is left as it was."""
+    """Top-1 accuracy and cross entropy on ``split``; ``model`` is left as it was.
+
+    float32 is what a result is stated in; choices may be made faster, in the training's precision.
+    """
     home = next(model.parameters()).device
     model.to(here().device)
     try:
-        return accuracy(model, evaluation_batches(split, convention, batch_size))
+        return accuracy(model, evaluation_batches(split, convention, batch_size), precision)
     finally:
         model.to(home)
 
@@ -178,7 +172,7 @@ class _Training:
         held = evaluation_batches(
             self.dataset.validation, self.convention, forecast.VALIDATION_BATCH
         )
-        seen = accuracy(self.model, held)
+        seen = accuracy(self.model, held, self.at.precision)
         seconds = time.perf_counter() - begun
         self.clock.validated(seconds)
         last = at.epoch + (self.batches - 1) / self.batches

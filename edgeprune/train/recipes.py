@@ -29,12 +29,12 @@ class Recipe:
 
     epochs: int = 40  # at most; the early stop may end it before
     batch_size: int = 64  # images in a step, all processes together
-    optimizer: str = "sgd"  # one of OPTIMIZERS
-    lr: float = 0.05  # the highest learning rate
+    optimizer: str = "adamw"  # one of OPTIMIZERS
+    lr: float = 3e-3  # the highest learning rate
     schedule: str = "cosine"  # one of SCHEDULES
     warmup_epochs: float = 2.0  # linear rise to lr; at most a quarter of all epochs
     floor: float = 0.05  # cosine: the last learning rate as a share of lr
-    weight_decay: float = 5e-4  # for weights; norms and biases have none
+    weight_decay: float = 0.02  # for weights; norms and biases have none
     momentum: float = 0.9  # sgd only
     label_smoothing: float = 0.1  # share of the target spread over all classes
     augment: str = "auto"  # data.AUGMENTS; auto: what suits the set (data.augment_for)
@@ -136,16 +136,29 @@ RECIPES: dict[str, Recipe] = {
         patience=40,
         clip=0,
     ),
-    # SGD at 0.05, momentum 0.9, decay 5e-4 are what plain VGGs are trained with on CIFAR-10
-    # (chengyangfu/pytorch-vgg-cifar10); Adam at 1e-3 leaves VGG16 without batch norm at chance.
     "default": Recipe(),
 }
 
+# Without batch norm: what plain VGGs are trained with on CIFAR-10 (chengyangfu/pytorch-vgg-cifar10).
+# Adam at 1e-3 can leave them at chance.
+WITHOUT_NORM = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4}
 FINE_TUNING_LR = 0.3  # share of lr when the weights are pre-trained
+SMALL_SET = 4000  # images; with fewer the batch is halved, so that an epoch has steps enough
 
 
-def named(name: str, *, pretrained: bool) -> Recipe:
-    """A recipe of RECIPES; "default" learns more slowly when the weights are pre-trained."""
+def named(
+    name: str, *, pretrained: bool, normalised: bool = True, images: int = SMALL_SET
+) -> Recipe:
+    """A recipe of RECIPES; "paper" as it stands, "default" fitted to the network and the set.
+
+    ``normalised``: the network has normalisation layers; ``images``: of the training split.
+    """
     _one_of("recipe", name, tuple(RECIPES))
     recipe = RECIPES[name]
-    return recipe.but(lr=recipe.lr * FINE_TUNING_LR) if pretrained and name != "paper" else recipe
+    if name == "paper":
+        return recipe
+    if not normalised:
+        recipe = recipe.but(**WITHOUT_NORM)
+    if images < SMALL_SET:
+        recipe = recipe.but(batch_size=recipe.batch_size // 2)
+    return recipe.but(lr=recipe.lr * FINE_TUNING_LR) if pretrained else recipe

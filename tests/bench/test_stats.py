@@ -58,7 +58,10 @@ def test_filtering_gives_the_true_ratio_where_plain_medians_flatter() -> None:
     def runs(true: float, share: float) -> list[list[tuple[float, float, int | None]]]:
         hit = rng.random((40, 20)) < share
         wall = true * rng.normal(1, 0.01, (40, 20)) + hit * rng.uniform(2, 8, (40, 20))
-        return [[(w, true, int(h)) for w, h in zip(*row, strict=True)] for row in zip(wall, hit, strict=True)]
+        return [
+            [(w, true, int(h)) for w, h in zip(*row, strict=True)]
+            for row in zip(wall, hit, strict=True)
+        ]
 
     dense, pruned = model(runs(5.5, 0.76), 8), model(runs(1.57, 0.25), 8)
     plain = np.median([w for s in dense["sessions"] for r in s["rounds"] for w in r["wall_s"]])
@@ -125,7 +128,9 @@ def test_ten_percent_are_found_and_nothing_is_not() -> None:
     st.integers(1, 4),
     st.integers(0, 2**31),
 )
-def test_medians_by_weight_are_medians_of_copies(values: list[float], cells: int, seed: int) -> None:
+def test_medians_by_weight_are_medians_of_copies(
+    values: list[float], cells: int, seed: int
+) -> None:
     seconds = np.array(values)
     cell = np.arange(len(values)) % cells
     used = np.unique(np.column_stack([cell, cell]), axis=0)
@@ -164,7 +169,14 @@ def test_realised_speedup_is_measured_over_promised() -> None:
     """The facts' MobileNetV1 with odd widths: 2.50 promised, 1.11 measured."""
     models: list[dict[str, Any]] = [
         {"name": "dense", "bytes": 1, "params": 1, "macs": 1, "flops": 2500, "counted_by": "graph"},
-        {"name": "pruned", "bytes": 1, "params": 1, "macs": 1, "flops": 1000, "counted_by": "graph"},
+        {
+            "name": "pruned",
+            "bytes": 1,
+            "params": 1,
+            "macs": 1,
+            "flops": 1000,
+            "counted_by": "graph",
+        },
     ]
     dense, pruned = stats.summary(models, measured(1.11, 1.0))["networks"]
     assert dense["speedup"] is None
@@ -173,7 +185,10 @@ def test_realised_speedup_is_measured_over_promised() -> None:
     assert pruned["speedup"] == pytest.approx(1.11)
     assert pruned["realised_speedup"] == pytest.approx(1.11 / 2.5)
     low, high = pruned["speedup_interval"]
-    assert pruned["realised_speedup_interval"] == [pytest.approx(low / 2.5), pytest.approx(high / 2.5)]
+    assert pruned["realised_speedup_interval"] == [
+        pytest.approx(low / 2.5),
+        pytest.approx(high / 2.5),
+    ]
     assert pruned["memory"] == {"bare": 10, "imported": 10, "loaded": 10, "peak": 20}
     assert pruned["energy_j"] == pytest.approx(1.0)
     assert pruned["latency"]["p90_s"] is not None

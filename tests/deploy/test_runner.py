@@ -46,7 +46,10 @@ def error(*words: str | Path, **environment: str) -> str:
 
 def test_help_is_the_docstring() -> None:
     shown = call("--help").stdout
-    assert shown.strip() == ast.get_docstring(ast.parse(runner_path().read_text()), clean=False).strip()
+    assert (
+        shown.strip()
+        == ast.get_docstring(ast.parse(runner_path().read_text()), clean=False).strip()
+    )
 
 
 def test_it_is_python_3_9_and_needs_nothing_but_numpy_and_onnxruntime() -> None:
@@ -55,7 +58,9 @@ def test_it_is_python_3_9_and_needs_nothing_but_numpy_and_onnxruntime() -> None:
         name.partition(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, (ast.Import, ast.ImportFrom))
-        for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        )
     }
     assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
 
@@ -158,13 +163,23 @@ def test_accuracy_is_that_of_a_loop_by_hand(tmp_path: Path) -> None:
 def test_preemption_and_threads(tmp_path: Path) -> None:
     document = run("--threads", "2", save(tmp_path / "a.onnx"))
     assert document["options"]["threads"] == 2
-    switches = [s for x in document["models"][0]["sessions"] for r in x["rounds"] for s in r["switches"]]
+    switches = [
+        s for x in document["models"][0]["sessions"] for r in x["rounds"] for s in r["switches"]
+    ]
     assert all(isinstance(s, int) and s >= 0 for s in switches)
 
 
 def test_it_ends_at_the_limit(tmp_path: Path) -> None:
     done = call(
-        "--passes", "3", "--rounds", "30", "--seconds", "9", "--limit", "0.1", save(tmp_path / "a.onnx")
+        "--passes",
+        "3",
+        "--rounds",
+        "30",
+        "--seconds",
+        "9",
+        "--limit",
+        "0.1",
+        save(tmp_path / "a.onnx"),
     )
     document = json.loads(done.stdout.splitlines()[-1])
     assert document["stopped"] == "limit"
@@ -255,5 +270,3 @@ def test_no_process_outlives_a_killed_runner(tmp_path: Path) -> None:
             time.sleep(0.05)
         else:
             pytest.fail(f"session {pid} is still there")
-
-
