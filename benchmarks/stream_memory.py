@@ -120,7 +120,6 @@ def main() -> None:
         Column("allowed", "allowed for pixels", units.size),
         Column("peak", "VmHWM", units.size),
         Column("above", "above bare", units.size),
-        Column("images_per_second", "images/s", lambda v: f"{v:.0f}"),
     ]
     title = f"Memory of training MobileNetV1 0.25 at {SIZE} px, batch {BATCH}, one thread"
     table = Table(title, columns, rows)
