@@ -10,7 +10,8 @@ import pytest
 import tiny
 
 from edgeprune import checkpoint, files, graph, procedures, prune, runs
-from edgeprune.procedures import iterative
+from edgeprune.errors import EdgepruneError
+from edgeprune.procedures.iterative import Curve, next_width
 
 CONTEXT = multiprocessing.get_context("forkserver")  # torch is imported once, not for each kill
 CONTEXT.set_forkserver_preload(["tiny"])
@@ -126,11 +127,11 @@ def settings(**changes: float) -> procedures.Pruning:
     ],
 )
 def test_next_width(width: int, dense: int, changes: dict, expected: int | None) -> None:
-    assert iterative.next_width(width, dense, settings(**changes)) == expected
+    assert next_width(width, dense, settings(**changes)) == expected
 
 
 def test_curves_are_linear_between_points() -> None:
-    curve = iterative.Curve("a", (0.0, 0.5, 0.75), (0.9, 0.8, 0.2))
+    curve = Curve("a", (0.0, 0.5, 0.75), (0.9, 0.8, 0.2))
     assert curve.at(0.25) == pytest.approx(0.85)
     assert curve.at(0.625) == pytest.approx(0.5)
     assert curve.at(0.9) == 0.2
@@ -138,5 +139,5 @@ def test_curves_are_linear_between_points() -> None:
 
 @pytest.mark.parametrize("changes", [{"step": 0}, {"max_drop": -1}, {"round_to": 0}, {"step": 1.5}])
 def test_senseless_settings_are_refused(changes: dict) -> None:
-    with pytest.raises(procedures.asked.EdgepruneError, match="must lie in"):
+    with pytest.raises(EdgepruneError, match="must lie in"):
         settings(**changes)
