@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_onnx import conv_net, save
+from tests.tiny_onnx import conv_net, save
 
 from edgeprune import bench
 from edgeprune.bench.devices import connect

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tiny_onnx import conv_net, macs, save
+from tests.tiny_onnx import conv_net, macs, save
 
 from edgeprune.bench import subject
 from edgeprune.errors import EdgepruneError
