@@ -63,13 +63,13 @@ def test_imports_go_downwards(room: str) -> None:
 @pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["prune", "--help"], ["runs"]])
 def test_help_imports_no_torch(words: list[str], tmp_path: Path) -> None:
     program = (
-        "import sys; sys.argv[1:] = %r\n"
+        f"import sys; sys.argv[1:] = {words!r}\n"
         "from edgeprune.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'onnxruntime', 'numpy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-    ) % (words,)
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True,

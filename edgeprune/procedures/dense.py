@@ -42,12 +42,14 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
         state=state,
         watch=Recorder(run, watch, "dense", "train"),
     )
-    trained.require_learned()
+    if trained.at_chance:
+        watch.note(f"the network learned nothing, pruning it shows nothing: {train.REMEDY}")
     validation = train.evaluate(network, dataset.validation, convention)
     test = train.evaluate(network, dataset.test, convention)
     record_result(
         run, "dense", network, convention, validation.top1, test.top1,
         lowest_lr=trained.lowest_lr, stopped=trained.stopped, precision=trained.precision,
+        at_chance=trained.at_chance,
     )  # fmt: skip
     checkpoint.write_weights(run, "dense", network, spec, convention)
     state.unlink(missing_ok=True)

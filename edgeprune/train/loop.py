@@ -35,22 +35,12 @@ class Fit:
     seconds: float  # training and validation, over all resumptions
     stopped: str  # why: "all epochs done" or "converged: ..."
     precision: str  # fp32, bf16, fp16: chosen or asked for
-    at_chance: bool  # it learned nothing: see `require_learned`
+    at_chance: bool  # it learned nothing; pruning it would show nothing
 
     @property
     def best_validation(self) -> float:
         """Validation accuracy of the weights kept, share 0..1."""
         return self.best.validation_accuracy
-
-    def require_learned(self) -> None:
-        """Refuse a network at chance: pruning one, or measuring it, means nothing."""
-        if self.at_chance:
-            raise EdgepruneError(
-                f"the network is still at chance after {len(self.epochs)} epochs",
-                f"validation accuracy {self.best_validation:.3f}, "
-                f"training loss {self.best.train_loss:.3f}",
-                chance.REMEDY,
-            )
 
 
 def fit(
