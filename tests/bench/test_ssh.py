@@ -152,14 +152,14 @@ def test_nobody_there_and_a_wrong_key(board: Board, monkeypatch: pytest.MonkeyPa
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         free = s.getsockname()[1]
-    with pytest.raises(EdgepruneError, match="not reached: .*refused.* — is an ssh server"):
+    with pytest.raises(EdgepruneError, match=r"not reached: .*refused.* — is an ssh server"):
         Ssh(f"ssh://127.0.0.1:{free}").__enter__()
     stranger = f"ssh -F {board.folder}/ssh_config -i {board.folder}/stranger"
     config = (board.folder / "ssh_config").read_text().replace(f"{board.folder}/id", "/none")
     (board.folder / "other_config").write_text(config)
     stranger = stranger.replace("ssh_config", "other_config")
     monkeypatch.setenv("EDGEPRUNE_SSH", stranger)
-    with pytest.raises(EdgepruneError, match="Permission denied.*ssh-copy-id"):
+    with pytest.raises(EdgepruneError, match=r"Permission denied.*ssh-copy-id"):
         Ssh(board.name).__enter__()
 
 
