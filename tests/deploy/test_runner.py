@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_onnx import conv_net, save, with_random_output
+from tests.tiny_onnx import conv_net, save, with_random_output
 
 from edgeprune.bench.devices.base import runner_path
 
