@@ -193,8 +193,8 @@ def _row(
 def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: Graph) -> bool:
     """One input a filter, also where a cut has left a single channel."""
     groups = node.args[6] if len(node.args) > 6 else 1
-    leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
-    return weight.shape[1] == 1 and (int(groups) != 1 or leaves_with_input)  # type: ignore[arg-type]
+    follows_input = int(groups) != 1 or data[0].axis is not None  # type: ignore[arg-type]
+    return weight.shape[1] == 1 and (weight.name, 1) not in graph.sites and follows_input
 
 
 def _places(shape: tuple[int, ...], kind: str) -> int:

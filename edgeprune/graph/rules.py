@@ -113,6 +113,14 @@ def index_select(f: Follow, node: fx.Node, x: Labelled, dim: int, i: Labelled) -
     return f.classes.normal_form(x.array().index_select(dim, value), x.constant)
 
 
+def roll(f: Follow, node: fx.Node, x: Labelled, shifts: Any, dims: Any = ()) -> Any:
+    """Along one axis, or along several others than the labelled one."""
+    x = f.data(x)
+    if len(dims) != 1 and (not dims or x.axis in _axes(dims, x.ndim)):
+        x = f.pin(node, x, "rolls channels together with other axes")
+    return move(f, node, x, shifts, dims)
+
+
 def _index_value(f: Follow, i: Labelled | None) -> Any:
     if i is None:
         return None
@@ -636,7 +644,7 @@ def _all(names: str, rule: Rule) -> dict[str, Rule]:
 RULES: dict[str, Rule] = {
     **_all(
         "flatten permute transpose t unsqueeze squeeze expand slice split split_with_sizes chunk"
-        " unbind select narrow unflatten unfold stack flip roll repeat repeat_interleave tile"
+        " unbind select narrow unflatten unfold stack flip repeat repeat_interleave tile"
         " pixel_shuffle pixel_unshuffle movedim swapaxes channel_shuffle view_as",
         move,
     ),
@@ -644,6 +652,7 @@ RULES: dict[str, Rule] = {
     **_all("cat concat", cat),
     **_all("slice_scatter select_scatter", scatter),
     "expand_as": expand_as,
+    "roll": roll,
     "index": index,
     "index_select": index_select,
     **_all("pad constant_pad_nd", pad),
@@ -703,5 +712,5 @@ def rule_for(node: fx.Node) -> Rule:
 
 def is_move(node: fx.Node) -> bool:
     """Whether the operator only moves data."""
-    moving = (move, view, cat, expand_as, scatter, index, index_select)
+    moving = (move, view, cat, expand_as, scatter, roll, index, index_select)
     return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) in moving

@@ -217,6 +217,7 @@ def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
     put_module(root, path, norm)
     with node.graph.inserting_before(node):
         module = node.graph.call_module(path, (x,))
+    module.meta["val"] = x.meta["val"]
     for user in getitems:
         user.replace_all_uses_with(module)
         node.graph.erase_node(user)
