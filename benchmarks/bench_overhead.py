@@ -45,7 +45,8 @@ for line in sys.stdin:
 
 def load_runner() -> Any:
     spec = importlib.util.spec_from_file_location("runner", runner_path())
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     return runner
@@ -66,7 +67,8 @@ def compare(runner: Any, model: str, folder: Path) -> dict[str, Any]:
             [sys.executable, "-c", BARE, model, str(folder / "x.npy")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert bare.stdin is not None and bare.stdout is not None
+        assert bare.stdin is not None
+        assert bare.stdout is not None
 
         def step(n: int, bare: Any = bare) -> dict[str, Any]:
             bare.stdin.write(f"{n}\n")
@@ -97,7 +99,8 @@ def compare(runner: Any, model: str, folder: Path) -> dict[str, Any]:
         "runner_over_bare": ratio.value,
         "interval": [ratio.low, ratio.high],
         "within_3_percent": abs(ratio.value - 1) <= 0.03,
-        "memory_above_bare_mib": (sorted(peaks[1])[PASSES // 2] - sorted(peaks[0])[PASSES // 2]) / 2**20,
+        "memory_above_bare_mib": (sorted(peaks[1])[PASSES // 2] - sorted(peaks[0])[PASSES // 2])
+        / 2**20,
         "unswitched_share": [stats.unswitched_share(s) for s in sides],
     }
 
