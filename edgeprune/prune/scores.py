@@ -1,22 +1,233 @@
-"""Scores: how much each unit of a group matters (higher = keep). One plain function a criterion."""
+"""Scores: how much each unit of a group matters (higher = keep). One plain function a criterion.
+
+Each is ``score(graph, group, evidence=None) -> float64 [width]``. What it needs beside the weights
+says ``NEEDS``: the parts of :class:`~edgeprune.prune.evidence.Evidence`. A group that several layers
+make gets the sum (weights, gradients) or mean (maps) over all of them.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import Graph, Group
+from ..errors import EdgepruneError
+from ..graph import Graph, Group, cost
 from ..graph.groups import Site
+from ..graph.trace import fetch
+from .elimination import RIDGE, Elimination, eliminate
+from .evidence import Evidence, Maps
+from .mask import masked
+
+Score = Callable[[Graph, Group | str, Evidence | None], Tensor]
+
+# -- weights alone ---------------------------------------------------------------------------------
 
 
-def l1(graph: Graph, group: Group | str) -> Tensor:
+def l1(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
     """Sum of |W| over each filter (Li et al. 2017), over all layers that produce the group.
 
     s_j = sum over c, u, v of |W[j, c, u, v]|. Returns float64 of shape (width,).
     """
     return _over_producers(graph, group, lambda W: W.abs().flatten(1).sum(1))
+
+
+def l2(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """Euclidean norm of each filter (Li et al. 2017, section 4): s_j = sqrt(sum W[j]^2)."""
+    return _over_producers(graph, group, lambda W: W.flatten(1).norm(dim=1))
+
+
+def fpgm(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """Distance to the geometric median (He et al. 2019, FPGM): s_j = sum_k |W[j] - W[k]|_2.
+
+    A filter near all the others can be stood in for by them.
+    """
+    return _over_producers(graph, group, lambda W: torch.cdist(W.flatten(1), W.flatten(1)).sum(1))
+
+
+def bn_scale(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """|gamma| of the batch norms that the group's units lie on (Liu et al. 2017, slimming)."""
+    group = graph.group(group)
+    total = torch.zeros(group.width, dtype=torch.float64)
+    found = False
+    for site in group.sites:
+        owner, _, leaf = site.tensor.rpartition(".")
+        is_norm = leaf == "weight" and site.axis == 0 and f"{owner}.running_mean" in _names(graph)
+        if is_norm:
+            gamma = fetch(graph.module, site.tensor).detach().double().cpu()
+            total += _by_unit(site, gamma.abs(), group.width)
+            found = True
+    if not found:
+        raise EdgepruneError(
+            f"score bn_scale for {group.name}", "no batch norm with a scale", "use --score l1"
+        )
+    return total
+
+
+def random(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """The control: uniform numbers that depend on the group's name only."""
+    group = graph.group(group)
+    seed = int.from_bytes(hashlib.sha256(group.name.encode()).digest()[:7], "little")
+    return torch.rand(group.width, generator=torch.Generator().manual_seed(seed)).double()
+
+
+# -- maps ------------------------------------------------------------------------------------------
+
+
+def apoz(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """1 - APoZ (Hu et al. 2016): the share of a map's places, over images, that is not zero."""
+    maps = _maps(graph, group, evidence, "apoz")
+    return 1 - maps.zeros / maps.n
+
+
+def mean_response(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """|mean of the map| over images and places (a baseline of Molchanov et al. 2017)."""
+    maps = _maps(graph, group, evidence, "mean_response")
+    return (maps.mean / maps.n).abs()
+
+
+def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """How badly the other maps reconstruct a map linearly (after Wang et al. 2018).
+
+    s_j = min_a mean (x_j - sum_k a_k x_k)^2 / mean x_j^2 = 1 / (H[j,j] S[j,j]), S = X'X / n + ridge,
+    H = S^-1. Their sparse subspace clustering asks the same of clusters of maps.
+    """
+    maps = _maps(graph, group, evidence, "linear_redundancy")
+    S = maps.second / maps.rows
+    S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
+    return 1 / (torch.linalg.inv(S).diagonal() * S.diagonal()).clamp_min(1e-300)
+
+
+def pfa(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """PFA's choice of units (Suau et al. 2018, "L1-max"): who correlates most leaves first.
+
+    R = |Pearson correlation| of the largest responses of each map; the unit with the largest sum of
+    R over those that are left leaves, and the sums are taken again. Score = the place in that order.
+    How many to keep: :func:`pfa_energy`, :func:`pfa_kl`.
+    """
+    covariance = _maps(graph, group, evidence, "pfa").covariance()
+    deviation = covariance.diagonal().clamp_min(0).sqrt()
+    dead = deviation <= 1e-12 * deviation.max()
+    safe = torch.where(dead, torch.ones_like(deviation), deviation)
+    R = (covariance / torch.outer(safe, safe)).abs()
+    R[dead], R[:, dead] = 1.0, 1.0  # a constant map says nothing: as if a copy of all
+    sums = R.sum(1)
+    score = torch.zeros(len(R), dtype=torch.float64)
+    left = torch.ones(len(R), dtype=torch.bool)
+    for place in range(len(R)):
+        out = int(torch.where(left, sums, torch.full_like(sums, -torch.inf)).argmax())
+        score[out] = place
+        left[out] = False
+        sums = sums - R[out]
+    return score
+
+
+def pfa_energy(graph: Graph, group: Group | str, evidence: Evidence, tau: float = 0.95) -> int:
+    """How many units PFA keeps: the smallest k with sum_{i<=k} e_i / sum e >= tau.
+
+    e: eigenvalues of the covariance of the largest responses, falling.
+    """
+    e = _spectrum(_maps(graph, group, evidence, "pfa_energy"))
+    share = e.cumsum(0) / e.sum().clamp_min(1e-300)
+    return min(len(e), 1 + int((share < tau - 1e-12).sum()))
+
+
+def pfa_kl(graph: Graph, group: Group | str, evidence: Evidence) -> int:
+    """How many units PFA keeps without a parameter: ceil(C (1 - KL(e / sum e || uniform) / ln C))."""
+    e = _spectrum(_maps(graph, group, evidence, "pfa_kl"))
+    C = len(e)
+    p = e / e.sum().clamp_min(1e-300)
+    kl = float(torch.special.xlogy(p, p * C).sum())
+    return max(1, min(C, math.ceil(C * (1 - kl / math.log(C)) - 1e-9)))
+
+
+def _spectrum(maps: Maps) -> Tensor:
+    return torch.linalg.eigvalsh(maps.covariance()).flip(0).clamp_min(0)
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+def taylor(
+    graph: Graph,
+    group: Group | str,
+    evidence: Evidence | None = None,
+    flops_weight: float = 1e-3,
+) -> Tensor:
+    """First-order Taylor of the loss in a map (Molchanov et al. 2017, equations 8, 10 and 11).
+
+    Theta_j = mean over examples of |mean over places of dC/dz_j z_j|; divided by its L2 norm over
+    the layer's maps; less ``flops_weight`` times the MFLOPs of one map (the unit is our reading).
+    """
+    group = graph.group(group)
+    layers = _need(evidence, "taylor").gradients[group.name].taylor
+    theta = torch.stack([t / t.norm().clamp_min(1e-300) for t in layers]).sum(0)
+    one_less = cost(graph, {group.name: group.width - 1}).flops
+    return theta - flops_weight * (cost(graph).flops - one_less) / 1e6
+
+
+def taylor_gate(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """Gate form (Molchanov et al. 2019, equation 8): sum over batches of (dE/dgate)^2, gate = 1."""
+    return torch.stack(_need(evidence, "taylor_gate").gradients[graph.group(group).name].gate).sum(
+        0
+    )
+
+
+def car(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """Classification accuracy reduction (Abbasi-Asl, Yu 2017): accuracy lost without each unit.
+
+    CAR(j) = accuracy - accuracy without unit j, on the evidence's images, by masks. Without labels
+    the network's own answers are taken for the truth.
+    """
+    group = graph.group(group)
+    evidence = _need(evidence, "car")
+    everything = range(group.width)
+    truth = evidence.labels or [_answers(graph, {}, x) for x in evidence.images.batches]
+    whole = _accuracy(graph, {}, evidence, truth)
+    without = [
+        _accuracy(graph, {group.name: [i for i in everything if i != j]}, evidence, truth)
+        for j in everything
+    ]
+    return torch.tensor([whole - a for a in without], dtype=torch.float64)
+
+
+def _answers(graph: Graph, keep: dict[str, list[int]], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return masked(graph, keep)(x).argmax(1)
+
+
+def _accuracy(graph: Graph, keep: dict[str, list[int]], evidence: Evidence, truth: object) -> float:
+    pairs = zip(evidence.images.batches, truth, strict=True)  # type: ignore[call-overload]
+    right = sum(int((_answers(graph, keep, x) == y).sum()) for x, y in pairs)
+    return right / len(evidence.images)
+
+
+# -- what readers lose -----------------------------------------------------------------------------
+
+
+def reconstruction(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """What the group's readers lose, refitted by least squares (module ``elimination``).
+
+    s_j = relative squared error of the readers' outputs once unit j leaves in its turn.
+    """
+    return elimination_of(graph, group, _need(evidence, "reconstruction")).score()
+
+
+def elimination_of(graph: Graph, group: Group | str, evidence: Evidence) -> Elimination:
+    """The order of leaving, and the readers' relative error at every width."""
+    group = graph.group(group)
+    problems = evidence.problems[group.name]
+    if not problems:  # nothing that sums reads it: the filters' norm decides
+        order = l1(graph, group).argsort(stable=True).numpy()
+        return Elimination(order, np.linspace(1, 0, group.width + 1))
+    return eliminate(problems, group.width)
+
+
+# -- small things ----------------------------------------------------------------------------------
 
 
 def _over_producers(graph: Graph, group: Group | str, score: Callable[[Tensor], Tensor]) -> Tensor:
@@ -36,4 +247,42 @@ def _by_unit(site: Site, values: Tensor, width: int) -> Tensor:
     return torch.zeros(width, dtype=values.dtype).index_add(0, unit[own], values[own])
 
 
-SCORES: dict[str, Callable[[Graph, Group | str], Tensor]] = {"l1": l1}
+def _names(graph: Graph) -> set[str]:
+    return {name for name, _ in graph.sites}
+
+
+def _need(evidence: Evidence | None, score: str) -> Evidence:
+    if evidence is None:
+        raise EdgepruneError(f"score {score}", "needs images to look at")
+    return evidence
+
+
+def _maps(graph: Graph, group: Group | str, evidence: Evidence | None, score: str) -> Maps:
+    maps = _need(evidence, score).maps[graph.group(group).name]
+    if not maps.n:
+        raise EdgepruneError(f"score {score}", "the group's maps cannot be observed", "use l1")
+    return maps
+
+
+SCORES: dict[str, Score] = {
+    "l1": l1,
+    "l2": l2,
+    "fpgm": fpgm,
+    "bn_scale": bn_scale,
+    "apoz": apoz,
+    "mean_response": mean_response,
+    "linear_redundancy": linear_redundancy,
+    "pfa": pfa,
+    "taylor": taylor,
+    "taylor_gate": taylor_gate,
+    "car": car,
+    "reconstruction": reconstruction,
+    "random": random,
+}
+
+NEEDS: dict[str, str] = {  # the part of the evidence; those not named look at weights alone
+    **dict.fromkeys(("apoz", "mean_response", "linear_redundancy", "pfa"), "maps"),
+    **dict.fromkeys(("taylor", "taylor_gate"), "gradients"),
+    "car": "labels",
+    "reconstruction": "readers",
+}

@@ -1,0 +1,260 @@
+"""Post-training pruning: a trained network and unlabelled images in, a smaller network out.
+
+No labels, no training: look at the images through the dense network, choose what leaves by what its
+readers would lose, cut, and repair in closed form (``prune.compensate``). A fifth of the images
+takes no part in it: on them the loss to expect is measured before anything is applied.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
+from ..errors import EdgepruneError, closest
+from ..graph import Graph, trace
+from ..models import Convention
+from ..prune import NEEDS, SCORES, Plan, narrow, plan
+from ..prune.blocks import blocks, distil
+from ..prune.compensate import Repaired, lstsq, mean, recalibrate
+from ..prune.evidence import Evidence, gather
+from ..prune.images import Images
+from ..prune.scores import elimination_of
+
+COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
+FEWEST = 64  # images; fewer say too little of any layer (assumption)
+HELD_OUT = 5  # each fifth image judges
+BATCH = 32
+
+Told = Callable[[str, int, int], None]  # what, done, of
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to prune after training; the defaults are those of benchmarks/results/compensation.md."""
+
+    keep_flops: float | None = None  # share 0..1; or
+    keep_params: float | None = None
+    score: str = "reconstruction"  # one of prune.SCORES
+    method: str = "uniform"  # one of prune.plan.METHODS
+    compensate: str = "lstsq"  # one of COMPENSATIONS
+    views: int = 2  # of each image: plain, mirrored, then random crops
+    block_steps: int = 80  # with "blocks": batches for each block
+    distil_steps: int = 0  # batches of distillation at the end; still without labels
+    floor: float = 0.1  # least share of a group's width
+    multiple: int = 1
+    keep: tuple[str, ...] = ()  # globs of groups that stay whole
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.compensate not in COMPENSATIONS:
+            raise EdgepruneError(
+                f"--compensate {self.compensate!r}", closest(self.compensate, COMPENSATIONS)
+            )
+        if self.score not in SCORES:
+            raise EdgepruneError(f"--score {self.score!r}", closest(self.score, list(SCORES)))
+        if self.views < 1 or self.block_steps < 1 or self.distil_steps < 0:
+            raise EdgepruneError("views, block_steps, distil_steps", "too small")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the pruned network is expected to lose, measured on images that took no part."""
+
+    images: int
+    agreement: float  # share of images that get the dense network's answer
+    variance_kept: float  # 1 - |logits - dense logits|^2 / variance of the dense logits
+
+    def sentence(self) -> str:
+        return (
+            f"on {self.images:,} held-out images it gives the dense network's answer to "
+            f"{100 * self.agreement:.1f} % and keeps {100 * self.variance_kept:.1f} % of the "
+            "logits' variance"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PostTraining:
+    """The smaller network, how it came about, and what it is expected to lose."""
+
+    graph: Graph
+    plan: Plan
+    repaired: list[Repaired]
+    forecast: Forecast
+    seconds: float
+
+    @property
+    def model(self) -> nn.Module:
+        return self.graph.model
+
+
+def post_training(
+    model: nn.Module,
+    pixels: Pixels,
+    convention: Convention,
+    settings: Settings,
+    told: Told = silent,
+) -> PostTraining:
+    """Prune ``model`` with unlabelled ``pixels``, uint8 RGB [N, canvas, canvas, 3], canvas >= size.
+
+    ``model`` is left as it is. Raises :class:`EdgepruneError` for too few images, weights that are
+    not numbers, and targets that cannot be reached.
+    """
+    begun = time.perf_counter()
+    _check(model, pixels, convention)
+    calibrating, judging = split(len(pixels))
+    images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
+    size = convention.size
+    dense = trace(model, torch.zeros(2, 3, size, size))
+    told("looking", 0, 1)
+    evidence = gather(dense, images, parts=parts_of(settings))
+    made = choose(dense, evidence, settings)
+    pruned, repaired = repair(dense, made.keep, images, settings, told)
+    if settings.distil_steps:
+        views = endless(pixels[calibrating], convention, settings.seed)
+        distil(dense, pruned, made.keep, views, settings.distil_steps)
+    judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
+    told("judging", 0, 1)
+    return PostTraining(
+        pruned, made, repaired, forecast(model, pruned.model, judge), time.perf_counter() - begun
+    )
+
+
+def choose(dense: Graph, evidence: Evidence, settings: Settings) -> Plan:
+    """Scores, and from them the plan."""
+    curves = None
+    if settings.score == "reconstruction":
+        order = {name: elimination_of(dense, name, evidence) for name in dense.groups}
+        scores: Mapping[str, Tensor] = {name: e.score() for name, e in order.items()}
+        curves = {name: e.error.tolist() for name, e in order.items()}
+    else:
+        scores = {n: SCORES[settings.score](dense, n, evidence) for n in dense.groups}
+    return plan.make(
+        dense,
+        scores,
+        method=settings.method,
+        keep_flops=settings.keep_flops,
+        keep_params=settings.keep_params,
+        floor=settings.floor,
+        multiple=settings.multiple,
+        keep=settings.keep,
+        curves=curves,
+    )
+
+
+def repair(
+    dense: Graph,
+    keep: Mapping[str, Sequence[int]],
+    images: Images,
+    settings: Settings,
+    told: Told = silent,
+) -> tuple[Graph, list[Repaired]]:
+    """Cut and compensate; least squares keeps the statistics of the batch norms, the others renew them."""
+    pruned = narrow(dense, keep)
+    repaired: list[Repaired] = []
+    if settings.compensate == "mean":
+        repaired = mean(dense, pruned, keep, images, told)
+    if settings.compensate in ("none", "mean"):
+        recalibrate(pruned.model, images.batches)
+        return pruned, repaired
+    if settings.compensate == "blocks":
+        blocks(dense, pruned, keep, images, settings.block_steps, told=told)
+        return pruned, repaired
+    return pruned, lstsq(dense, pruned, keep, images, told)
+
+
+def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
+    """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
+    a, b = answers(model, batches), answers(pruned, batches)
+    lost = (a - b).square().sum() / (a - a.mean(0)).square().sum().clamp_min(1e-30)
+    same = (a.argmax(1) == b.argmax(1)).double().mean()
+    return Forecast(len(a), float(same), float(1 - lost))
+
+
+@torch.no_grad()
+def answers(model: nn.Module, batches: Sequence[Tensor]) -> Tensor:
+    """Logits [N, classes] in evaluation mode; the model's mode is left as it was."""
+    training = model.training
+    model.eval()
+    try:
+        return torch.cat([model(x) for x in batches])
+    finally:
+        model.train(training)
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def split(n: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Rows that calibrate and rows that judge: each fifth."""
+    rows = np.arange(n)
+    return rows[rows % HELD_OUT != HELD_OUT - 1], rows[rows % HELD_OUT == HELD_OUT - 1]
+
+
+def plain(pixels: Pixels, convention: Convention) -> Tensor:
+    """The centre of each image, as the network is evaluated."""
+    return normalise(np.ascontiguousarray(centre(pixels, convention.size)), convention)
+
+
+def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -> Images:
+    """``views`` of each image; a batch holds all views of its images, so folds share no image."""
+    rng = np.random.default_rng(seed)
+    each = max(1, BATCH // views)
+    return Images(
+        [
+            torch.cat([view(pixels[rows], convention, i, rng) for i in range(views)])
+            for rows in _batches(np.arange(len(pixels)), each)
+        ]
+    )
+
+
+def view(pixels: Pixels, convention: Convention, number: int, rng: np.random.Generator) -> Tensor:
+    """View 0: the centre; 1: mirrored; from 2 on: a random crop, scaled."""
+    if number >= 2:
+        return normalise(zoom_and_flip(pixels, convention.size, rng), convention)
+    x = plain(pixels, convention)
+    return x.flip(3) if number else x
+
+
+def endless(pixels: Pixels, convention: Convention, seed: int) -> Iterator[Tensor]:
+    """Random crops of all images, reshuffled round by round."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for rows in _batches(rng.permutation(len(pixels))):
+            if len(rows) == min(BATCH, len(pixels)):
+                yield view(pixels[rows], convention, 2, rng)
+
+
+def _batches(rows: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:  # type: ignore[type-arg]
+    return (rows[i : i + size] for i in range(0, len(rows), size))
+
+
+def parts_of(settings: Settings) -> list[str]:
+    need = NEEDS.get(settings.score)
+    return [need] if need in ("maps", "gradients", "readers") else []
+
+
+def _check(model: nn.Module, pixels: Pixels, convention: Convention) -> None:
+    if len(pixels) < FEWEST:
+        raise EdgepruneError(
+            f"{len(pixels)} calibration images", f"{FEWEST} are the least", "give a few hundred"
+        )
+    if pixels.ndim != 4 or min(pixels.shape[1:3]) < convention.size:
+        raise EdgepruneError(
+            f"calibration images of shape {pixels.shape[1:]}",
+            f"the network wants {convention.size} x {convention.size}",
+        )
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise EdgepruneError(
+                f"weights {name}", "NaN or infinite values", "use another checkpoint"
+            )

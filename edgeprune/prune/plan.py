@@ -1,0 +1,392 @@
+"""A plan says what stays, why, and what the network will then cost. It is data: JSON, no tensors.
+
+``make`` walks a list of single steps (one group one place down its grid), dense network first; the
+methods differ only in the order of that list. The target lies between two places of the walk; the
+nearer one is taken, then single steps up or down that come nearer still. Cost falls along the walk,
+so what cannot be reached is known before the search.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import EdgepruneError, closest
+from ..graph import Graph, cost
+from .keep import kept_classes
+from .price import Price
+
+METHODS = ("uniform", "global", "sensitivity", "reconstruction")
+FORMAT = 1
+Curves = Mapping[str, Sequence[float]]  # group -> loss at each width 0..W (rises as width falls)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Units that stay in each group (sorted, indices in the network the plan was made for)."""
+
+    network: str  # the graph's fingerprint
+    method: str
+    keep: dict[str, list[int]]
+    reasons: dict[str, str]  # of each group's width
+    target: dict[str, float]  # {"flops": 0.5}, {"params": 0.5} or {}: share asked for
+    dense: dict[str, int]  # params, flops, macs, bytes before
+    promised: dict[str, int]  # and after
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return {name: len(units) for name, units in self.keep.items()}
+
+    def reached(self) -> dict[str, float]:
+        """The share that is kept of what was asked for."""
+        return {what: self.promised[what] / self.dense[what] for what in self.target}
+
+    def sentence(self) -> str:
+        """How closely the target is met: ``keeps 50.2 % of the FLOPs (50.0 % asked)``."""
+        parts = [
+            f"keeps {100 * share:.1f} % of the {NAMES[what]} ({100 * self.target[what]:.1f} % asked)"
+            for what, share in self.reached().items()
+        ]
+        return ", ".join(parts)
+
+    def check(self, graph: Graph) -> None:
+        """Raise :class:`EdgepruneError` unless the plan is for this network and can be applied."""
+        for name in self.keep:
+            graph.group(name)
+        if self.network != graph.fingerprint:
+            raise EdgepruneError(
+                "the plan", "is for another network", "make one for this network with --dry-run"
+            )
+        kept_classes(graph, self.keep)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Plan:
+        """A plan from a file that may have been written by anybody."""
+        fields = {"network", "method", "keep", "reasons", "target", "dense", "promised"}
+        if not isinstance(value, dict) or set(value) != {*fields, "format"}:
+            raise EdgepruneError(
+                "the plan", f"is no object with the keys {', '.join(sorted(fields))}"
+            )
+        if value["format"] != FORMAT:
+            raise EdgepruneError("the plan", f"format {value['format']!r}, {FORMAT} is known")
+        keep = value["keep"]
+        if not isinstance(keep, dict):
+            raise EdgepruneError("the plan", "keep is no object")
+        for name, units in keep.items():
+            sound = isinstance(units, list) and all(type(i) is int and i >= 0 for i in units)
+            if not sound or not units or sorted(set(units)) != units:
+                raise EdgepruneError(
+                    f"the plan: units of {name}", "not a rising list of indices from 0"
+                )
+        for part, kind in (("reasons", str), ("target", float | int), ("dense", int),
+                           ("promised", int)):  # fmt: skip
+            entries = value[part]
+            if not isinstance(entries, dict) or not all(
+                isinstance(v, kind) for v in entries.values()
+            ):
+                raise EdgepruneError(f"the plan: {part}", "not what a plan holds")
+        if not isinstance(value["network"], str) or not isinstance(value["method"], str):
+            raise EdgepruneError("the plan", "network and method are no words")
+        return cls(**{name: value[name] for name in fields})
+
+
+NAMES = {"flops": "FLOPs", "params": "parameters"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One group goes from one width of its grid to the next smaller one."""
+
+    group: str
+    before: int
+    after: int
+
+
+def make(
+    graph: Graph,
+    scores: Mapping[str, Tensor],
+    *,
+    method: str = "uniform",
+    keep_params: float | None = None,
+    keep_flops: float | None = None,
+    floor: float = 0.0,
+    multiple: int = 1,
+    keep: Sequence[str] = (),
+    shares: Mapping[str, float] | None = None,
+    curves: Curves | None = None,
+) -> Plan:
+    """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1 of the dense one's, is left.
+
+    ``scores``: float [width] for each group, higher = keep; equal scores leave in order of index,
+    the last first. ``method``: "uniform", the same share of every group; "global", units of lowest
+    score wherever they are; "sensitivity" and "reconstruction", where ``curves`` rise least per cost
+    saved (measured losses, or ``Elimination.error``). Widths are multiples of ``multiple`` or the
+    dense width, at least ``floor`` of it. Groups that match a glob of ``keep`` stay whole; ``shares``
+    maps globs to the share of the width that stays.
+    """
+    target = _target(keep_params, keep_flops, bool(shares))
+    fixed = _fixed(graph, keep, shares or {}, multiple, floor)
+    grids = {
+        name: [fixed[name][0]] if name in fixed else grid(group.width, multiple, floor)
+        for name, group in graph.groups.items()
+    }
+    if method not in METHODS:
+        raise EdgepruneError(f"--plan-method {method!r}", closest(method, METHODS))
+    _check_scores(graph, scores, curves, method)
+    widths = {name: g[0] for name, g in grids.items()}
+    for what, share in target.items():
+        price = Price(graph, what)
+        goal = share * price.dense
+        _reachable(price, grids, goal, what, share)
+        _walk(widths, _ordered(method, grids, scores, curves or {}, price), price, goal)
+        _settle(widths, grids, price, goal)
+    kept = {name: best_units(scores[name], width) for name, width in widths.items()}
+    return Plan(
+        network=graph.fingerprint,
+        method=method,
+        keep=kept,
+        reasons={name: _reason(name, widths, grids, fixed, graph, method) for name in widths},
+        target=target,
+        dense=_costs(graph, {}),
+        promised=_costs(graph, widths),
+    )
+
+
+def grid(width: int, multiple: int, floor: float) -> list[int]:
+    """Widths that a group of ``width`` units may have, falling: itself, and smaller multiples."""
+    least = max(1, int(np.ceil(floor * width - 1e-9)))
+    top = (width - 1) // multiple * multiple
+    return [width, *(w for w in range(top, 0, -multiple) if w >= least)]
+
+
+def nearest(widths: Sequence[int], wanted: float) -> int:
+    """The one of falling ``widths`` that lies nearest; of two equally near, the larger."""
+    return min(widths, key=lambda w: (abs(w - wanted), -w))
+
+
+def best_units(score: Tensor, width: int) -> list[int]:
+    """Indices of the ``width`` highest scores, sorted; of equal scores the first."""
+    order = np.argsort(-score.double().numpy(), kind="stable")
+    return sorted(int(i) for i in order[:width])
+
+
+# -- the order of steps ----------------------------------------------------------------------------
+
+
+def _ordered(
+    method: str,
+    grids: Mapping[str, list[int]],
+    scores: Mapping[str, Tensor],
+    curves: Curves,
+    price: Price,
+) -> Iterator[Step]:
+    if method == "uniform":
+        return iter(_by_key(grids, lambda name, before, after: -(before + after) / grids[name][0]))
+    if method == "global":
+        falling = {n: np.sort(scores[n].double().numpy())[::-1] for n in grids}
+        return iter(
+            _by_key(grids, lambda name, before, after: float(falling[name][after:before].mean()))
+        )
+    return _greedy(grids, curves, price)
+
+
+def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float]) -> list[Step]:
+    """All steps, by key, then by how far down the group is, then by the groups' order."""
+    found = [
+        (key(name, before, after), i, g, Step(name, before, after))
+        for g, (name, widths) in enumerate(grids.items())
+        for i, (before, after) in enumerate(pairwise(widths))
+    ]
+    return [step for *_, step in sorted(found, key=lambda f: f[:3])]
+
+
+def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: Price) -> Iterator[Step]:
+    """Always the group whose loss rises least per cost saved at the widths reached so far.
+
+    Savings only shrink as other groups get narrower, so a price computed earlier is too good at
+    worst: the first of the queue is priced anew, and taken if it is still the first.
+    """
+    widths = {name: g[0] for name, g in grids.items()}
+    loss = {
+        name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()
+    }
+
+    def priced(order: int, name: str, place: int) -> tuple[float, int, str, int]:
+        step = Step(name, grids[name][place], grids[name][place + 1])
+        saved = price.at(widths) - price.at({**widths, name: step.after})
+        rise = float(loss[name][step.after] - loss[name][step.before])
+        return rise / max(saved, 1e-12), order, name, place
+
+    queue = [priced(i, name, 0) for i, name in enumerate(grids) if len(grids[name]) > 1]
+    heapq.heapify(queue)
+    while queue:
+        _, order, name, place = heapq.heappop(queue)
+        again = priced(order, name, place)
+        if queue and again > queue[0]:
+            heapq.heappush(queue, again)
+            continue
+        yield Step(name, grids[name][place], grids[name][place + 1])
+        widths[name] = grids[name][place + 1]
+        if place + 2 < len(grids[name]):
+            heapq.heappush(queue, priced(order, name, place + 1))
+
+
+def _walk(widths: dict[str, int], steps: Iterator[Step], price: Price, goal: float) -> None:
+    """Take steps until the goal is passed; stop on its nearer side. ``widths`` in place."""
+    here = price.at(widths)
+    if here <= goal:
+        return
+    for step in steps:
+        widths[step.group] = step.after
+        there = price.at(widths)
+        if there <= goal:
+            if here - goal < goal - there:
+                widths[step.group] = step.before
+            return
+        here = there
+
+
+def _settle(
+    widths: dict[str, int], grids: Mapping[str, list[int]], price: Price, goal: float
+) -> None:
+    """Single steps up or down, the best first, while they bring the cost nearer to the goal."""
+    open_groups = [name for name, g in grids.items() if len(g) > 1]
+    while True:
+        best = abs(price.at(widths) - goal)
+        chosen: tuple[str, int] | None = None
+        for name in open_groups:
+            place = grids[name].index(widths[name])
+            for other in (place - 1, place + 1):
+                if 0 <= other < len(grids[name]):
+                    off = abs(price.at({**widths, name: grids[name][other]}) - goal)
+                    if off < best * (1 - 1e-9):
+                        best, chosen = off, (name, grids[name][other])
+        if chosen is None:
+            return
+        widths[chosen[0]] = chosen[1]
+
+
+# -- what was asked --------------------------------------------------------------------------------
+
+
+def _target(
+    keep_params: float | None, keep_flops: float | None, shares_alone: bool
+) -> dict[str, float]:
+    """One target; none where shares of single groups are all that is asked."""
+    asked = {"params": keep_params, "flops": keep_flops}
+    given = {what: share for what, share in asked.items() if share is not None}
+    if len(given) != 1 and not (shares_alone and not given):
+        raise EdgepruneError("a plan", "wants one target", "give --keep-flops or --keep-params")
+    for what, share in given.items():
+        if not 0 < share <= 1:
+            raise EdgepruneError(f"--keep-{what} {share}", "must lie above 0 and not above 1")
+    return given
+
+
+def _fixed(
+    graph: Graph,
+    keep: Sequence[str],
+    shares: Mapping[str, float],
+    multiple: int,
+    floor: float,
+) -> dict[str, tuple[int, str]]:
+    """Widths that globs decide, with the reason."""
+    if multiple < 1:
+        raise EdgepruneError(f"multiple {multiple}", "must be at least 1")
+    if not 0 <= floor <= 1:
+        raise EdgepruneError(f"floor {floor}", "must lie in 0..1")
+    fixed: dict[str, tuple[int, str]] = {}
+    for pattern, share in [*shares.items(), *((p, 1.0) for p in keep)]:
+        names = [n for n in graph.groups if fnmatchcase(n, pattern)]
+        if not names:
+            raise EdgepruneError(
+                f"{pattern!r}", "matches no group", closest(pattern, list(graph.groups))
+            )
+        if not 0 < share <= 1:
+            raise EdgepruneError(
+                f"share {share} of {pattern!r}", "must lie above 0 and not above 1"
+            )
+        for name in names:
+            width = graph.groups[name].width
+            own = width if share == 1 else nearest(grid(width, multiple, floor), share * width)
+            fixed[name] = (
+                own,
+                f"kept whole ({pattern})" if share == 1 else f"share {share:g} ({pattern})",
+            )
+    return fixed
+
+
+def _check_scores(
+    graph: Graph, scores: Mapping[str, Tensor], curves: Curves | None, method: str
+) -> None:
+    if not graph.groups:
+        raise EdgepruneError(
+            "nothing to prune", "the network has no group of channels that can leave"
+        )
+    for name, group in graph.groups.items():
+        score = scores.get(name)
+        if score is None or score.shape != (group.width,):
+            raise EdgepruneError(
+                f"scores of {name}", f"not one for each of its {group.width} units"
+            )
+        if not bool(score.isfinite().all()):
+            raise EdgepruneError(f"scores of {name}", "NaN or infinite", "check the weights")
+        if method in ("sensitivity", "reconstruction"):
+            curve = (curves or {}).get(name)
+            if curve is None or len(curve) != group.width + 1:
+                raise EdgepruneError(f"method {method}", f"no loss for every width of {name}")
+
+
+def _reachable(
+    price: Price, grids: Mapping[str, list[int]], goal: float, what: str, share: float
+) -> None:
+    least = price.at({name: g[-1] for name, g in grids.items()})
+    most = price.at({name: g[0] for name, g in grids.items()})
+    if goal < least * (1 - 1e-9):
+        raise EdgepruneError(
+            f"--keep-{what} {share}",
+            f"at least {_up(least / price.dense)} of the {NAMES[what]} stay at these floors and multiples",
+            f"ask for --keep-{what} {_up(least / price.dense)} or more",
+        )
+    if goal > most * (1 + 1e-9) and most < price.dense:
+        raise EdgepruneError(
+            f"--keep-{what} {share}",
+            f"the shares given leave {most / price.dense:.4f} of the {NAMES[what]}",
+            f"ask for --keep-{what} {most / price.dense:.4f} or less",
+        )
+
+
+def _up(share: float) -> float:
+    return float(np.ceil(share * 1000) / 1000)
+
+
+def _reason(
+    name: str,
+    widths: Mapping[str, int],
+    grids: Mapping[str, list[int]],
+    fixed: Mapping[str, tuple[int, str]],
+    graph: Graph,
+    method: str,
+) -> str:
+    if name in fixed:
+        return fixed[name][1]
+    width, dense = widths[name], graph.groups[name].width
+    if width == dense:
+        return f"{method}: whole"
+    at_floor = ", at its floor" if width == grids[name][-1] else ""
+    return f"{method}: {100 * width / dense:.0f} % of {dense}{at_floor}"
+
+
+def _costs(graph: Graph, widths: Mapping[str, int]) -> dict[str, int]:
+    c = cost(graph, widths)
+    return {"params": c.params, "flops": c.flops, "macs": c.macs, "bytes": c.bytes}

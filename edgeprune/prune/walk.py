@@ -1,0 +1,76 @@
+"""Run an exported network on many batches, a few operators at a time, keeping only what is live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..graph.trace import fetch
+
+
+class Walk:
+    """``module`` (a graph's) run side by side on all ``batches``, as far as was asked.
+
+    Parameters are read when an operator runs, so what is replaced ahead of the walk takes effect.
+    """
+
+    def __init__(self, module: fx.GraphModule, batches: Sequence[Tensor]) -> None:
+        self.module = module
+        self.nodes = list(module.graph.nodes)
+        self.index = {node.name: i for i, node in enumerate(self.nodes)}
+        self.last = _last_uses(self.nodes, self.index)
+        self.at = 0  # the next operator to run
+        self.values: list[dict[fx.Node, Any]] = [{} for _ in batches]  # live ones, for each batch
+        self.batches = batches
+
+    def node(self, name: str) -> fx.Node:
+        return self.nodes[self.index[name]]
+
+    def reach(self, end: int) -> None:
+        """Run everything before operator number ``end`` on every batch."""
+        if end <= self.at:
+            return
+        with torch.no_grad():
+            for x, values in zip(self.batches, self.values, strict=True):
+                run(self.module, self.nodes[self.at : end], values, x)
+                for node in [n for n in values if self.last[n] < end]:
+                    del values[node]
+        self.at = end
+
+
+def run(
+    module: fx.GraphModule, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], x: Tensor | None
+) -> None:
+    """Run ``nodes`` in order, reading and writing ``values``; ``x`` is the network's input."""
+
+    def value(node: fx.Node) -> Any:
+        return fetch(module, str(node.target)) if node.op == "get_attr" else values[node]
+
+    for node in nodes:
+        if node.op == "placeholder":
+            values[node] = x
+        elif node.op == "call_function":
+            args, kwargs = fx.map_arg((node.args, node.kwargs), value)
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        elif node.op == "output":
+            values[node] = fx.map_arg(node.args[0], value)
+
+
+def run_segment(
+    module: fx.GraphModule, nodes: Sequence[fx.Node], values: dict[fx.Node, Any]
+) -> Any:
+    """The value of the last of ``nodes``; what nothing reads any more is dropped on the way."""
+    inside = dict(values)
+    run(module, nodes, inside, None)
+    return inside[nodes[-1]]
+
+
+def _last_uses(nodes: Sequence[fx.Node], index: dict[str, int]) -> dict[fx.Node, int]:
+    end = len(nodes)  # the output is kept
+    return {
+        n: end if n.op == "output" else max((index[u.name] for u in n.users), default=-1)
+        for n in nodes
+    }

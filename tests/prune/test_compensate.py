@@ -1,0 +1,228 @@
+"""Repair in closed form: exact where it can be, never worse where it cannot."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph, trace
+from edgeprune.prune import blocks, compensate, narrow
+from edgeprune.prune.images import Images
+from edgeprune.prune.readers import find_readers, inputs_at, outputs_at, sample, weight_matrix
+from edgeprune.prune.walk import Walk
+from tests.nets import NETS, build, images
+
+
+def pictures(batch: int, seed: int) -> Tensor:
+    """Smooth random images of different contrast: unlike noise, they differ after pooling too."""
+    coarse = images(batch, seed, 4) * torch.linspace(0.5, 3, batch).double()[:, None, None, None]
+    return F.interpolate(coarse, size=16, mode="bilinear") + 0.2 * images(batch, seed + 1000, 16)
+
+
+CALIBRATION = Images([pictures(16, seed) for seed in range(8)])
+FRESH = pictures(32, 99)
+
+
+def logits(graph: Graph, x: Tensor = FRESH) -> Tensor:
+    with torch.no_grad():
+        return graph.model(x)
+
+
+def lost(dense: Graph, pruned: Graph, x: Tensor = FRESH) -> float:
+    """Share of the logits' variance that is lost, on images never seen unless given."""
+    a, b = logits(dense, x), logits(pruned, x)
+    return float((a - b).square().mean() / a.var(0).mean())
+
+
+def divergence(dense: Graph, pruned: Graph, x: Tensor) -> float:
+    """Mean KL(dense answers || pruned answers)."""
+    p, q = (F.log_softmax(logits(g, x), 1) for g in (dense, pruned))
+    return float((p.exp() * (p - q)).sum(1).mean())
+
+
+def half(graph: Graph, share: float = 0.6) -> dict[str, list[int]]:
+    return {n: list(range(max(1, round(g.width * share)))) for n, g in graph.groups.items()}
+
+
+@pytest.fixture(scope="module", params=sorted(NETS))
+def dense(request: pytest.FixtureRequest) -> Graph:
+    return trace(build(request.param), images(2))
+
+
+def test_rows_are_the_layer(dense: Graph) -> None:
+    """X W' + b at sampled places is what the layer gives there."""
+    x = images(3)
+    readers = find_readers(dense)
+    assert readers
+    for reader in readers:
+        walk = Walk(dense.module, [x])
+        walk.reach(walk.index[reader.node])
+        node = walk.node(reader.node)
+        source = walk.values[0][node.args[0]]  # type: ignore[index]
+        walk.reach(walk.index[reader.node] + 1)
+        y = walk.values[0][node]
+        at = sample(reader, y, 5, torch.Generator().manual_seed(0))
+        constants = dense.constants()
+        W = weight_matrix(reader, constants[reader.weight].detach())
+        got = torch.einsum("rgd,god->rgo", inputs_at(reader, source, at), W).flatten(1)
+        if reader.bias:
+            got = got + constants[reader.bias].detach()
+        torch.testing.assert_close(got, outputs_at(reader, y, at), rtol=1e-9, atol=1e-9)
+
+
+def test_repair_helps_on_fresh_images(dense: Graph) -> None:
+    keep = half(dense)
+    bare, folded, repaired = (narrow(dense, keep) for _ in range(3))
+    if not find_readers(bare):
+        pytest.skip("nothing to repair")
+    compensate.mean(dense, folded, keep, CALIBRATION)
+    report = compensate.lstsq(dense, repaired, keep, CALIBRATION)
+    assert lost(dense, repaired) < lost(dense, bare)
+    assert lost(dense, repaired) < lost(dense, folded) * 1.05
+    for layer in report:
+        assert layer.after <= layer.before * 1.1
+    again = narrow(dense, keep)
+    compensate.lstsq(dense, again, keep, CALIBRATION)
+    assert torch.equal(logits(again), logits(repaired))  # the same images, the same network
+
+
+def test_nothing_cut_changes_nothing(dense: Graph) -> None:
+    whole = narrow(dense, {})
+    assert compensate.lstsq(dense, whole, {}, CALIBRATION) == []
+    assert torch.equal(logits(whole), logits(dense))
+
+
+class Twins(nn.Module):
+    """Half of the maps are linear combinations of the others: they can leave without loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 1)
+        self.b = nn.Conv2d(8, 6, 3, padding=1, stride=2)
+        self.bn = nn.BatchNorm2d(6)
+        self.c = nn.Conv2d(6, 6, 1, bias=False)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn(self.b(self.a(x))))  # a is linear: rank 3 and a constant
+        return self.head(F.relu(self.c(x)).mean((2, 3)))
+
+
+def twins() -> Graph:
+    torch.manual_seed(0)
+    net = Twins().double().eval()
+    with torch.no_grad():
+        net.a.bias.zero_()  # zero padding then stays linear too
+    return trace(net, images(2))
+
+
+def test_lossless_where_the_maps_are_redundant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compensate, "RIDGES", (1e-9,))
+    dense = twins()
+    keep = {"a": [1, 3, 4, 6]}
+    bare, repaired = narrow(dense, keep), narrow(dense, keep)
+    compensate.lstsq(dense, repaired, keep, CALIBRATION)
+    assert lost(dense, bare) > 1e-2
+    assert lost(dense, repaired) < 1e-9
+
+
+def test_least_squares_is_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moving the repaired weights in any direction raises the layer's error."""
+    monkeypatch.setattr(compensate, "RIDGES", (1e-12,))
+    dense = twins()
+    keep = {"b": [0, 2, 5]}
+    pruned = narrow(dense, keep)
+    compensate.lstsq(dense, pruned, keep, CALIBRATION)
+    x = torch.cat(list(CALIBRATION.batches))
+
+    def error() -> float:
+        with torch.no_grad():
+            whole, small = dense.model, pruned.model
+            a = whole.c(F.relu(whole.bn(whole.b(whole.a(x)))))
+            b = small.c(F.relu(small.bn(small.b(small.a(x)))))
+            # c has neither bias nor norm: no offset, so this is the whole criterion
+            return float((a - b).square().mean())
+
+    best = error()
+    weight = pruned.model.c.weight
+    for seed in range(5):
+        step = 1e-2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            weight.add_(step)
+            assert error() > best
+            weight.sub_(step)
+
+
+def test_mean_folding_is_the_mean() -> None:
+    """What left is constant: its mean says it all, and the offset takes it up exactly."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.Flatten()).double()
+    with torch.no_grad():
+        net[0].weight[2], net[0].bias[2] = 0.0, 1.7  # type: ignore[index]
+    dense = trace(net, images(2))
+    keep = {"0": [0, 1, 3, 4, 5]}
+    pruned = narrow(dense, keep)
+    assert lost(dense, pruned) > 1e-3
+    compensate.mean(dense, pruned, keep, CALIBRATION)
+    assert lost(dense, pruned) < 1e-20
+
+
+def test_blocks_go_on_from_there() -> None:
+    dense = trace(build("Depthwise"), images(2))
+    keep = half(dense)
+    seen = torch.cat(list(CALIBRATION.batches))
+    pruned = narrow(dense, keep)
+    compensate.lstsq(dense, pruned, keep, CALIBRATION)
+    before = lost(dense, pruned, seen)
+    report = blocks.blocks(dense, pruned, keep, CALIBRATION, steps=60)
+    assert all(b.after <= b.before for b in report)
+    assert lost(dense, pruned, seen) < before
+    still = divergence(dense, pruned, seen)
+    blocks.distil(dense, pruned, keep, [*CALIBRATION.batches] * 10, steps=60, lr=1e-3)
+    assert divergence(dense, pruned, seen) < still
+    assert not any(p.grad is not None for p in pruned.model.parameters())
+
+
+def test_blocks_cover_the_network(dense: Graph) -> None:
+    pruned = narrow(dense, {})  # what was computed from parameters is a parameter now
+    found = blocks.find_blocks(pruned)
+    assert found[0].start == 0
+    assert all(a.end == b.start for a, b in itertools.pairwise(found))
+    assert found[-1].end == len(list(pruned.module.graph.nodes)) - 1
+    assert {w for b in found for w in b.weights} >= {r.weight for r in find_readers(pruned)}
+
+
+def test_recalibration_takes_the_images_statistics() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).double().eval()
+    xs = [images(8, s) for s in range(3)]
+    compensate.recalibrate(net, xs)
+    y = torch.stack([net[0](x).detach().mean((0, 2, 3)) for x in xs]).mean(0)
+    torch.testing.assert_close(net[1].running_mean, y)
+    assert not net.training
+    assert net[1].momentum == 0.1
+
+
+def test_bad_images() -> None:
+    with pytest.raises(EdgepruneError, match="no images"):
+        Images([])
+    with pytest.raises(EdgepruneError, match="NaN"):
+        Images([torch.full((1, 3, 4, 4), float("nan"))])
+
+
+def test_repair_of_a_repair_is_the_repair() -> None:
+    """The running mean that took up an offset is not moved twice."""
+    dense = trace(build("Depthwise"), images(2))
+    keep = half(dense)
+    once = narrow(dense, keep)
+    compensate.lstsq(dense, once, keep, CALIBRATION)
+    state = {n: t.clone() for n, t in once.model.state_dict().items()}
+    compensate.mean(dense, once, keep, CALIBRATION)  # the means agree already
+    for name, value in once.model.state_dict().items():
+        torch.testing.assert_close(
+            value, state[name], rtol=1e-6, atol=2e-2 if "mean" in name else 0
+        )

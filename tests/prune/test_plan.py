@@ -1,0 +1,159 @@
+"""Plans: targets met as closely as the grid allows, exactly priced, refused where impossible."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune import prune
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph, cost, trace
+from edgeprune.prune import plan
+from edgeprune.prune.price import Price
+
+from .. import nets
+
+
+@pytest.fixture(scope="module", params=["Plain", "Depthwise", "Residual"])
+def graph(request: pytest.FixtureRequest) -> Graph:
+    torch.manual_seed(0)
+    return trace(getattr(nets, request.param)(), torch.randn(2, 3, 16, 16))
+
+
+def l1_scores(graph: Graph) -> dict[str, torch.Tensor]:
+    return {name: prune.l1(graph, name) for name in graph.groups}
+
+
+@pytest.mark.parametrize("what", ["flops", "params"])
+def test_price_is_the_cost_model(graph: Graph, what: str) -> None:
+    price = Price(graph, what)
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        widths = {n: int(rng.integers(1, g.width + 1)) for n, g in graph.groups.items()}
+        assert price.at(widths) == pytest.approx(getattr(cost(graph, widths), what), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", plan.METHODS)
+@pytest.mark.parametrize("share", [0.8, 0.5])
+def test_target_is_met_and_promised(graph: Graph, method: str, share: float) -> None:
+    curves = {n: np.linspace(1, 0, g.width + 1) ** 2 for n, g in graph.groups.items()}
+    made = plan.make(graph, l1_scores(graph), method=method, keep_flops=share, curves=curves)
+    reached = made.reached()["flops"]
+    assert reached == pytest.approx(share, abs=0.05)
+    small = prune.narrow(graph, made.keep)
+    assert cost(small).flops == made.promised["flops"]
+    assert made.promised["flops"] / cost(graph).flops == reached
+    # No single step of one group comes nearer: nothing was overlooked.
+    off = abs(reached - share)
+    for name, group in graph.groups.items():
+        for width in (made.widths[name] - 1, made.widths[name] + 1):
+            if 1 <= width <= group.width:
+                other = cost(graph, {**made.widths, name: width}).flops / cost(graph).flops
+                assert abs(other - share) >= off - 1e-9
+
+
+def test_nearest_not_floor() -> None:
+    """A tenth off a 32-wide layer at multiple 16 must not take half of it."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 4, 3), torch.nn.Flatten()
+    )
+    graph = trace(net, torch.randn(2, 3, 8, 8))
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.9, multiple=16)
+    assert made.widths["0"] == 32
+    made = plan.make(graph, l1_scores(graph), shares={"0": 0.9})
+    assert made.widths["0"] == 29
+
+
+def test_uniform_is_uniform(graph: Graph) -> None:
+    made = plan.make(graph, l1_scores(graph), method="uniform", keep_params=0.5)
+    shares = [(w / graph.groups[n].width, graph.groups[n].width) for n, w in made.widths.items()]
+    middle = np.median([s for s, _ in shares])
+    assert all(abs(s - middle) <= 2.01 / width for s, width in shares)
+
+
+def test_global_takes_the_lowest_wherever_they_are(graph: Graph) -> None:
+    scores = {n: torch.full((g.width,), 1.0) for n, g in graph.groups.items()}
+    low = next(iter(graph.groups))
+    scores[low] = torch.linspace(0, 0.5, graph.groups[low].width)
+    grids = {n: plan.grid(g.width, 1, 0.0) for n, g in graph.groups.items()}
+    steps = list(plan._ordered("global", grids, scores, {}, Price(graph, "flops")))
+    first = graph.groups[low].width - 1
+    assert [s.group for s in steps[:first]] == [low] * first
+    assert [s.after for s in steps[:first]] == list(range(first, 0, -1))
+    assert len(steps) == sum(g.width - 1 for g in graph.groups.values())
+
+
+def test_multiples_and_ties(graph: Graph) -> None:
+    same = {n: torch.ones(g.width) for n, g in graph.groups.items()}
+    made = plan.make(graph, same, keep_flops=0.6, multiple=2)
+    for name, units in made.keep.items():
+        width = graph.groups[name].width
+        assert len(units) == width or len(units) % 2 == 0
+        assert units == list(range(len(units)))  # of equal scores the first stay
+
+
+def test_globs_keep_and_share(graph: Graph) -> None:
+    name = list(graph.groups)[1]
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.9, keep=[name])
+    assert made.widths[name] == graph.groups[name].width
+    assert name in made.reasons[name]
+    with pytest.raises(EdgepruneError, match="matches no group"):
+        plan.make(graph, l1_scores(graph), keep_flops=0.9, keep=["nothing*"])
+
+
+def test_impossible_targets_say_what_is_possible(graph: Graph) -> None:
+    with pytest.raises(EdgepruneError, match="ask for --keep-flops") as error:
+        plan.make(graph, l1_scores(graph), keep_flops=1e-4)
+    possible = float(error.value.next.split()[3])
+    plan.make(graph, l1_scores(graph), keep_flops=possible)
+    for share in (0.0, 1.5, float("nan")):
+        with pytest.raises(EdgepruneError):
+            plan.make(graph, l1_scores(graph), keep_flops=share)
+    with pytest.raises(EdgepruneError, match="one target"):
+        plan.make(graph, l1_scores(graph))
+
+
+def test_scores_must_be_whole(graph: Graph) -> None:
+    scores = l1_scores(graph)
+    name = next(iter(scores))
+    with pytest.raises(EdgepruneError, match="NaN"):
+        plan.make(graph, {**scores, name: scores[name] * float("nan")}, keep_flops=0.5)
+    with pytest.raises(EdgepruneError, match="units"):
+        plan.make(graph, {**scores, name: scores[name][1:]}, keep_flops=0.5)
+
+
+def test_json_and_back(graph: Graph) -> None:
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.5)
+    text = json.dumps(made.to_json())
+    assert plan.Plan.from_json(json.loads(text)) == made
+    made.check(graph)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"keep": {"x": [-1, 2]}},
+        {"keep": {"x": [2, 2]}},
+        {"keep": {"x": []}},
+        {"keep": [1]},
+        {"keep": {"x": [1.5]}},
+        {"network": 3},
+        {"extra": 1},
+    ],
+)
+def test_foreign_files_are_refused(graph: Graph, change: dict[str, object]) -> None:
+    value = plan.make(graph, l1_scores(graph), keep_flops=0.5).to_json()
+    with pytest.raises(EdgepruneError):
+        plan.Plan.from_json({**value, **change})
+
+
+def test_another_network_is_refused(graph: Graph) -> None:
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.5)
+    other = trace(torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.Conv2d(5, 4, 3)),
+                  torch.randn(2, 3, 16, 16))  # fmt: skip
+    with pytest.raises(EdgepruneError):
+        made.check(other)

@@ -1,0 +1,235 @@
+"""Each score against its formula, written out in loops on a tiny network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph, cost, trace
+from edgeprune.prune import evidence as ev
+from edgeprune.prune import scores
+from edgeprune.prune.elimination import Problem, eliminate
+from edgeprune.prune.images import Images
+
+WIDTH = 5
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(WIDTH)
+        self.b = nn.Conv2d(WIDTH, 4, 1)
+        self.head = nn.Linear(4, 3)
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.a(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.b(self.features(x))).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def net() -> Tiny:
+    torch.manual_seed(0)
+    net = Tiny().double().eval()
+    with torch.no_grad():
+        net.bn.weight.uniform_(-1, 1)
+        net.bn.bias.normal_(0, 0.2)
+        net.bn.running_mean.normal_(0, 0.2)
+        net.bn.running_var.uniform_(0.5, 2)
+    return net
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Tensor]:
+    g = torch.Generator().manual_seed(1)
+    return [torch.randn(6, 3, 4, 4, generator=g, dtype=torch.float64) for _ in range(4)]
+
+
+@pytest.fixture(scope="module")
+def graph(net: Tiny, batches: list[Tensor]) -> Graph:
+    return trace(net, batches[0][:2])
+
+
+@pytest.fixture(scope="module")
+def labels() -> list[Tensor]:
+    return list(torch.randint(0, 3, (4, 6), generator=torch.Generator().manual_seed(2)))
+
+
+@pytest.fixture(scope="module")
+def seen(graph: Graph, batches: list[Tensor], labels: list[Tensor]) -> ev.Evidence:
+    return ev.gather(graph, Images(batches), labels)
+
+
+def close(got: Tensor, expected: object) -> None:
+    torch.testing.assert_close(
+        got, torch.as_tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_norms(graph: Graph, net: Tiny) -> None:
+    W = net.a.weight.detach().numpy()
+    close(scores.l1(graph, "a"), [sum(abs(v) for v in w.ravel()) for w in W])
+    close(scores.l2(graph, "a"), [math.sqrt(sum(v * v for v in w.ravel())) for w in W])
+    close(scores.fpgm(graph, "a"), [sum(math.sqrt(((w - u) ** 2).sum()) for u in W) for w in W])
+    close(scores.bn_scale(graph, "a"), net.bn.weight.detach().abs())
+    with pytest.raises(EdgepruneError, match="no batch norm"):
+        scores.bn_scale(graph, "b")
+
+
+def test_random_is_a_fixed_draw(graph: Graph) -> None:
+    assert torch.equal(scores.random(graph, "a"), scores.random(graph, "a"))
+    assert not torch.equal(scores.random(graph, "a")[:4], scores.random(graph, "b"))
+
+
+def test_maps(graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence) -> None:
+    maps = net.features(torch.cat(batches)).detach()  # [N, C, H, W]
+    zeros = [(maps[:, c] == 0).double().mean().item() for c in range(WIDTH)]
+    assert 0 < max(zeros) < 1
+    close(scores.apoz(graph, "a", seen), [1 - z for z in zeros])
+    close(
+        scores.mean_response(graph, "a", seen),
+        [abs(maps[:, c].mean().item()) for c in range(WIDTH)],
+    )
+
+
+def test_linear_redundancy(
+    graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence
+) -> None:
+    X = net.features(torch.cat(batches)).detach().movedim(1, -1).reshape(-1, WIDTH)
+    ridge = math.sqrt(1e-3 * X.square().mean().item() * len(X))
+    expected = []
+    for c in range(WIDTH):  # ridge regression on the others, the ridge as rows of its own
+        rows = torch.cat([X, ridge * torch.eye(WIDTH, dtype=X.dtype)])
+        others = [k for k in range(WIDTH) if k != c]
+        a = torch.linalg.lstsq(rows[:, others], rows[:, c : c + 1]).solution
+        left = (rows[:, c : c + 1] - rows[:, others] @ a).square().sum()
+        expected.append((left / rows[:, c].square().sum()).item())
+    close(scores.linear_redundancy(graph, "a", seen), expected)
+
+
+def test_pfa(graph: Graph, net: Tiny, batches: list[Tensor], seen: ev.Evidence) -> None:
+    peaks = net.features(torch.cat(batches)).detach().amax((2, 3)).numpy()
+    R = np.abs(np.corrcoef(peaks.T))
+    left, order = list(range(WIDTH)), []
+    while left:
+        sums = [sum(R[i, j] for j in left) for i in left]
+        order.append(left.pop(int(np.argmax(sums))))
+    close(scores.pfa(graph, "a", seen), [order.index(c) for c in range(WIDTH)])
+    e = np.sort(np.linalg.eigvalsh(np.cov(peaks.T)))[::-1]
+    p = e / e.sum()
+    for tau in (0.5, 0.9, 0.99):
+        k = next(k for k in range(1, WIDTH + 1) if p[:k].sum() >= tau)
+        assert scores.pfa_energy(graph, "a", seen, tau) == k
+    kl = sum(v * math.log(v * WIDTH) for v in p if v > 0)
+    assert scores.pfa_kl(graph, "a", seen) == math.ceil(WIDTH * (1 - kl / math.log(WIDTH)))
+
+
+def test_taylor(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
+    theta, gate, n = np.zeros(WIDTH), np.zeros(WIDTH), 0
+    for x, y in zip(batches, labels, strict=True):
+        z = net.features(x).detach().requires_grad_()
+        logits = net.head(F.relu(net.b(z)).mean((2, 3)))
+        each = F.cross_entropy(logits, y, reduction="sum")
+        (g,) = torch.autograd.grad(each, z)
+        theta += (z * g).mean((2, 3)).abs().sum(0).detach().numpy()
+        gate += (z * g).sum((0, 2, 3)).div(len(x)).square().detach().numpy()
+        n += len(x)
+    theta /= n
+    mflops = (cost(graph).flops - cost(graph, {"a": WIDTH - 1}).flops) / 1e6
+    close(scores.taylor(graph, "a", seen, 0.0), theta / np.sqrt((theta**2).sum()))
+    close(scores.taylor(graph, "a", seen), theta / np.sqrt((theta**2).sum()) - 1e-3 * mflops)
+    close(scores.taylor_gate(graph, "a", seen), gate)
+
+
+def test_car(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
+    x, y = torch.cat(batches), torch.cat(labels)
+    whole = (net(x).argmax(1) == y).double().mean()
+    expected = []
+    for c in range(WIDTH):
+        z = net.features(x).clone()
+        z[:, c] = 0
+        logits = net.head(F.relu(net.b(z)).mean((2, 3)))
+        expected.append((whole - (logits.argmax(1) == y).double().mean()).item())
+    close(scores.car(graph, "a", seen), expected)
+
+
+def refitted_error(X: Tensor, Y: Tensor, keep: list[int]) -> float:
+    a = torch.linalg.lstsq(X[:, keep], Y).solution
+    return float((Y - X[:, keep] @ a).square().sum() / Y.square().sum())
+
+
+@pytest.mark.parametrize(
+    "unit", [np.arange(8), np.arange(8) // 2, np.array([0, 1, 2, 3, 0, 1, -1, -1])]
+)
+def test_elimination_is_exact(unit: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
+    """The error of every width is that of a refit from scratch, and each choice is the cheapest."""
+    monkeypatch.setattr("edgeprune.prune.elimination.RIDGE", 0.0)
+    g = torch.Generator().manual_seed(3)
+    X = torch.randn(200, 8, generator=g).double() @ torch.randn(8, 8, generator=g).double()
+    W = torch.randn(6, 8, generator=g).double()
+    Y, width = X @ W.T, int(unit.max()) + 1
+    result = eliminate([Problem(X.T @ X / len(X), W.T @ W, unit)], width)
+    gone: list[int] = []
+    for out in result.order[:-1]:
+
+        def error(more: int) -> float:
+            return refitted_error(X, Y, [i for i in range(8) if unit[i] not in [*gone, more]])
+
+        best = min((u for u in range(width) if u not in gone), key=error)
+        assert out == best
+        assert result.error[width - len(gone) - 1] == pytest.approx(error(best), rel=1e-6)
+        gone.append(int(out))
+    assert result.error[width] == 0
+
+
+def test_reconstruction_sees_duplicates(net: Tiny, batches: list[Tensor]) -> None:
+    """A map that another one equals is free to leave, whatever its filter's norm."""
+    torch.manual_seed(0)
+    twin = Tiny().double().eval()
+    with torch.no_grad():
+        twin.a.weight[3] = twin.a.weight[1]
+        twin.a.weight[:] *= 2
+    graph = trace(twin, batches[0][:2])
+    seen = ev.gather(graph, Images(batches), parts=("readers",))
+    e = scores.elimination_of(graph, "a", seen)
+    assert e.order[0] in (1, 3)
+    assert e.error[WIDTH - 1] < 5e-3 < e.error[WIDTH - 2]
+    close(scores.reconstruction(graph, "a", seen).sort().values, e.error[:-1][::-1].copy())
+
+
+def test_coupled_groups_add_up() -> None:
+    """A residual sum: both layers' filters count, and all of the stream's readers."""
+    from tests.nets import build, images
+
+    net = build("Residual")
+    graph = trace(net, images(2))
+    group = next(g for g in graph.groups.values() if len(g.producers) > 1)
+    constants = graph.constants()
+    filters = [constants[s.tensor].detach().double() for s in group.producing_sites()]
+    total = sum(W.abs().flatten(1).sum(1) for W in filters)
+    close(scores.l1(graph, group), total)
+    seen = ev.gather(graph, Images([images(8), images(8, 2)]))
+    assert len(seen.problems[group.name]) >= 2
+    for name, score in scores.SCORES.items():
+        if name != "bn_scale":
+            s = score(graph, group, seen)
+            assert s.shape == (group.width,)
+            assert s.isfinite().all(), name
+
+
+def test_data_scores_need_images(graph: Graph) -> None:
+    for name in scores.NEEDS:
+        with pytest.raises(EdgepruneError, match="images"):
+            scores.SCORES[name](graph, "a", None)
