@@ -469,13 +469,11 @@ def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence
         if letter not in out:
             _sum_over(f, node, operands, letter)
     passing = [c for c in dict.fromkeys(out) if any(_bears(x, ls, c) for _, x, ls in operands)]
-    if len(passing) > 1:
-        for _, x, letters in operands:
-            if any(_bears(x, letters, c) for c in passing):
-                f.pin(node, x, "a product of tensors labelled on different axes")
-        passing = []
-    labels = _pass(f, node, operands, passing[0]) if passing else None
-    letter = passing[0] if passing else None
+    letter = max(passing, key=lambda c: _free_classes(f, operands, c), default=None)
+    for _, x, letters in operands:
+        if any(_bears(x, letters, c) for c in passing if c != letter):
+            f.pin(node, x, "a product of tensors labelled on different axes")
+    labels = _pass(f, node, operands, letter) if passing else None
     if labels is None:
         letter, labels = _made(f, node, operands, out)
     for _, x, letters in operands:
@@ -490,6 +488,12 @@ def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence
 
 def _bears(x: Labelled, letters: Sequence[Any], letter: Any) -> bool:
     return x.axis is not None and letters[x.axis] == letter
+
+
+def _free_classes(f: Follow, operands: Sequence[Operand], letter: Any) -> int:
+    """How many classes could leave along that letter: the axis with most keeps its labels."""
+    found = [f.classes.find(f.labels(x, axis)) for _, x, axis in _holders(operands, letter)]
+    return max(len(np.unique(roots[roots > 0])) for roots in found)
 
 
 def _holders(
@@ -704,8 +708,10 @@ RULES: dict[str, Rule] = {
 
 def rule_for(node: fx.Node) -> Rule:
     """The operator's rule; pointwise operators are known by their tag; else :func:`unknown`."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return unknown
     rule = RULES.get(short_name(node))
-    if rule is None and torch.Tag.pointwise in node.target.tags:  # type: ignore[union-attr]
+    if rule is None and torch.Tag.pointwise in node.target.tags:
         return pointwise
     return rule or unknown
 
@@ -713,4 +719,4 @@ def rule_for(node: fx.Node) -> Rule:
 def is_move(node: fx.Node) -> bool:
     """Whether the operator only moves data."""
     moving = (move, view, cat, expand_as, scatter, roll, index, index_select)
-    return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) in moving
+    return rule_for(node) in moving

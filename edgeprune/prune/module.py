@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.follow import short_name
-from ..graph.trace import named_tensors, put, quiet
+from ..graph.trace import evaluating, named_tensors, put, quiet
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -32,10 +32,12 @@ def patched(
         return None, "the network is an fx.GraphModule"
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
     memo = {id(named[name]): value for name, value in tensors.items()}
-    small = copy.deepcopy(model, memo)
+    try:
+        small = copy.deepcopy(model, memo)
+    except Exception as e:
+        return None, f"it cannot be copied: {_words(e)}"
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
-    small.eval()
     reason = _disagrees(small, graph, model, example)
     return (None, reason) if reason else (small, "")
 
@@ -88,24 +90,34 @@ def _disagrees(
     small: nn.Module, graph: fx.GraphModule, whole: nn.Module, example: tuple[int, ...]
 ) -> str:
     """Why the module's forward is not the cut graph's ("" if it is), on a fresh input."""
-    reason = _differs(small, graph, example)
-    if not reason and _train_error(small, example) and not _train_error(whole, example):
-        return f"its forward raises in training mode: {_train_error(small, example)}"
-    return reason
+    with evaluating(small):
+        reason = _differs(small, graph, example)
+    if reason or not _has_training_parts(small, graph):
+        return reason
+    error = _train_error(small, example)
+    if not error or _train_error(whole, example):
+        return ""
+    return f"its forward raises in training mode: {error}"
+
+
+def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
+    """Whether eval mode, which the graph is, leaves out parameters (auxiliary classifiers)."""
+    read = {id(t) for t in named_tensors(graph).values()}
+    return any(id(p) not in read for p in model.parameters())
 
 
 def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
     """Compared in float64 with random weights, so that no tiny layer scale hides a difference."""
-    shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
-    x = _fresh(example, torch.zeros((), dtype=torch.float64))
+    like = next(iter(graph.parameters()), torch.zeros(()))
     try:
+        x = _fresh(example, like.double())
+        shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
         expected = _run(graph, shaken, x)
         sound = all(bool(t.isfinite().all()) for t in _outputs(expected))
-    except Exception:  # a type is written in the forward
+    except Exception:  # a type is written in the forward, or the device has no float64
         sound = False
     if not sound:
-        shaken = named_tensors(graph)
-        x = _fresh(example, next(iter(graph.parameters()), x))
+        shaken, x = named_tensors(graph), _fresh(example, like)
         expected = _run(graph, shaken, x)
     try:
         got = _run(small, shaken, x)
@@ -119,15 +131,13 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
 def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
     tensors = {name: t.clone() for name, t in named_tensors(model).items()}
-    modes = {m: m.training for m in model.modules()}
-    model.train()
-    try:
-        _run(model, tensors, _fresh(example, next(iter(model.parameters()), torch.zeros(()))))
-    except Exception as e:
-        return _words(e)
-    finally:
-        for m, training in modes.items():
-            m.training = training
+    like = next(iter(model.parameters()), torch.zeros(()))
+    with evaluating(model):
+        model.train()
+        try:
+            _run(model, tensors, _fresh(example, like))
+        except Exception as e:
+            return _words(e)
     return ""
 
 
