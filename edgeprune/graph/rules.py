@@ -182,6 +182,32 @@ def glu(f: Follow, node: fx.Node, x: Labelled, dim: int = -1) -> Any:
     return f.result(node, dim, first)
 
 
+def im2col(f: Follow, node: fx.Node, x: Labelled, kernel: Sequence[int], *args: Any) -> Any:
+    """(N, C, H, W) to (N, C * kernel, places): each channel's patch lies together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is unfolded")
+    return f.result(node, 1, np.repeat(f.labels(x, 1), int(np.prod(kernel))))
+
+
+def col2im(
+    f: Follow, node: fx.Node, x: Labelled, size: Sequence[int], kernel: Sequence[int], *args: Any
+) -> Any:
+    """The way back: a channel's patch leaves together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is folded")
+    patches = f.labels(x, 1).reshape(-1, int(np.prod(kernel)))
+    f.classes.union(patches, patches[:, :1])
+    return f.result(node, 1, patches[:, 0])
+
+
+def grid_sample(f: Follow, node: fx.Node, x: Labelled, grid: Labelled, *args: Any) -> Any:
+    """Every channel is read at the same places."""
+    grid = f.pin(node, f.data(grid), "says where to sample")
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is sampled")
+    return f.result(node, 1, f.labels(x, 1))
+
+
 # -- elements that meet ----------------------------------------------------------------------------
 
 
@@ -667,6 +693,9 @@ RULES: dict[str, Rule] = {
         same,
     ),
     "glu": glu,
+    "im2col": im2col,
+    "col2im": col2im,
+    **_all("grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
     **_all("hardswish log_sigmoid softsign relu6", pointwise),  # these carry no pointwise tag
     "prelu": prelu,
     **_all(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from torch import Tensor, fx, nn
 
+from ..errors import EdgepruneError
 from ..graph.follow import short_name
 from ..graph.trace import evaluating, named_tensors, put, quiet
 
@@ -107,18 +109,7 @@ def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
 
 
 def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
-    """Compared in float64 with random weights, so that no tiny layer scale hides a difference."""
-    like = next(iter(graph.parameters()), torch.zeros(()))
-    try:
-        x = _fresh(example, like.double())
-        shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
-        expected = _run(graph, shaken, x)
-        sound = all(bool(t.isfinite().all()) for t in _outputs(expected))
-    except Exception:  # a type is written in the forward, or the device has no float64
-        sound = False
-    if not sound:
-        shaken, x = named_tensors(graph), _fresh(example, like)
-        expected = _run(graph, shaken, x)
+    shaken, x, expected = _probe(graph, example)
     try:
         got = _run(small, shaken, x)
     except Exception as e:
@@ -128,6 +119,29 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
     return "" if same else "its forward gives other values than the cut graph"
 
 
+def _probe(
+    graph: fx.GraphModule, example: tuple[int, ...]
+) -> tuple[Mapping[str, Tensor], Tensor, object]:
+    """Weights, input, and what the graph makes of them: random weights in float64, so that no
+    tiny layer scale hides a difference, and another batch than the traced one, where it can."""
+    like = next(iter(graph.parameters()), torch.zeros(()))
+    tensors = named_tensors(graph)
+    for batch in (BATCH, example[0]):
+        shape = (batch, *example[1:])
+        try:
+            shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(tensors.items())}
+            x = _fresh(shape, like.double())
+            expected = _run(graph, shaken, x)
+            if all(bool(t.isfinite().all()) for t in _outputs(expected)):
+                return shaken, x, expected
+        except Exception:  # a type is written in the forward, or the device has no float64
+            pass
+        x = _fresh(shape, like)
+        with suppress(Exception):  # the batch is written in the forward
+            return tensors, x, _run(graph, tensors, x)
+    raise EdgepruneError("the cut network does not run", "", "please report this network")
+
+
 def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
     tensors = {name: t.clone() for name, t in named_tensors(model).items()}
@@ -135,7 +149,7 @@ def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     with evaluating(model):
         model.train()
         try:
-            _run(model, tensors, _fresh(example, like))
+            _run(model, tensors, _fresh((BATCH, *example[1:]), like))
         except Exception as e:
             return _words(e)
     return ""
@@ -146,8 +160,8 @@ def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> object:
         return torch.func.functional_call(model, dict(tensors), (x,))
 
 
-def _fresh(example: tuple[int, ...], like: Tensor) -> Tensor:
-    x = torch.randn((BATCH, *example[1:]), generator=torch.Generator().manual_seed(0))
+def _fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.to(like.device, like.dtype)
 
 
