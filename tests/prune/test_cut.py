@@ -32,6 +32,21 @@ def test_cut_is_masked(graph: Graph, share: float) -> None:
         assert relative(whole, reference) > 1e-3  # the units that left did matter
 
 
+@pytest.mark.parametrize("name", sorted(set(NETS) - {"Scaled"}))  # it computes with its weights
+def test_zeroed_parameters_give_the_same(name: str) -> None:
+    """Knows nothing of labels: whatever did not survive in a parameter is zero in the whole net."""
+    graph = traced(name)
+    small = cut(graph.model, graph, random_keep(graph, 8, 0.5))
+    zeroed = copy.deepcopy(graph.model)
+    for name, part in small.named_parameters():
+        whole = zeroed.get_parameter(name).data
+        assert len(whole.unique()) == whole.numel()
+        whole[~torch.isin(whole, part)] = 0
+    x = images(3, seed=11)
+    with torch.no_grad():
+        assert relative(small(x), zeroed(x)) < EXACT
+
+
 @pytest.mark.parametrize("name", ["Residual", "Attention"])
 def test_cut_in_float32(name: str) -> None:
     model = copy.deepcopy(traced(name).model).float()

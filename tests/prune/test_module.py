@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune import files
 from edgeprune.errors import EdgepruneError
-from edgeprune.graph import trace
+from edgeprune.graph import cost, trace
 from edgeprune.prune import cut, l1, narrow
 from tests.graphs import random_keep, relative, traced
 from tests.nets import build, images
@@ -75,7 +75,50 @@ def test_the_mode_is_kept() -> None:
     assert model.training
     assert not model.stem[1].training  # type: ignore[index, union-attr]
     assert model.a[1].training  # type: ignore[index, union-attr]
-    assert narrow(graph, {"a.0": [0]}).model.training
+    small = narrow(graph, {"a.0": [0]}).model
+    assert {n: m.training for n, m in small.named_modules()} == {
+        n: m.training for n, m in model.named_modules()
+    }
+
+
+@pytest.mark.parametrize("name", ["Plain", "Grouped", "Attention", "Scaled", "Fused"])
+def test_a_cut_network_can_be_traced_again(name: str) -> None:
+    small = narrow(traced(name), random_keep(traced(name), 0, 0.8))
+    again = trace(small.model, images(2))
+    assert {g: again.groups[g].width for g in again.groups} == {
+        g: small.groups[g].width for g in small.groups
+    }
+    assert cost(again).params == cost(small).params
+    assert cost(again).flops == cost(small).flops
+
+
+class Auxiliary(nn.Module):
+    """A second classifier that only training mode runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.aux = nn.Conv2d(3, 6, 3), nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu().mean((2, 3))
+        return self.head(x) + self.aux(x) if self.training else self.head(x)
+
+
+def test_parts_that_only_training_runs_are_not_broken() -> None:
+    small = cut(Auxiliary().double(), images(2), {"stem": [0, 4]}).train()
+    assert small.edgeprune_kind == "graph"
+    assert "training mode" in str(small.edgeprune_reason)
+    assert small(images(3)).shape == (3, 4)
+
+
+def test_gradients_follow() -> None:
+    model = build("Plain")
+    model(images(2)).sum().backward()
+    small = cut(model, images(2), {"features.0": [1, 4]})
+    whole, part = model.get_parameter("features.3.weight"), small.get_parameter("features.3.weight")
+    assert whole.grad is not None
+    assert part.grad is not None
+    assert torch.equal(part.grad, whole.grad[:, [1, 4]])
 
 
 @pytest.mark.parametrize("units", [[], [3, 1], [0, 0], [-1], [6], [0.5], [[1]]])

@@ -83,3 +83,14 @@ def test_frozen_parameters_stay_frozen() -> None:
     small = cut(model, images(2), {"features.0": [0, 2]})
     frozen = {n: p.requires_grad for n, p in model.named_parameters()}
     assert {n: p.requires_grad for n, p in small.named_parameters()} == frozen
+
+
+def test_a_folded_weight_gives_its_place_to_what_was_computed() -> None:
+    model = build("Scaled")
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    small = cut(model, images(2), {"stem": [0, 2, 3]}, optimizer=optimizer)
+    places = {id(p) for p in optimizer.param_groups[0]["params"]}
+    assert places == {id(p) for p in small.parameters()}
+    before = small.folded_div.detach().clone()  # type: ignore[operator, union-attr]
+    train(small, optimizer, 1)
+    assert not torch.equal(before, small.folded_div)  # type: ignore[arg-type]

@@ -36,7 +36,8 @@ class RandomNet(nn.Module):
         partners = [j for j in range(1, len(self.widths)) if self.widths[j] == c]
         j = draw(st.sampled_from(partners))
         divisors = [d for d in range(2, c + 1) if c % d == 0]
-        known = ["conv", "norm", "act", "gate", "slice", "roll", "pad", "cat", "softmax"]
+        known = ["depthwise", "transposed", "instancenorm", "patches"]
+        known += ["conv", "norm", "act", "gate", "slice", "roll", "pad", "cat", "softmax"]
         known += ["add", "mul"] if len(partners) > 1 else []
         known += ["grouped", "shuffle", "groupnorm"] if divisors else []
         known += ["halves", "glu"] if c % 2 == 0 else []
@@ -74,6 +75,12 @@ def make(kind: str, c: int, number: int) -> tuple[nn.Module | None, int]:
         return nn.Conv2d(c, number + 1, 3, padding=1), number + 1
     if kind == "grouped":
         return nn.Conv2d(c, 2 * c, 3, padding=1, groups=number), 2 * c
+    if kind == "depthwise":
+        return nn.Conv2d(c, 2 * c, 3, padding=1, groups=c, bias=False), 2 * c
+    if kind == "transposed":
+        return nn.ConvTranspose2d(c, number, 3, padding=1), number
+    if kind == "instancenorm":
+        return nn.InstanceNorm2d(c, affine=number % 2 == 0), c
     if kind == "norm":
         return nn.BatchNorm2d(c), c
     if kind == "groupnorm":
@@ -103,6 +110,7 @@ def step(kind: str, inputs: list[Tensor], number: int, layer: nn.Module | None) 
         "pad": lambda: F.pad(x, (0, 0, 0, 0, number // 2, number - number // 2)),
         "softmax": lambda: x.softmax(1),
         "halves": lambda: torch.cat([F.relu(t) for t in reversed(x.chunk(2, 1))], 1),
+        "patches": lambda: F.fold(F.unfold(x, 3, padding=1), (SIDE, SIDE), 3, padding=1),
         "glu": lambda: F.glu(x, 1),
     }
     return functions[kind]()
