@@ -1,10 +1,11 @@
 """Beyond least squares: fit to the dense network's own answers, still without labels.
 
-``blocks`` (front to back, as BRECQ, Li et al. 2021, does for quantisation): between two places where
-a single map is alive lies a block. Its layers are repaired by least squares; then its weights and
-norm scales are fitted by Adam so that, fed with what the pruned network gives, it returns what the
-dense network has there, at the channels that stayed. ``distil``: the whole network at once, to the dense logits (Hinton et al. 2015) and to the
-last map before the classifier. Batch-norm statistics stay frozen in both.
+``blocks`` (front to back, as BRECQ, Li et al. 2021, does for quantisation): between two places
+where a single map is alive lies a block. Its layers are repaired by least squares; then its weights
+and norm scales are fitted by Adam so that, fed with what the pruned network gives, it returns what
+the dense network has there, at the channels that stayed. ``distil``: the whole network at once, to
+the dense logits (Hinton et al. 2015) and to the last map before the classifier. Batch-norm
+statistics stay frozen in both.
 """
 
 from __future__ import annotations
