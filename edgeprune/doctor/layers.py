@@ -157,7 +157,7 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
     for node in profile.nodes:
         which = origins.of(node)
         if which is None:
-            others.append(Other(node.name, node.operator, node.seconds, last))
+            others.append(Other(node.name, _operator(node), node.seconds, last))
             waiting += [node] if node.operator in MOVES else []
             continue
         layer = _layer(counted[which], node, profile, block, origins.fused(node, which))
@@ -182,6 +182,10 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
 def _name(node: Any) -> str:
     """The layer's name: the module (edgeprune's files), else the node or what it makes."""
     return str(node.name or node.output[0]).partition("#")[0]
+
+
+def _operator(node: Node) -> str:
+    return f"NCHWc {node.operator}" if node.domain == BLOCKED and node.operator not in MOVES else node.operator
 
 
 def _with(layer: Layer, **changes: Any) -> Layer:
@@ -226,7 +230,7 @@ def _layer(
         macs=counted.macs,
         weight_bytes=item * math.prod(weight),
         map_bytes=item * (math.prod(counted.input[1:]) + math.prod(counted.out[1:])),
-        operator=f"{'NCHWc ' if layout == 'blocked' else ''}{node.operator}",
+        operator=_operator(node),
         layout=layout,
         padded_macs=done,
         fused=fused,
@@ -247,7 +251,12 @@ class _Origins:
     """
 
     def __init__(self, model: Any, counted: Sequence[subject.Weighted]) -> None:
+        self.layers = counted
         self.producers = {name: node for node in model.graph.node for name in node.output}
+        self.readers: dict[str, list[Any]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
         self.outputs = {c.node.output[0]: i for i, c in enumerate(counted)}
         self.weights: dict[str, int | None] = {}
         for i, c in enumerate(counted):
@@ -271,10 +280,21 @@ class _Origins:
 
     def fused(self, node: Node, which: int) -> tuple[str, ...]:
         """The operators between the layer and what the node makes."""
-        for name in (node.name.removesuffix("_nchwc"), *node.outputs):
-            path = self._up(name)
-            if path is not None and path[0] == which:
-                return path[1]
+        paths = [self._up(name) for name in (node.name.removesuffix("_nchwc"), *node.outputs)]
+        found = [path[1] for path in paths if path is not None and path[0] == which]
+        if node.operator in INT8 and not any(found):  # its tensors are renamed: look ahead instead
+            return self._ahead(which)
+        return max(found, key=len, default=())
+
+    def _ahead(self, which: int) -> tuple[str, ...]:
+        """The operators between the layer and its quantisation."""
+        passed: list[str] = []
+        tensor = self.layers[which].node.output[0]
+        while len(readers := self.readers.get(tensor, [])) == 1 and len(readers[0].output) == 1:
+            if readers[0].op_type == "QuantizeLinear":
+                return tuple(passed)
+            passed.append(readers[0].op_type)
+            tensor = readers[0].output[0]
         return ()
 
     def _up(self, tensor: str) -> tuple[int, tuple[str, ...]] | None:
