@@ -219,7 +219,7 @@ def int8_grid(case: Case) -> Iterator[Finding]:
 
 def variable_weights(case: Case) -> Iterator[Finding]:
     """Weights that are inputs of the graph cannot be laid out anew."""
-    mine = [x for x in case.layers(case.network.variable) if x.layout == "plain" and x.kind != "dense"]
+    mine = [x for x in case.layers(case.network.variable) if x.layout == "plain" and x.kind != "linear"]
     if mine:
         arithmetic = sum(case.bounds[x.name].attainable for x in mine)
         yield Finding(

@@ -27,7 +27,7 @@ class Layer:
     """One convolution or dense layer, for one image. Shapes without N; seconds a run."""
 
     name: str
-    kind: str  # conv, depthwise, grouped, dense
+    kind: str  # conv, depthwise, grouped, linear
     width_in: int
     width_out: int
     kernel: int  # its longer side
@@ -115,7 +115,7 @@ def up(width: int, multiple: int) -> int:
 
 def laid_out(kind: str, width_in: int, width_out: int, groups: int, block: int) -> bool:
     """Whether a float convolution runs in blocks of channels, from its widths alone."""
-    if block == 1 or kind == "dense":
+    if block == 1 or kind == "linear":
         return False
     if kind == "depthwise":
         return width_in == width_out and width_in % 4 == 0
@@ -134,7 +134,7 @@ def padded(kind: str, width_in: int, width_out: int, groups: int, block: int) ->
 
 def kind_of(groups: int, width_in: int, weight: Sequence[int]) -> str:
     if len(weight) < 3:
-        return "dense"
+        return "linear"
     if groups == 1:
         return "conv"
     return "depthwise" if groups == width_in and weight[1] == 1 else "grouped"
@@ -355,7 +355,7 @@ def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tupl
 
 def _kind(counted: subject.Weighted) -> str:
     if "Conv" not in counted.node.op_type:
-        return "dense"
+        return "linear"
     groups = next((a.i for a in counted.node.attribute if a.name == "group"), 1)
     return kind_of(groups, counted.input[1], counted.weight)
 

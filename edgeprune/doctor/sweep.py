@@ -15,7 +15,7 @@ from .synthetic import Builder
 
 MIB = 2**20
 WEIGHTS = tuple(int(m * MIB) for m in (0.25, 1, 4, 16, 48))  # bytes
-MAPS = tuple(int(m * MIB) for m in (0.125, 0.5, 2, 8, 32, 128))  # bytes read + written
+MAPS = tuple(int(m * MIB) for m in (0.125, 0.5, 2, 8, 32))  # bytes read + written
 SQUARES = (256, 512, 1024)
 
 
@@ -30,7 +30,7 @@ def run(models: Sequence[Any], seconds: float) -> list[Profile]:
         return profile(paths, seconds=seconds)
 
 
-def peaks(*, int8: bool = False, seconds: float = 0.15) -> Peaks:
+def peaks(*, int8: bool = False, seconds: float = 0.1) -> Peaks:
     """About ``2 + 13 * seconds`` seconds. FLOPs by sgemm and a blocked 3x3 convolution, whichever is
     faster; bandwidths by matrix x vector (weights) and by a Relu (maps)."""
     arithmetic = [_square(n) for n in SQUARES] + [_convolution(False)]
