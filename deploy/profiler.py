@@ -28,7 +28,9 @@ import runner
 
 FORMAT = 1
 SLICE = 4  # runs in a row
-SLICES = (3, 100)  # fewest and most slices a model
+SLICES = (4, 100)  # fewest and most slices a model
+CLEAN = 8  # runs without a preemption that are waited for ...
+PATIENCE = 4  # ... up to so many times the slices asked for
 
 
 class Profiled(runner.Session):
@@ -104,6 +106,15 @@ def caches():
     return found
 
 
+def clean(model):
+    """Whether both sessions have enough runs in which they kept their core."""
+    for session in model[1:3]:
+        switches = session.samples["switches"]
+        if sum(1 for i, n in enumerate(switches) if not n and i % SLICE) < CLEAN:
+            return False
+    return True
+
+
 def measure(options):
     models = []
     for i, path in enumerate(options["models"]):
@@ -122,11 +133,13 @@ def measure(options):
             raise runner.Failed(path, " ".join(f"{type(e).__name__}: {e}".split())) from None
         slices = int(options["seconds"] / max(once, 1e-6) / SLICE / 2)
         models.append((path, whole, profiled, min(max(slices, SLICES[0]), SLICES[1])))
-    for turn in range(max(m[3] for m in models)):
-        for _, whole, profiled, slices in models:
-            if turn < slices:
-                whole.slice()
-                profiled.slice()
+    turn, waiting = 0, models
+    while waiting:
+        for _, whole, profiled, _ in waiting:
+            whole.slice()
+            profiled.slice()
+        turn += 1
+        waiting = [m for m in waiting if turn < m[3] * PATIENCE and (turn < m[3] or not clean(m))]
     return {
         "profiler": FORMAT,
         "environment": {

@@ -195,7 +195,7 @@ def _process(samples: Sequence[tuple[Sequence[float], float]]) -> Process:
     mean = float(y.mean())
     if len(y) < 4:  # too few to learn a shape from
         return Process(x.tolist(), [0.0] * len(y), [1.0] * x.shape[1], 0.0, mean)
-    kernel = ConstantKernel(0.2, (1e-3, 10)) * RBF([2.0] * x.shape[1], (0.3, 100)) + WhiteKernel(
+    kernel = ConstantKernel(0.2, (1e-3, 10)) * RBF([2.0] * x.shape[1], (0.5, 30)) + WhiteKernel(
         2e-3, (2e-4, 0.1)
     )
     import warnings

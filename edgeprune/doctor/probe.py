@@ -126,8 +126,8 @@ def _width(random: np.random.Generator, low: int, high: int, block: int, off: fl
 def _plain(random: np.random.Generator, block: int) -> Any:
     """3x3 convolutions with pooling between, now and then a 1x1 or 5x5, dense layers at the end."""
     b = Builder(int(random.integers(1 << 31)))
-    side = int(random.choice([32, 48, 64, 96]))
-    off = 0.3 if random.random() < 0.4 else 0.0
+    side = int(random.choice([32, 48, 64]))
+    off = 0.3 if random.random() < 0.35 else 0.0
     scale = 32 / side
     x, channels = b.input("x", (1, 3, side, side)), 3
     base, depth = int(random.integers(16, 72)), 0
@@ -135,7 +135,7 @@ def _plain(random: np.random.Generator, block: int) -> Any:
         for _ in range(int(random.integers(1, 4))):
             high = min(base * 2.0 * scale + 16, 512.0)
             to = _width(random, max(int(high / 3), 8), int(high), block, off)
-            kernel = int(random.choice([1, 3, 5], p=[0.15, 0.8, 0.05]))
+            kernel = int(random.choice([1, 3, 5], p=[0.15, 0.82, 0.03]))
             x = b.conv(f"c{depth}", x, channels, to, kernel)
             channels, depth = to, depth + 1
         x = b.op("MaxPool", f"pool{depth}", [x], kernel_shape=[2, 2], strides=[2, 2])
@@ -147,7 +147,7 @@ def _separable(random: np.random.Generator, block: int) -> Any:
     """A strided stem, then depthwise and pointwise pairs, now and then expanded with a shortcut."""
     b = Builder(int(random.integers(1 << 31)))
     side = int(random.choice([32, 64, 96, 128, 160, 192, 224]))
-    off = 0.3 if random.random() < 0.4 else 0.0
+    off = 0.3 if random.random() < 0.35 else 0.0
     x = b.input("x", (1, 3, side, side))
     base = int(random.integers(12, 40))
     channels = _width(random, base // 2 + 4, base, block, off)

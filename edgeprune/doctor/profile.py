@@ -107,40 +107,37 @@ def _read(path: Path, optimised: Path, raw: Mapping[str, Any], environment: Any)
     clean = _clean(raw["profiled"]["switches"], raw["slice"])
     for row in raw["nodes"]:
         waiting.setdefault(row["name"], []).append(_typical(row["seconds"], clean) + TICK / 2)
-    nodes = []
-    for i, node in enumerate(graph.node):
-        found = waiting.get(node.name) or (
-            [_typical(raw["nodes"][i]["seconds"], clean)]
-            if len(raw["nodes"]) == len(graph.node)
-            else [0.0]
+    nodes = [
+        Node(
+            node.name, node.op_type, node.domain, tuple(node.input), tuple(node.output),
+            waiting[node.name].pop(0) if waiting.get(node.name) else 0.0,
         )
-        nodes.append(
-            Node(
-                node.name, node.op_type, node.domain, tuple(node.input), tuple(node.output),
-                found.pop(0),
-            )
-        )  # fmt: skip
-    switches = raw["whole"]["switches"]
-    clean = _clean(switches, raw["slice"])
-    clock = "wall_s" if len(clean) < len(switches) else "cpu_s"
+        for node in graph.node
+    ]  # fmt: skip
+    clean = _clean(raw["whole"]["switches"], raw["slice"])
+    whole = raw["whole"]["wall_s" if clean else "cpu_s"]
     return Profile(
         model=onnx.load(path, load_external_data=False),
         nodes=tuple(nodes),
         shapes={t.name: tuple(t.dims) for t in graph.initializer},
-        seconds=_typical(raw["whole"][clock], clean),
+        seconds=_typical(whole, clean or range(len(whole))),
         environment=environment,
     )
 
 
 def _clean(switches: Sequence[int | None], slice: int) -> list[int]:
-    """Runs that were not preempted and not the first of their slice."""
+    """Runs that were not preempted and not the first of their slice; none if they are too few."""
     kept = [i for i, n in enumerate(switches) if not n and i % slice]
-    return kept if len(kept) >= FEWEST else [i for i in range(len(switches))]
+    return kept if len(kept) >= FEWEST else []
 
 
 def _typical(seconds: Sequence[float], runs: Sequence[int]) -> float:
-    """The mean of the middle half: as robust as the median, finer than a microsecond."""
-    values = np.sort(np.asarray(seconds)[list(runs)])
+    """The mean of the middle half of these runs: as robust as the median, finer than a microsecond.
+
+    Without clean runs, of the lowest quarter of all: a preemption hits one operator of a run or two,
+    so each operator has runs in which it kept its core.
+    """
+    values = np.sort(np.asarray(seconds)[list(runs)] if runs else np.asarray(seconds))
     quarter = len(values) // 4
-    middle = values[quarter : len(values) - quarter]
+    middle = values[quarter : len(values) - quarter] if runs else values[: quarter + 1]
     return float(middle.mean()) if len(middle) else math.nan
