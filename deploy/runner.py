@@ -30,9 +30,9 @@ Options
   --passes N           fresh processes per model (default 10)
   --batch N            images per run where the model leaves it open (default 1)
   --shape NAME=A,B,..  size of an input whose other axes are open; may be repeated
-  --accuracy FILE      .npz with images (uint8 [n, height, width, 3]), labels (int [n]), mean and std
-                       ([3], of pixel/255) and channels ("RGB" or "BGR"): top-1 through the session
-                       that was timed
+  --accuracy FILE      .npz with images (uint8 [n, height, width, 3], RGB), labels (int [n]), channels
+                       ("RGB" or "BGR", what the network wants), mean and std ([3], of pixel/255, in
+                       that order): top-1 through the session that was timed
   --cores LIST         run on these cores only, e.g. 2,3 (default: wherever the system puts it)
   --cool-down S        seconds of rest before each pass (default 0)
   --max-temperature C  before each pass wait (at most 120 s) until the hottest zone is below this
@@ -205,7 +205,7 @@ def processor():
 # One session: a process of its own, which answers each JSON line on stdin with one on stdout.
 
 
-class Told(Exception):
+class SessionError(Exception):
     """A failure with a sentence for the reader."""
 
 
@@ -227,7 +227,7 @@ def serve():
                 answer = session.accuracy(asked["file"])
             else:  # "sum": what is known at the end of the timed runs
                 answer = session.sum()
-        except Told as e:
+        except SessionError as e:
             answer = {"error": str(e)}
         except MemoryError:
             answer = {"error": "not enough memory"}
@@ -259,7 +259,7 @@ class Session:
             try:
                 os.sched_setaffinity(0, options["cores"])
             except (AttributeError, OSError, ValueError) as e:
-                raise Told(f"cannot run on cores {options['cores']}: {e}") from None
+                raise SessionError(f"cannot run on cores {options['cores']}: {e}") from None
         # Before the import: afterwards telemetry's thread and files would be there already.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -270,7 +270,9 @@ class Session:
             import numpy
             import onnxruntime
         except ImportError as e:
-            raise Told(f"{e}; install it: python3 -m pip install numpy onnxruntime") from None
+            raise SessionError(
+                f"{e}; install it: python3 -m pip install numpy onnxruntime"
+            ) from None
         import_s = time.perf_counter() - start
         imported = memory()
         onnxruntime.set_default_logger_severity(3)
@@ -321,7 +323,7 @@ class Session:
         for meta in self.session.get_inputs():
             shape = self.shape(meta)
             if 0 in shape or np.prod(shape, dtype=float) > 2**30:
-                raise Told(f"input {meta.name} would have the shape {shape}")
+                raise SessionError(f"input {meta.name} would have the shape {shape}")
             i = np.arange(int(np.prod(shape)), dtype=np.uint32) + np.uint32(k * 7919 + 1)
             i *= np.uint32(2654435761)  # then the finaliser of MurmurHash3
             i ^= i >> np.uint32(16)
@@ -336,7 +338,9 @@ class Session:
             elif kind in ("uint8", "int8", "int32", "int64", "bool"):
                 value = (i % (2 if kind == "bool" else 100)).astype(kind)
             else:
-                raise Told(f"input {meta.name} is a {meta.type}, which this program cannot make")
+                raise SessionError(
+                    f"input {meta.name} is a {meta.type}, which this program cannot make"
+                )
             feed[meta.name] = value.reshape(shape)
         return feed
 
@@ -346,13 +350,13 @@ class Session:
             if len(given) != len(meta.shape) or any(
                 isinstance(d, int) and d != g for d, g in zip(meta.shape, given)
             ):
-                raise Told(f"input {meta.name} is {meta.shape}, which {given} does not fit")
+                raise SessionError(f"input {meta.name} is {meta.shape}, which {given} does not fit")
             return given
         shape = list(meta.shape)
         if shape and not isinstance(shape[0], int):
             shape[0] = self.batch
         if any(not isinstance(d, int) for d in shape):
-            raise Told(
+            raise SessionError(
                 f"input {meta.name} is {meta.shape} with open axes; give it: "
                 f"--shape {meta.name}={','.join(str(d) for d in shape)}"
             )
@@ -455,23 +459,30 @@ class Session:
         images, count, rest = open_images(np, path)
         metas = self.session.get_inputs()
         if len(metas) != 1 or len(metas[0].shape) != 4:
-            raise Told(f"accuracy needs one input [N, 3, H, W]; it is {[m.shape for m in metas]}")
+            raise SessionError(
+                f"accuracy needs one input [N, 3, H, W]; it is {[m.shape for m in metas]}"
+            )
         meta = metas[0]
         fixed = meta.shape[0] if isinstance(meta.shape[0], int) else None
-        dtype = {"tensor(float16)": "float16", "tensor(double)": "float64"}.get(meta.type, "float32")
+        dtype = {"tensor(float16)": "float16", "tensor(double)": "float64"}.get(
+            meta.type, "float32"
+        )
         mean, std = (np.asarray(rest[key], "float32").reshape(3) for key in ("mean", "std"))
         predictions, start = [], time.perf_counter()
         while len(predictions) < count:
             n = min(fixed or 32, count - len(predictions))
-            x = (images(n).astype("float32") / 255 - mean) / std
+            pixels = images(n)
             if str(rest["channels"]) == "BGR":
-                x = x[..., ::-1]
+                pixels = pixels[..., ::-1]
+            x = (pixels.astype("float32") / 255 - mean) / std
             x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype)
             if fixed and n < fixed:
                 x = np.concatenate([x, np.repeat(x[-1:], fixed - n, axis=0)])
             logits = self.session.run(None, {meta.name: x})[0]
             if logits.ndim != 2:
-                raise Told(f"accuracy needs an output [N, classes]; it is {list(logits.shape)}")
+                raise SessionError(
+                    f"accuracy needs an output [N, classes]; it is {list(logits.shape)}"
+                )
             predictions += logits[:n].argmax(axis=1).tolist()
         labels = np.asarray(rest["labels"]).reshape(-1)
         return {
@@ -490,24 +501,24 @@ def open_images(np, path):
         rest = {key: archive[key] for key in archive.files if key != "images"}
     missing = {"labels", "mean", "std", "channels"} - set(rest)
     if missing:
-        raise Told(f"{path} lacks {', '.join(sorted(missing))}")
-    stream = zipfile.ZipFile(path).open("images.npy")
+        raise SessionError(f"{path} lacks {', '.join(sorted(missing))}")
+    stream = zipfile.ZipFile(path).open("images.npy")  # noqa: SIM115 - read until the process ends
     version = np.lib.format.read_magic(stream)
     header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
         version, np.lib.format.read_array_header_2_0
     )
     shape, fortran, dtype = header(stream)
     if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8 or fortran:
-        raise Told(f"images in {path} are {dtype} {shape}, not uint8 [n, height, width, 3]")
+        raise SessionError(f"images in {path} are {dtype} {shape}, not uint8 [n, height, width, 3]")
     if len(np.asarray(rest["labels"]).reshape(-1)) != shape[0]:
-        raise Told(f"{path} has {shape[0]} images and another number of labels")
+        raise SessionError(f"{path} has {shape[0]} images and another number of labels")
     each = shape[1] * shape[2] * shape[3]
 
     def images(n):
         raw = stream.read(n * each)
         if len(raw) != n * each:
-            raise Told(f"{path} is cut off")
-        return np.frombuffer(raw, np.uint8).reshape((n,) + shape[1:])
+            raise SessionError(f"{path} is cut off")
+        return np.frombuffer(raw, np.uint8).reshape((n, *shape[1:]))
 
     return images, shape[0], rest
 
@@ -523,7 +534,7 @@ class Process:
         import tempfile
 
         self.model = model
-        self.noise = tempfile.TemporaryFile()
+        self.noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.process = subprocess.Popen(
             [*command, os.path.abspath(__file__), "--session"],
             stdin=subprocess.PIPE,
@@ -539,10 +550,10 @@ class Process:
         except OSError:
             line = b""
         if not line:
-            raise Failed(self.model, self.obituary())
+            raise RunnerError(self.model, self.obituary())
         answer = json.loads(line)
         if "error" in answer:
-            raise Failed(self.model, answer["error"])
+            raise RunnerError(self.model, answer["error"])
         return answer
 
     def obituary(self):
@@ -561,7 +572,7 @@ class Process:
         self.noise.close()
 
 
-class Failed(Exception):
+class RunnerError(Exception):
     def __init__(self, model, why):
         Exception.__init__(self, why)
         self.model = model
@@ -720,7 +731,7 @@ def main(arguments):
 
     try:
         document, code = measure(options, emit), 0
-    except Failed as e:
+    except RunnerError as e:
         document, code = {"error": str(e), "model": e.model}, 2
     except OSError as e:
         document, code = {"error": e.strerror or str(e), "model": e.filename}, 2

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import files, graph, models, prune
+from . import files, models, prune
 from .errors import EdgepruneError
 from .models import Convention, ModelSpec
 from .runs import Run
@@ -106,8 +106,7 @@ def rebuild(
     """
     model = dense
     if kept:
-        traced = graph.trace(dense, example(convention))
-        model = prune.cut(traced, kept)
+        model = prune.cut(dense, example(convention), kept)
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as e:

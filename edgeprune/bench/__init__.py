@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .blocks import channel_block
-from .measure import Images, measure
+from .measure import Images, images_of, measure
 from .protocol import Request, Result, load
 
-__all__ = ["Images", "Request", "Result", "channel_block", "load", "measure"]
+__all__ = ["Images", "Request", "Result", "channel_block", "images_of", "load", "measure"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +25,20 @@ SAVED_EVERY = 2.0  # seconds; writing more often would disturb what is measured
 
 
 class Images(NamedTuple):
-    """A labelled split for top-1: uint8 [n, size, size, 3] (RGB), int [n], and the input convention."""
+    """A labelled split for top-1: blocks of uint8 [k, S, S, 3] (RGB), int [n], the input convention."""
 
-    pixels: np.ndarray
+    blocks: Iterable[np.ndarray]
     labels: np.ndarray
     convention: Convention
+
+
+def images_of(split: Any, convention: Convention, at_once: int = 256) -> Images:
+    """The evaluation crops of a :class:`edgeprune.data.Split`, ``at_once`` in memory at a time."""
+    from ..data.transforms import centre
+
+    places = np.array_split(np.arange(len(split)), max(1, -(-len(split) // at_once)))
+    blocks = (centre(split.images(place), convention.size) for place in places)
+    return Images(blocks, split.labels, convention)
 
 
 def measure(
@@ -36,6 +46,7 @@ def measure(
     *,
     out: Path,
     device: str | Device = "cpu",
+    label: str | None = None,
     request: Request | None = None,
     names: Sequence[str] | None = None,
     accuracy: Images | None = None,
@@ -44,7 +55,8 @@ def measure(
     """Measure ``models`` side by side, the first as the baseline, and write the result file ``out``.
 
     ``watch`` is given the runner's events (``{"event": "session" | "round" | "accuracy", "model": i}``).
-    Raises :class:`EdgepruneError`; what was measured until then stays in ``out``, marked incomplete.
+    ``label`` is what the file calls the device, by default its name. Raises
+    :class:`EdgepruneError`; what was measured until then stays in ``out``, marked incomplete.
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
@@ -53,7 +65,7 @@ def measure(
         "version": VERSION,
         "status": "incomplete",
         "created": runs.now(),
-        "device": device if isinstance(device, str) else type(device).__name__.lower(),
+        "device": label or str(device),
         "request": asdict(request),
         "models": [s.to_json() for s in subjects],
     }
@@ -108,15 +120,25 @@ def _run(
 
 
 def _pack(path: Path, images: Images) -> Path:
-    convention = images.convention
-    np.savez(
-        path,
-        images=images.pixels,
-        labels=np.asarray(images.labels, np.int64),
-        mean=np.asarray(convention.mean, np.float32),
-        std=np.asarray(convention.std, np.float32),
-        channels=np.asarray(convention.channels),
-    )
+    """The .npz that the runner reads, written block by block (``numpy.savez`` wants all at once)."""
+    convention, n = images.convention, len(images.labels)
+    shape = (n, convention.size, convention.size, 3)
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(
+                member, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+            for block in images.blocks:
+                member.write(np.ascontiguousarray(block, np.uint8).tobytes())
+        rest: dict[str, np.ndarray] = {
+            "labels": np.asarray(images.labels, np.int64),
+            "mean": np.asarray(convention.mean, np.float32),
+            "std": np.asarray(convention.std, np.float32),
+            "channels": np.asarray(convention.channels),
+        }
+        for name, value in rest.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, value, allow_pickle=False)
     return path
 
 

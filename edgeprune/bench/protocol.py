@@ -93,5 +93,7 @@ def load(path: Path) -> Result:
             str(path), f"version {document.get('version')}, this edgeprune reads {VERSION}"
         )
     if document.get("status") != "complete":
-        raise EdgepruneError(str(path), "its measurement was broken off", "edgeprune bench once more")
+        raise EdgepruneError(
+            str(path), "its measurement was broken off", "edgeprune bench once more"
+        )
     return Result(path, document)

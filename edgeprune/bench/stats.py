@@ -145,7 +145,7 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """"faster" or "slower" than the baseline only where the interval leaves no doubt."""
+        """ "faster" or "slower" than the baseline only where the interval leaves no doubt."""
         if self.low <= 1 <= self.high:
             return "no measurable difference"
         return "faster" if self.value > 1 else "slower"
@@ -206,7 +206,8 @@ def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) ->
     for i, (model, raw, own) in enumerate(zip(models, measured["models"], samples, strict=True)):
         share = unswitched_share(raw)
         network: dict[str, Any] = {
-            key: model.get(key) for key in ("name", "bytes", "params", "macs", "flops", "counted_by")
+            key: model.get(key)
+            for key in ("name", "bytes", "params", "macs", "flops", "counted_by")
         }
         network |= {
             "latency": latency(own),
@@ -225,7 +226,9 @@ def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) ->
             "verdict": "baseline",
         }
         if i:
-            network |= _against(speedup(samples[0], own), models[0].get("flops"), model.get("flops"))
+            network |= _against(
+                speedup(samples[0], own), models[0].get("flops"), model.get("flops")
+            )
         networks.append(network)
     return {"baseline": models[0]["name"], "networks": networks}
 

@@ -44,7 +44,11 @@ def _contended(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> W
     load = measured["before"]["load"]
     return Warning(
         f"contended: share of runs that kept their core: {shares}"
-        + (f", load {load[0]:.1f} on {measured['environment']['cpu']['cores']} cores" if load else ""),
+        + (
+            f", load {load[0]:.1f} on {measured['environment']['cpu']['cores']} cores"
+            if load
+            else ""
+        ),
         "other programs are running; the runs they broke into were left out",
         "stop them, or pin the bench to a core of its own",
     )

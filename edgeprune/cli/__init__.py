@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before any import of onnxruntime
+# Both must stand before the libraries that read them are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle OpenMP threads leave shared cores to others
 
 from .app import main
 

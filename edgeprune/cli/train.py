@@ -64,9 +64,7 @@ def resolve(words: dict[str, Any], pruning: Pruning | None, watch: Any) -> tuple
     models.check_name(words["model"])
     source = models.find(models.ModelSpec(words["model"]), words["init"])
     size = words["size"] or room.natural_size(words["data"])
-    recipe = training.named(
-        words["recipe"], data=words["data"], size=size, pretrained=source is not None
-    )
+    recipe = training.named(words["recipe"], pretrained=source is not None)
     chosen = {
         "epochs": words["epochs"], "batch_size": words["batch_size"], "lr": words["lr"],
         "precision": words["precision"], "seed": words["seed"],

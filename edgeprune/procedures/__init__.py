@@ -3,5 +3,6 @@
 from .asked import Asked, Pruning, derive, open_run
 from .dense import dense, result
 from .iterative import iterative
+from .record import Watch
 
-__all__ = ["Asked", "Pruning", "dense", "derive", "iterative", "open_run", "result"]
+__all__ = ["Asked", "Pruning", "Watch", "dense", "derive", "iterative", "open_run", "result"]

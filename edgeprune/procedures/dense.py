@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint, graph, models, train
@@ -10,16 +9,17 @@ from ..checkpoint import Loaded
 from ..models import Convention, ModelSpec
 from ..runs import Run
 from .asked import Asked
-from .record import Recorder
+from .record import Recorder, Watch
 
 if TYPE_CHECKING:
     from ..data import Dataset
 
 
-def dense(run: Run, asked: Asked, dataset: Dataset, watch: train.Watch) -> Loaded:
+def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     """The run's dense network: loaded if it is there, else built, initialised, trained and written.
 
-    A training that was killed goes on from ``state/dense``. The test split is touched once, at the end.
+    A training that was killed goes on from ``state/dense.safetensors``. The test split is touched
+    once, at the end.
     """
     if run.has("dense"):
         return checkpoint.load(run, "dense")
@@ -32,10 +32,16 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: train.Watch) -> Loade
         n: g.width for n, g in graph.trace(network, checkpoint.example(convention)).groups.items()
     }
     checkpoint.write_spec(run, spec, convention, dataset.classes, widths, kept={})
+    state = run.state_folder / "dense.safetensors"
     trained = train.fit(
-        network, dataset, convention, asked.recipe,
-        state=run.state_folder / "dense", watch=Recorder(run, watch, "dense", "train"),
-    )  # fmt: skip
+        network,
+        dataset,
+        convention,
+        asked.recipe,
+        state=state,
+        watch=Recorder(run, watch, "dense", "train"),
+    )
+    trained.require_learned()
     validation = train.evaluate(network, dataset.validation, convention)
     test = train.evaluate(network, dataset.test, convention)
     record_result(
@@ -43,7 +49,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: train.Watch) -> Loade
         lowest_lr=trained.lowest_lr, stopped=trained.stopped, precision=trained.precision,
     )  # fmt: skip
     checkpoint.write_weights(run, "dense", network, spec, convention)
-    shutil.rmtree(run.state_folder / "dense", ignore_errors=True)
+    state.unlink(missing_ok=True)
     return checkpoint.load(run, "dense")
 
 
@@ -82,7 +88,7 @@ def result(run: Run, network: str) -> dict[str, Any]:
     return next(r for r in run.history("result") if r["network"] == network)
 
 
-def _say_init(run: Run, asked: Asked, fit: models.Fit | None, watch: train.Watch) -> None:
+def _say_init(run: Run, asked: Asked, fit: models.Fit | None, watch: Watch) -> None:
     """Which tensors start fresh goes into the output and into the recipe."""
     if fit is None:
         return

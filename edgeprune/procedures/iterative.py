@@ -26,7 +26,7 @@ from ..checkpoint import Loaded
 from ..runs import Run
 from .asked import Asked, Pruning
 from .dense import record_result, result
-from .record import Recorder
+from .record import Recorder, Watch
 
 if TYPE_CHECKING:
     from ..data import Dataset, Split
@@ -62,7 +62,7 @@ class Position:
     ended: str | None = None
 
 
-def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: train.Watch) -> str:
+def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
     """Prune the run's dense network as far as ``asked.pruning`` allows; returns why it stopped.
 
     Writes ``pruned.safetensors`` and ``spec.json``; a killed one goes on from ``state/pruning``.
@@ -78,6 +78,7 @@ def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: tr
         lr=result(run, "dense")["lowest_lr"], precision=result(run, "dense")["precision"],
     )  # fmt: skip
     curves = sensitivity(run, dense, dataset, settings, watch)
+    _say_forecast(dense, dataset, settings, retrain, watch)
     position = _read_position(run) or _write_position(run, Position(0, {}), dense.model)
     while position.ended is None:
         position = _step(run, asked, dense, dataset, retrain, baseline, curves, position, watch)
@@ -87,7 +88,7 @@ def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: tr
 
 def _step(
     run: Run, asked: Asked, dense: Loaded, dataset: Dataset, retrain: train.Recipe, baseline: float,
-    curves: Sequence[Curve], position: Position, watch: train.Watch,
+    curves: Sequence[Curve], position: Position, watch: Watch,
 ) -> Position:  # fmt: skip
     """One prune-and-retrain round; the new position is on disk when it returns."""
     settings, number, started = asked.pruning, position.step + 1, time.perf_counter()
@@ -103,13 +104,14 @@ def _step(
     layer, width = chosen
     keep = {layer: prune.largest(prune.l1(traced, layer), width)}
     kept = prune.compose(position.kept, keep)
-    smaller = prune.cut(traced, keep)
+    smaller = prune.narrow(traced, keep).model
     before = train.evaluate(smaller, dataset.validation, dense.convention).top1
     accuracy = before
+    state = run.state_folder / "retrain.safetensors"
     if settings.retrain_epochs:
         trained = train.fit(
-            smaller, dataset, dense.convention, retrain.but(seed=asked.seed + number),
-            state=run.state_folder / "retrain", watch=Recorder(run, watch, "pruned", "retrain", number),
+            smaller, dataset, dense.convention, retrain.but(seed=asked.seed + number), state=state,
+            watch=Recorder(run, watch, "pruned", "retrain", number),
         )  # fmt: skip
         accuracy = trained.best_validation
     good = baseline - accuracy <= settings.max_drop / 100 + 1e-9
@@ -135,12 +137,29 @@ def _step(
     else:
         reason = f"step {number} fell more than {settings.max_drop:g} points below the baseline"
         after = _write_position(run, replace(position, ended=reason), model)
-    shutil.rmtree(run.state_folder / "retrain", ignore_errors=True)
+    state.unlink(missing_ok=True)
     return after
 
 
+def _say_forecast(
+    dense: Loaded, dataset: Dataset, settings: Pruning, retrain: train.Recipe, watch: Watch
+) -> None:
+    """How long a step takes at first (a smaller network is faster), and all of them at most."""
+    if not settings.retrain_epochs:
+        return
+    step = train.measure(dense.model, dataset, dense.convention, retrain).seconds(retrain.epochs)
+    steps = settings.max_steps or round(
+        len(convolutions(graph.trace(dense.model, dense.example))) / settings.step
+    )
+    flags = ("--retrain-epochs", "--limit", "--step", "--max-steps")
+    watch.note(
+        f"each pruning step takes {train.sentence(step, ())}, at most {steps} steps "
+        f"{train.sentence(step * steps, flags)}"
+    )
+
+
 def sensitivity(
-    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, watch: train.Watch
+    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, watch: Watch
 ) -> list[Curve]:
     """Figure 1b of the paper, measured once: each layer alone loses its lowest filters, no retraining."""
     some = dataset.validation.take(settings.sensitivity_images)
@@ -209,7 +228,7 @@ def _curve(layer: str, traced: Graph, dense: Loaded, some: Split, start: float) 
     accuracy = [start]
     for share in SHARES:
         left = max(1, round(len(norms) * (1 - share)))
-        smaller = prune.cut(traced, {layer: prune.largest(norms, left)})
+        smaller = prune.narrow(traced, {layer: prune.largest(norms, left)}).model
         accuracy.append(train.evaluate(smaller, some, dense.convention).top1)
     return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
+PROSE = 16  # least characters of a column whose text may wrap
 ABSENT = "–"  # what people see where a value is None
 
 
@@ -37,13 +38,14 @@ def plain(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """``key`` names the values in JSON and CSV, ``heading`` is what people read."""
+    """``key`` names the values in JSON and CSV, ``heading`` is what people read (default: the key)."""
 
     key: str
-    heading: str = ""
+    heading: str | None = None
     show: Callable[[Any], str] = plain
     align: str = "right"  # or "left"
     wraps: bool = False  # prose may break over lines; values never do
+    hidden: bool = False  # in JSON and CSV only
 
 
 @dataclass(frozen=True)
@@ -72,46 +74,55 @@ class Table:
         """The rows as people read them, without `total`."""
         return [self.row_text(row) for row in self.rows]
 
+    @property
+    def shown(self) -> list[Column]:
+        """The columns that people see."""
+        return [c for c in self.columns if not c.hidden]
+
     def headings(self) -> list[str]:
-        return [_one_line(c.heading or c.key) for c in self.columns]
+        return [_one_line(c.key if c.heading is None else c.heading) for c in self.shown]
 
     def row_text(self, row: Mapping[str, Any]) -> list[str]:
-        return [_text(column, row.get(column.key)) for column in self.columns]
+        return [_text(column, row.get(column.key)) for column in self.shown]
 
     def records(self) -> list[dict[str, Any]]:
         """JSON-able rows in column order: the values, not their wording."""
         return [{c.key: _value(row.get(c.key)) for c in self.columns} for row in self.rows]
 
-    def rich(self) -> RichTable:
+    def rich(self) -> Group:
         """For a rich console. Cells are literal text: brackets in a name are not markup."""
         from rich import box
+        from rich.cells import cell_len
+        from rich.console import Group
         from rich.table import Table as RichTable
         from rich.text import Text
 
         table = RichTable(
-            title=Text(_one_line(self.title)),
+            title=Text(_one_line(self.title)) if self.title else None,
             title_style="bold",
             title_justify="left",
-            caption=Text("\n".join(map(_one_line, self.notes))) if self.notes else None,
-            caption_justify="left",
             box=box.SIMPLE_HEAD,
             show_footer=self.total is not None,
             footer_style="bold",
             pad_edge=False,
         )
-        totals = self.row_text(self.total) if self.total is not None else [""] * len(self.columns)
-        for column, heading, total in zip(self.columns, self.headings(), totals, strict=True):
+        rows = self.cells()
+        totals = self.row_text(self.total) if self.total is not None else [""] * len(self.shown)
+        heads = self.headings()
+        for column, head, total, *cells in zip(self.shown, heads, totals, *rows, strict=True):
+            longest = max(map(cell_len, [head, total, *cells]))
             table.add_column(
-                Text(heading),
+                Text(head),
                 footer=Text(total),
                 justify="left" if column.align == "left" else "right",
                 no_wrap=not column.wraps,
-                min_width=16 if column.wraps else None,
+                # rich takes a value's words for breakable even where nothing may wrap
+                min_width=min(longest, PROSE) if column.wraps else longest,
                 overflow="fold",
             )
-        for row in self.cells():
+        for row in rows:
             table.add_row(*map(Text, row))
-        return table
+        return Group(table, *(Text(_one_line(note)) for note in self.notes))
 
     def text(self, width: int = 80) -> str:
         """The rich table without colours, at least ``width`` characters to a line.
@@ -121,8 +132,7 @@ class Table:
         from rich.console import Console
 
         table = self.rich()
-        wide = Console(width=1000, file=io.StringIO())
-        needed = wide.measure(table).minimum
+        needed = Console(width=10_000).measure(table.renderables[0]).minimum
         console = Console(
             width=max(width, needed), file=io.StringIO(), force_terminal=False, color_system=None
         )
@@ -132,7 +142,7 @@ class Table:
 
     def markdown(self) -> str:
         rows = [[_markdown(cell) for cell in row] for row in [self.headings(), *self.cells()]]
-        rows.insert(1, [":--" if c.align == "left" else "--:" for c in self.columns])
+        rows.insert(1, [":--" if c.align == "left" else "--:" for c in self.shown])
         if self.total is not None:
             rows.append([f"**{_markdown(cell)}**" for cell in self.row_text(self.total)])
         lines = [f"**{_markdown(_one_line(self.title))}**", ""] if self.title else []

@@ -1,1 +1,21 @@
-""""""
+"""Training: a recipe, a model and data in, the best epoch's weights out; killed, it goes on."""
+
+from .forecast import Pace, measure, sentence
+from .loop import Fit, evaluate, fit
+from .recipes import RECIPES, Recipe, named
+from .watch import EpochRecord, Progress, Watch
+
+__all__ = [
+    "RECIPES",
+    "EpochRecord",
+    "Fit",
+    "Pace",
+    "Progress",
+    "Recipe",
+    "Watch",
+    "evaluate",
+    "fit",
+    "measure",
+    "named",
+    "sentence",
+]

@@ -113,7 +113,9 @@ def test_nan_pickles_and_rubbish_are_refused(tmp_path: Path, empty_home: Path) -
     tensors = models.fresh(SMALL, 1).state_dict()
     tensors["features.0.conv.weight"][0] = float("nan")
     files.write_tensors(tmp_path / "nan.safetensors", tensors)
-    with pytest.raises(EdgepruneError, match=r"NaN or infinite values in features\.0\.conv\.weight"):
+    with pytest.raises(
+        EdgepruneError, match=r"NaN or infinite values in features\.0\.conv\.weight"
+    ):
         models.find(SMALL, str(tmp_path / "nan.safetensors"))
 
     class Evil:

@@ -57,16 +57,38 @@ def test_the_total_stands_below_and_is_no_record():
 
 
 def test_values_are_whole_at_80_columns():
-    columns = [Column(f"c{i}", f"Heading {i}") for i in range(4)] + [
+    columns = [Column(f"c{i}", f"Heading {i}") for i in range(3)] + [
         Column("note", "Note", align="left", wraps=True)
     ]
-    row = {f"c{i}": Cell(i, f"{i}123456.78 M") for i in range(4)} | {"note": "prose " * 12}
+    row = {f"c{i}": Cell(i, f"{i}123456.78 M") for i in range(3)} | {"note": "prose " * 12}
     text = rendered(Table("Wide", columns, [row]))
     assert max(map(len, text.splitlines())) <= 80
-    for i in range(4):
+    for i in range(3):
         assert f"{i}123456.78 M" in text
     assert "…" not in text
     assert text.count("prose") == 12
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_no_value_is_cut_where_many_have_a_unit(width):
+    values = [f"{i}0.00 %" for i in range(1, 9)]
+    table = Table(
+        "", [Column(f"c{i}") for i in range(8)], [{f"c{i}": v for i, v in enumerate(values)}]
+    )
+    assert all(value in table.text(width) for value in values)
+    assert all(value in rendered(table) for value in values)
+
+
+def test_hidden_columns_are_for_machines():
+    table = Table("", [Column("n", "N"), Column("unit", hidden=True)], [{"n": 1, "unit": "s"}])
+    assert table.records() == [{"n": 1, "unit": "s"}]
+    assert table.csv() == "n,unit\n1,s\n"
+    assert "unit" not in table.text() + table.markdown()
+
+
+def test_notes_do_not_wrap_at_the_table():
+    note = "not measured yet: edgeprune bench vgg16-cifar10"
+    assert note in Table("", [Column("n")], [{"n": 1}], notes=[note]).text()
 
 
 def test_text_grows_rather_than_cuts():

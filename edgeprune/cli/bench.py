@@ -1,0 +1,297 @@
+"""``edgeprune bench``: what the reduction is worth, in seconds."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import EdgepruneError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..bench import Images, Request, Result
+    from ..report.tables import Table
+    from ..runs import Run
+
+
+def bench(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN | A.onnx B.onnx …]",
+            help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to measure: cpu.")] = "cpu",
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Threads inside an operator.")
+    ] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Interleaved rounds in all.")] = 50,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="Seconds of runs per network.")
+    ] = 5.0,
+    passes: Annotated[
+        int, typer.Option("--passes", min=1, help="Fresh processes per network.")
+    ] = 10,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="At least 1024 runs and 60 s per network.")
+    ] = False,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images per run where the model leaves it open.")
+    ] = 1,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option("--shape", help="Size of an input with open axes: NAME=1,3,224,224."),
+    ] = None,
+    no_accuracy: Annotated[
+        bool, typer.Option("--no-accuracy", help="Leave out the test split.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Result file; default: in the run's bench/ folder.")
+    ] = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Measure networks side by side: time, load, memory, accuracy, and what became of the promise.
+
+    Fresh processes, interleaved rounds, warm-up until stable; runs that the system interrupted are left
+    out. realised speed-up = (t dense / t pruned) / (FLOPs dense / FLOPs pruned). Every sample is kept.
+
+    Example: [b]edgeprune bench --device cpu --threads 1[/b]
+    """
+    from .. import bench as room
+    from ..bench import devices
+
+    request = room.Request(
+        threads=threads, rounds=rounds, seconds=seconds, passes=min(passes, rounds), batch=batch,
+        shapes=dict(_shape(text) for text in shape or []),
+    )  # fmt: skip
+    if mlperf:
+        request = room.Request(**vars(request) | {"samples": 1024, "seconds": 60.0, "limit": 600.0})
+    place = devices.connect(device)
+    run, models, names = targets(what or [])
+    accuracy = None if no_accuracy or run is None else test_images(run, models)
+    path = out or _result_path(run, device, threads)
+    with progress(request, names) as watch:
+        result = room.measure(
+            models, out=path, device=place, label=device, request=request, names=names,
+            accuracy=accuracy, watch=watch,
+        )  # fmt: skip
+    if as_json:
+        output.show_json(document(result))
+    else:
+        output.show(table(result))
+        for warning in result.summary["warnings"]:
+            output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
+        output.note(f"every sample: {path}")
+    if run is not None:
+        output.note(f"next: edgeprune report {run.name}")
+
+
+def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
+    """What the words name: ``(run or None, .onnx files, their names or None)``."""
+    from .. import runs
+
+    paths = [Path(w) for w in words]
+    are_files = [p.suffix == ".onnx" or p.is_file() for p in paths]
+    if paths and all(are_files):
+        return None, paths, None
+    if len(words) > 1:
+        raise EdgepruneError(
+            " ".join(words), "give one run, or .onnx files only", "see edgeprune bench --help"
+        )
+    run = runs.find(words[0] if words else None)
+    names = [n for n in ("dense", "pruned") if run.onnx_path(n).is_file()]
+    for network in ("dense", "pruned"):
+        if run.has(network) and network not in names:
+            raise EdgepruneError(
+                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.name}"
+            )
+    if not names:
+        raise EdgepruneError(
+            f"run {run.name} has no network yet", next=f"edgeprune prune --name {run.name} …"
+        )
+    return run, [run.onnx_path(n) for n in names], names
+
+
+def test_images(run: Run, models: list[Path]) -> Images:
+    """The run's test split, in the convention that the files were exported with."""
+    from .. import bench as room
+    from ..bench import subject
+    from ..models.spec import Convention
+    from .export import dataset_of, fingerprint
+
+    for known in subject.inspect(models, [p.stem for p in models]):
+        made_from = known.metadata.get("edgeprune.weights")
+        if run.has(known.name) and made_from not in (None, fingerprint(run, known.name)):
+            raise EdgepruneError(
+                f"{known.path} was made from other weights than the run has now",
+                next=f"edgeprune export {run.name}",
+            )
+        convention = subject.convention(known)
+    if convention is None:
+        raise EdgepruneError(
+            f"{models[-1]} does not say how its input is made",
+            next=f"edgeprune export {run.name}, or --no-accuracy",
+        )
+    return room.images_of(dataset_of(run).test, Convention.from_json(convention))
+
+
+def document(result: Result) -> dict[str, Any]:
+    """The command's JSON: each network's figures, and the last one's against the baseline on top."""
+    judged = ("speedup", "speedup_interval", "promised_speedup", "realised_speedup",
+              "realised_speedup_interval", "verdict")  # fmt: skip
+    last = result.networks[-1]
+    return {
+        "file": str(result.path),
+        "device": result.document["device"],
+        "threads": result.document["request"]["threads"],
+        **{key: last[key] for key in judged},
+        **result.summary,
+    }
+
+
+def table(result: Result) -> Table:
+    """Quantities downwards, networks across: it fits 80 columns with three networks."""
+    from ..report.tables import Column, Table
+
+    keys = [f"network{i}" for i in range(len(result.networks))]
+    rows = [
+        {
+            "quantity": quantity,
+            **{k: _cell(show, n) for k, n in zip(keys, result.networks, strict=True)},
+        }
+        for quantity, show in QUANTITIES
+    ]
+    rows = [r for r in rows if any(r[k].text != "–" for k in keys)]
+    columns = [Column("quantity", " ", align="left")]
+    columns += [
+        Column(k, n["name"], wraps=True) for k, n in zip(keys, result.networks, strict=True)
+    ]
+    request = result.document["request"]
+    threads = "1 thread" if request["threads"] == 1 else f"{request['threads']} threads"
+    images = "1 image" if request["batch"] == 1 else f"{request['batch']} images"
+    title = f"{result.document['device']}, {threads}, {images} a run"
+    return Table(title, columns, rows)
+
+
+def _cell(show: Callable[[dict[str, Any]], str | None], network: dict[str, Any]) -> Any:
+    from ..report.tables import ABSENT, Cell
+
+    text = show(network)
+    return Cell(text, text or ABSENT)
+
+
+def _seconds(group: str, key: str) -> Callable[[dict[str, Any]], str | None]:
+    from .. import units
+
+    def show(network: dict[str, Any]) -> str | None:
+        value = network[group][key]
+        return None if value is None else units.duration(value)
+
+    return show
+
+
+def _bytes(value: float | None) -> str | None:
+    from .. import units
+
+    return None if value is None else units.size(value)
+
+
+def _times(network: dict[str, Any], key: str) -> str | None:
+    """``1.97x (1.95 to 1.99)``."""
+    value = network[key]
+    if value is None:
+        return None
+    low, high = network.get(f"{key}_interval") or (None, None)
+    return f"{value:.2f}x" + (f" ({low:.2f} to {high:.2f})" if low and high else "")
+
+
+def _flops(network: dict[str, Any]) -> str | None:
+    from .. import units
+
+    return units.count(network["flops"]) if network["flops"] else None
+
+
+def _top1(network: dict[str, Any]) -> str | None:
+    from .. import units
+
+    top1 = network["top1"]
+    return None if top1 is None else f"{units.percent(top1, 2)} of {network['images']}"
+
+
+def _samples(network: dict[str, Any]) -> str:
+    from .. import units
+
+    latency = network["latency"]
+    share = units.percent(latency["kept_share"], 0)
+    return f"{latency['samples']} ({share} kept, {latency['clock']})"
+
+
+def _verdict(network: dict[str, Any]) -> str:
+    return network["verdict"] + (" (contended)" if network["contended"] else "")
+
+
+QUANTITIES: list[tuple[str, Callable[[dict[str, Any]], str | None]]] = [
+    ("latency, median", _seconds("latency", "median_s")),
+    ("latency, minimum", _seconds("latency", "min_s")),
+    ("latency, p90", _seconds("latency", "p90_s")),
+    ("runs", _samples),
+    ("load", _seconds("load", "load_s")),
+    ("first run", _seconds("load", "first_run_s")),
+    ("peak memory", lambda n: _bytes(n["memory"]["peak"])),
+    ("file size", lambda n: _bytes(n["bytes"])),
+    ("FLOPs", _flops),
+    ("top-1", _top1),
+    ("energy per run", lambda n: f"{n['energy_j']:.3g} J" if n["energy_j"] else None),
+    ("promised speed-up", lambda n: _times(n, "promised_speedup")),
+    ("measured speed-up", lambda n: _times(n, "speedup")),
+    ("realised speed-up", lambda n: _times(n, "realised_speedup")),
+    ("verdict", _verdict),
+]
+
+
+@contextmanager
+def progress(
+    request: Request, names: list[str] | None
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar on stderr that follows the runner's rounds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("starting", total=request.rounds)
+
+        def watch(event: dict[str, Any]) -> None:
+            if event["event"] == "accuracy":
+                name = names[event["model"]] if names else f"model {event['model'] + 1}"
+                bar.update(task, description=f"top-1 of {name}")
+            elif event["event"] == "round" and event["model"] == 0:
+                done = event["round"]["round"] + 1
+                bar.update(task, description="measuring", completed=min(done, request.rounds))
+
+        yield watch
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    try:
+        return name, tuple(int(v) for v in sizes.split(","))
+    except ValueError:
+        raise EdgepruneError(f"--shape {text}", "not NAME=1,3,224,224") from None
+
+
+def _result_path(run: Run | None, device: str, threads: int) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    place = re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-")
+    name = f"{place}-{threads}t-{stamp}.json"
+    return run.bench_folder / name if run is not None else Path(f"bench-{name}")

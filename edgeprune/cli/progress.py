@@ -1,0 +1,101 @@
+"""Training as a person follows it: live bars in a terminal, a line now and then in a log (stderr)."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from .. import units
+from ..procedures import Watch
+from ..train import EpochRecord, Progress
+
+LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
+
+
+@contextmanager
+def watch(stream: TextIO | None = None) -> Iterator[Terminal]:
+    """A watch for one command: ``with progress.watch() as watch: procedures.dense(..., watch)``."""
+    terminal = Terminal(stream or sys.stderr)
+    with terminal.bars:
+        yield terminal
+
+
+class Terminal(Watch):
+    """Bars while something runs, and a line for what is worth keeping; in a log only lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        console = Console(file=stream, highlight=False)
+        self.live = console.is_terminal
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=console,
+            transient=True,  # the lines stay
+            disable=not self.live,
+        )
+        self._task = self.bars.add_task("", total=1, words="", visible=False)
+        self._last_line = 0.0
+
+    def on_start(self, epochs: int, done: int, seconds: float) -> None:
+        going_on = f" (goes on after epoch {done})" if done else ""
+        self._line(f"training: {epochs} epochs at most{going_on}{_left(seconds)}")
+
+    def on_batch(self, now: Progress) -> None:
+        self._bar(
+            f"epoch {now.epoch}/{now.epochs}",
+            now.batch,
+            now.batches,
+            f"loss {now.loss:.3f}{_left(now.left)}",
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self._line(
+            f"epoch {record.epoch}/{record.epochs}: "
+            f"loss {record.train_loss:.3f}, "
+            f"validation {units.percent(record.validation_accuracy)}, lr {record.lr:.1e}, "
+            f"{units.duration(record.seconds)}"
+        )
+
+    def on_progress(self, what: str, done: int, of: int) -> None:
+        self._bar(what, done, of, "")
+
+    def on_step(self, record: dict[str, Any]) -> None:
+        layer = record["layer"]
+        width = record["widths"][layer]
+        verdict = "" if record["kept"] else ": taken back"
+        self._line(
+            f"step {record['step']}: {layer} {width + len(record['removed'])} -> {width} filters, "
+            f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs, "
+            f"validation {units.percent(record['before'])} cut, "
+            f"{units.percent(record['accuracy'])} retrained "
+            f"(dense {units.percent(record['baseline'])}){verdict}"
+        )
+
+    def note(self, text: str) -> None:
+        self._line(text)
+
+    def _bar(self, what: str, done: int, of: int, words: str) -> None:
+        if self.live:
+            self.bars.update(
+                self._task, description=what, completed=done, total=of, words=words, visible=True
+            )
+        elif time.monotonic() - self._last_line >= LINE_EVERY:
+            self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
+
+    def _line(self, text: str) -> None:
+        self.bars.console.print(text, markup=False, soft_wrap=True)
+        self._last_line = time.monotonic()
+
+
+def _left(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f", {units.duration(seconds)} left at most"

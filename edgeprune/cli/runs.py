@@ -1,0 +1,99 @@
+"""``edgeprune runs``: which runs there are, or what is in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..report.results import Results
+
+
+def runs(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's name or path: show that one in detail."),
+    ] = None,
+    as_json: options.JSON = False,
+) -> None:
+    """List the runs under runs/, the latest first, or show one: results and pruning steps.
+
+    Example: [b]edgeprune runs vgg16-cifar10-imagenet[/b]
+    """
+    from .. import runs as room
+
+    if run is None:
+        _all(as_json)
+    else:
+        _one(room.find(run), as_json)
+
+
+def _all(as_json: bool) -> None:
+    import time
+
+    from .. import report, units
+    from .. import runs as room
+    from ..errors import EdgepruneError
+    from ..report.results import accuracy
+    from ..report.tables import Column, Table
+
+    rows, notes = [], []
+    for run in room.existing():
+        try:
+            rows.append(_row(report.read(run)))
+        except EdgepruneError as e:
+            notes.append(str(e))
+    if as_json:
+        output.show_json(rows)
+        return
+    now = time.time()
+    columns = [
+        Column("run", "Run", align="left"),
+        Column("state", "State", align="left"),
+        Column("steps", "Steps"),
+        Column("params", "Params", units.count),
+        Column("params_reduction", "", lambda share: f"−{units.percent(share, 0)}"),
+        Column("test_accuracy", "Test", accuracy),
+        Column("touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago"),
+    ]
+    if not rows:
+        notes.append("no runs yet; make one: edgeprune prune --model mobilenetv1 --data digits")
+    output.show(Table(f"Runs in {room.RUNS}/", columns, rows, notes))
+
+
+def _row(found: Results) -> dict[str, Any]:
+    """One line of the list; of the pruned network where there is one, else of the dense one."""
+    latest = found.pruned or found.dense
+    left = latest["params"] / found.dense["params"] if found.pruned and found.dense else None
+    return {
+        "run": found.run.name,
+        "path": str(found.run.path),
+        "model": found.recipe.get("model"),
+        "data": found.recipe.get("data"),
+        "init": found.recipe.get("init"),
+        "state": found.state,
+        "steps": sum(bool(s.get("kept", True)) for s in found.steps) or None,
+        "params": latest.get("params"),
+        "params_reduction": None if left is None else 1 - left,
+        "test_accuracy": latest.get("test_accuracy"),
+        "touched": found.run.touched(),
+    }
+
+
+def _one(run: Any, as_json: bool) -> None:
+    from .. import report
+    from ..report import results
+
+    found = report.read(run)
+    table, steps = report.comparison(run, found), results.history_table(found)
+    if as_json:
+        output.show_json(
+            _row(found)
+            | {"recipe": found.recipe, "comparison": table.records(), "steps": steps.records()}
+            | {"notes": list(table.notes)}
+        )
+        return
+    output.show(table, *([steps] if found.steps else []))

@@ -1,0 +1,313 @@
+"""Decoded once and kept, or streamed: splits of a data set, and the batches drawn from them."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import EdgepruneError, closest
+from ..models.spec import Convention
+from ..runs import cores
+from . import splits
+from .faults import Faults
+from .pictures import PARTS, Found, Labels, Pictures
+from .sources import Progress, find
+from .transforms import AUGMENTS, BadImageError, Pixels, canvas_for, centre, normalise
+
+CHUNK = 64  # images that a thread decodes before it reports
+MAX_SIZE = 2048  # pixels
+
+
+class Split:
+    """One part of a set: labels [n], and its images as squares of ``canvas`` pixels.
+
+    Kept as one uint8 array where the set fits into memory, else decoded when asked for.
+    """
+
+    def __init__(
+        self, pictures: Pictures, index: splits.Indices, labels: Labels, canvas: int
+    ) -> None:
+        self.labels, self.canvas = labels, canvas
+        self._pictures, self._index = pictures, index
+        self._kept = pictures.whole(canvas)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def in_memory(self) -> bool:
+        return self._kept is not None
+
+    def images(self, indices: Sequence[int] | NDArray[Any]) -> Pixels:
+        """uint8 RGB [len(indices), canvas, canvas, 3], from any thread."""
+        at = self._index[np.asarray(indices, np.int64)]
+        if self._kept is not None:
+            return self._kept[at]
+        out = np.empty((len(at), self.canvas, self.canvas, 3), np.uint8)
+        for row, i in enumerate(at.tolist()):
+            try:
+                out[row] = self._pictures.get(i, self.canvas)
+            except BadImageError as e:
+                raise EdgepruneError(
+                    self._pictures.name(i), f"{e}, though it was whole when the set was loaded"
+                ) from None
+        return out
+
+    def take(self, n: int) -> Split:
+        """``n`` of the images, evenly spaced over the split (all, where there are no more)."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(np.int64))
+        part = copy.copy(self)
+        part.labels, part._index = self.labels[rows], self._index[rows]
+        return part
+
+    def decode(self, keep: bool, faults: Faults, told: Callable[[int], None]) -> None:
+        """Decode every image once, on all cores: keep the pixels, or only see that they are whole.
+
+        What cannot be decoded goes to ``faults`` and leaves the split.
+        """
+        if self._kept is not None:
+            return
+        n = len(self)
+        out = np.empty((n if keep else 0, self.canvas, self.canvas, 3), np.uint8)
+        whole = np.ones(n, bool)
+
+        def run(start: int) -> int:
+            rows = range(start, min(start + CHUNK, n))
+            for row in rows:
+                i = int(self._index[row])
+                try:
+                    pixels = self._pictures.get(i, self.canvas)
+                except BadImageError as e:
+                    faults.add(self._pictures.name(i), str(e))
+                    whole[row] = False
+                else:
+                    if keep:
+                        out[row] = pixels
+            return len(rows)
+
+        with _pool(cores()) as pool:
+            for done in pool.map(run, range(0, n, CHUNK)):
+                told(done)
+        rows = np.flatnonzero(whole)
+        self.labels = self.labels[rows]
+        self._index = rows if keep else self._index[rows]
+        self._kept = out if keep else None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set, split. ``source`` says where it came from and how it was split (JSON-able)."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    source: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def load(
+    name: str,
+    *,
+    size: int,
+    seed: int = 0,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    notes: Callable[[str], None] = lambda note: None,
+    parts: Sequence[str] = PARTS,
+    memory: int | None = None,
+    download: bool = True,
+    progress: Progress = lambda what, done, total: None,
+) -> Dataset:
+    """The data set ``name`` (a known name, a path, a name in the home folder), split and checked.
+
+    ``size`` is the side of the network's input in pixels. A test or validation split of the set's
+    own stays what it is; what is missing is taken from the training images, class by class, by
+    ``seed``. ``limit`` then takes that many of the training images, each class in proportion.
+    Every image of ``parts`` is decoded once, so that none is found broken later; all are kept as
+    uint8 where they take at most ``memory`` bytes (default: `memory_budget`), else they are read
+    again as they are needed. Parts left out are neither checked nor kept, but can be read.
+
+    Raises :class:`EdgepruneError` for whatever cannot be used; with ``skip_bad`` it is left out,
+    counted and reported through ``notes`` and in ``Dataset.notes``.
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
+    faults = Faults(name, skip_bad)
+    found = find(name, faults, download=download, progress=progress)
+    said = [*found.notes, *faults.settle()]
+    indices, how, more = _split(found, seed, limit)
+    said += more
+    canvas = canvas_for(size)
+    loaded = {}
+    for part in PARTS:
+        pictures, labels = found.parts[part if part in found.parts else "train"]
+        loaded[part] = Split(pictures, indices[part], labels[indices[part]], canvas)
+    total = sum(len(loaded[part]) for part in parts if not loaded[part].in_memory)
+    budget = memory_budget() if memory is None else memory
+    keep = total * canvas * canvas * 3 <= budget
+    done = 0
+
+    def told(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(f"{'decoding' if keep else 'checking'} {name}", done, total)
+
+    for part in parts:
+        loaded[part].decode(keep, faults, told)
+    said += faults.settle()
+    for part, split in loaded.items():
+        absent = np.flatnonzero(np.bincount(split.labels, minlength=len(found.classes)) == 0)
+        if not len(split):
+            raise EdgepruneError(f"data {name}", f"no image left in {part}")
+        if part == "train" and len(absent) and limit is None:
+            said.append(f"no training image left of {len(absent):,} classes")
+    for note in said:
+        notes(note)
+    source = {
+        **found.origin,
+        "split": how,
+        "seed": seed,
+        "limit": limit,
+        "images": {part: len(split) for part, split in loaded.items()},
+        "in_memory": all(loaded[part].in_memory for part in parts),
+    }
+    return Dataset(name, found.classes, **loaded, source=source, notes=said)
+
+
+def _split(
+    found: Found, seed: int, limit: int | None
+) -> tuple[dict[str, splits.Indices], dict[str, str], list[str]]:
+    """``(indices of each part, how each came about, notes)``; missing parts come from training."""
+    shares = {"test": splits.TEST_SHARE, "validation": splits.VALIDATION_SHARE}
+    shares = {part: share for part, share in shares.items() if part not in found.parts}
+    labels = found.parts["train"][1]
+    drawn, notes = splits.carve(labels, shares, seed)
+    chosen = {p: np.arange(len(own)) for p, (_, own) in found.parts.items() if p != "train"} | drawn
+    how = {
+        part: f"{100 * shares[part]:.0f} % of the training images" if part in shares else "its own"
+        for part in PARTS
+    }
+    if shares:
+        how["train"] = f"{100 * (1 - sum(shares.values())):.0f} % of the training images"
+    if limit is not None:
+        train = chosen["train"]
+        kept = splits.subset(labels[train], limit, seed)
+        chosen["train"] = train[kept]
+        how["train"] += f", of which {len(kept):,} of {len(train):,}, each class in proportion"
+        absent = len(np.unique(labels[train])) - len(np.unique(labels[chosen["train"]]))
+        if absent:
+            notes.append(f"--limit {limit} leaves no training image of {absent:,} classes")
+    return chosen, how, notes
+
+
+def memory_budget() -> int:
+    """Bytes a set may keep: 2 GiB, or a quarter of what is free (a container's limit counts)."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())  # "max" where there is none
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return min(2 << 30, max(0, free) // 4)
+
+
+class Loader:
+    """Batches of a split, made ahead in the background, for one epoch at a time.
+
+    ``augment`` is one of `transforms.AUGMENTS`. Order and augmentation depend on ``(seed, epoch)``
+    only, never on the timing of threads: an epoch can be repeated or taken up again.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        convention: Convention,
+        *,
+        batch_size: int,
+        augment: str = "none",
+        seed: int = 0,
+        drop_last: bool = False,
+        workers: int | None = None,
+    ) -> None:
+        if augment not in AUGMENTS:
+            raise EdgepruneError(f"augmentation {augment!r}", closest(augment, list(AUGMENTS)))
+        if convention.size > split.canvas:
+            raise EdgepruneError(
+                f"images of {split.canvas} px", f"the network wants {convention.size} px"
+            )
+        if batch_size < 1:
+            raise EdgepruneError(f"batch size {batch_size}", "at least 1")
+        self.split, self.convention, self.batch_size = split, convention, batch_size
+        self.augment, self.seed, self.drop_last = AUGMENTS[augment], seed, drop_last
+        # One core is left to whoever consumes; more than 8 threads stand in each other's way.
+        self.workers = workers or min(8, max(1, cores() - 1))
+
+    def __len__(self) -> int:
+        """Batches in an epoch of training."""
+        n = len(self.split)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def epoch(self, n: int | None, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x float32 [N, 3, S, S] channels_last, y int64 [N]) for epoch ``n``.
+
+        ``None`` is the order of evaluation: as stored, every image, the middle crop. ``start``
+        leaves out that many batches at the beginning (an epoch taken up again).
+        """
+        count = len(self.split)
+        order = np.arange(count) if n is None else splits.order(count, self.seed, n)
+        batches = -(-count // self.batch_size) if n is None else len(self)
+
+        def make(k: int) -> tuple[Tensor, Tensor]:
+            at = order[k * self.batch_size : (k + 1) * self.batch_size]
+            return self._batch(at, None if n is None else np.random.default_rng((self.seed, n, k)))
+
+        with _pool(self.workers) as pool:
+            ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            for k in range(start, batches):
+                ahead.append(pool.submit(make, k))
+                if len(ahead) > self.workers + 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _batch(self, at: splits.Indices, rng: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        images, size = self.split.images(at), self.convention.size
+        if rng is None:
+            x = normalise(centre(images, size), self.convention)
+        else:
+            crops = self.augment.crop(images, size, rng)
+            x = normalise(crops, self.convention, self.augment.jitter, rng)
+        return x, torch.from_numpy(self.split.labels[at])
+
+
+def evaluation_batches(
+    split: Split, convention: Convention, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every image once, in order, the middle crop, normalised."""
+    return Loader(split, convention, batch_size=batch_size).epoch(None)
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end with the block, also when its user stops early; what waits is dropped."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="edgeprune-data")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

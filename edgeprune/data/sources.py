@@ -1,0 +1,105 @@
+"""What a name means: a set known by name, a path, or something in the home folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from ..errors import EdgepruneError, closest
+from ..fetch import fetch, home
+from . import archives
+from .faults import Faults
+from .folders import read_tree
+from .known import KNOWN
+from .npz import read_npz
+from .pictures import Found
+from .transforms import BadImageError
+
+SUFFIXES = (*archives.SUFFIXES, ".npz")
+MAX_DOWNLOAD = 1 << 30  # bytes; the largest is SVHN's 182 MB
+
+Progress = Callable[[str, int, int | None], None]  # (what, done, total)
+
+
+def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Found:
+    """The data set that ``name`` means.
+
+    A known name first (torchvision's layout in the home folder, then NAME.zip and the like there,
+    then the download), else a path, else a name in the home folder.
+    """
+    folder = home() / "data"
+    kept = in_home(name)
+    if name in KNOWN:
+        known = KNOWN[name]
+        if known.lies_in(folder) is None and kept is not None:
+            return read_path(kept, faults, known.leave_out)
+        return known.read(folder, faults, partial(_get, download, progress))
+    path = Path(name).expanduser()
+    if path.exists():
+        return read_path(path, faults)
+    if kept is not None:
+        return read_path(kept, faults)
+    if "/" in name or path.suffix:
+        raise EdgepruneError(f"data {name}", "no such file or folder")
+    raise EdgepruneError(
+        f"data {name}",
+        f"no such name, no such path, and no {folder / name} (folder, .zip, .tar.gz, .npz)",
+        closest(name, list(names())),
+    )
+
+
+def natural_size(name: str) -> int:
+    """The side of the input that suits the set: 32 for small images (up to 64 px), else 224."""
+    if name in KNOWN:
+        sides = [KNOWN[name].side]
+    else:
+        found = find(name, Faults(name, skip=True), download=False, progress=lambda *_: None)
+        pictures = found.parts["train"][0]
+        sides = []
+        for i in range(0, len(pictures), max(1, len(pictures) // 9)):
+            with suppress(BadImageError):  # `load` will say so
+                sides.append(pictures.side(i))
+    return 224 if sides and sorted(sides)[len(sides) // 2] > 64 else 32
+
+
+def names() -> dict[str, Path | None]:
+    """Every name that can be asked for -> what lies in the home folder for it (None: not there)."""
+    folder = home() / "data"
+    known = {name: k.lies_in(folder) or in_home(name) for name, k in KNOWN.items()}
+    theirs = {place.split("/")[0] for k in KNOWN.values() for place in k.places}
+    found: dict[str, Path | None] = {}
+    for path in sorted(folder.glob("*")):
+        suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
+        name = path.name.removesuffix(suffix)
+        if path.name not in theirs and in_home(name) == path:
+            found[name] = path
+    return {**known, **{n: p for n, p in found.items() if n not in known}}
+
+
+def in_home(name: str) -> Path | None:
+    """``EDGEPRUNE_HOME/data/NAME`` as a folder, an archive or an .npz, where one lies there."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        return None
+    path = home() / "data" / name
+    if path.is_dir():
+        return path
+    there = (path.with_name(name + suffix) for suffix in SUFFIXES)
+    return next((p for p in there if p.is_file()), None)
+
+
+def read_path(path: Path, faults: Faults, leave_out: frozenset[str] = frozenset()) -> Found:
+    """A folder, an archive or an .npz."""
+    if path.suffix == ".npz" and path.is_file():
+        return read_npz(path, faults)
+    return read_tree(archives.open_tree(path, faults), faults, leave_out)
+
+
+def _get(download: bool, progress: Progress, url: str, path: Path, *, md5: str) -> Path:
+    if not (download or path.is_file()):
+        raise EdgepruneError(f"{path} is not there", "nothing is fetched here", f"from {url}")
+
+    what = f"downloading {path.name}"
+    return fetch(url, path, md5=md5, max_bytes=MAX_DOWNLOAD, progress=partial(progress, what))

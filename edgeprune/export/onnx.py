@@ -1,0 +1,282 @@
+"""A network as one self-contained .onnx file whose names lead back to its layers.
+
+onnxruntime names the rows of a profile after nodes and their outputs, so both are named here after
+the module that owns the weights:
+
+* a convolution, dense layer or transposed convolution is called by its module: ``features.3.pw.conv``;
+* what only works on its output carries the name on: ``features.3.pw.conv/Relu``;
+* everything else is called after the module it ran in and its operator: ``avgpool/ReduceMean``.
+
+A second use of a name gets ``#2``. :func:`layer_of` reads the layer back.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from .. import __version__, files
+from ..errors import EdgepruneError
+from ..models.spec import Convention
+from . import parity
+
+OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted
+INPUT, OUTPUT = "images", "logits"
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+FOLLOWERS = (  # operators on one tensor that the runtime may fuse into what is before them
+    "Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu",
+    "BatchNormalization",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was found to be right."""
+
+    path: Path
+    bytes: int
+    opset: int
+    nodes: int
+    simplified: int  # nodes that onnx-simplifier took away
+    parity: parity.Parity
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "bytes": self.bytes,
+            "opset": self.opset,
+            "nodes": self.nodes,
+            "simplified": self.simplified,
+            "parity": self.parity.to_json(),
+        }
+
+
+def write(
+    model: nn.Module,
+    path: Path,
+    *,
+    samples: Tensor,
+    convention: Convention,
+    classes: Sequence[str],
+    metadata: Mapping[str, str] = {},
+    batches: Iterable[tuple[Tensor, Tensor]] = (),
+    opset: int = OPSET,
+) -> Exported:
+    """Export ``model`` to ``path``: dynamic batch, input ``images`` [N, 3, S, S], output ``logits``.
+
+    ``samples`` [at least 4, 3, S, S] are real normalised images, with which torch and onnxruntime must
+    agree (:mod:`.parity`); on ``batches`` of (images, labels), the test split, they must choose the same
+    classes. Beyond tolerance no file is left and :class:`EdgepruneError` says by how much. ``model``
+    may be any module, an fx graph too, and is left as it was.
+    """
+    with _evaluating(model):
+        proto = _export(model, samples[:2].contiguous(), opset)
+        _rename(proto)
+        before = len(proto.graph.node)
+        proto = _simplify(proto)
+        _dress(proto, convention, classes, metadata)
+        path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
+        with files.atomic(path) as temporary:
+            _save(proto, temporary)
+            found = parity.check(model, temporary, samples, batches)
+    return Exported(
+        path=path,
+        bytes=path.stat().st_size,
+        opset=opset,
+        nodes=len(proto.graph.node),
+        simplified=before - len(proto.graph.node),
+        parity=found,
+    )
+
+
+def layer_of(name: str) -> str:
+    """The layer that a node, a tensor or a row of onnxruntime's profile belongs to ("" if none).
+
+    >>> layer_of("features.3.pw.conv/Relu_nchwc")
+    'features.3.pw.conv'
+    """
+    name = name.removesuffix("_nchwc")
+    return name.partition("/")[0].partition("#")[0]
+
+
+def _export(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                opset_version=opset,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            assert program is not None
+            return program.model_proto
+    except Exception as e:  # the exporter's own errors are many and long: their first words will do
+        cause = e.__cause__ or e
+        raise EdgepruneError(
+            "this network cannot be exported", f"{type(cause).__name__}: {str(cause)[:300]}"
+        ) from e
+
+
+def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """onnx-simplifier's result; the graph as it is when that cannot read it (it says so by raising)."""
+    import onnxsim
+
+    with quiet():
+        try:
+            smaller, same = onnxsim.simplify(proto)
+        except Exception as e:
+            raise EdgepruneError("onnx-simplifier failed on this network", str(e)[:300]) from e
+    return smaller if same else proto
+
+
+def _rename(proto: onnx.ModelProto) -> None:
+    """Name nodes and their outputs after the layers (see the top of this file)."""
+    weights = {t.name for t in proto.graph.initializer}
+    ends = {v.name for v in [*proto.graph.input, *proto.graph.output]}
+    layers: dict[str, str] = {}  # tensor -> the layer whose output it is
+    used: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    for node in proto.graph.node:
+        first = node.input[0] if node.input else ""
+        if node.op_type in WEIGHTED:
+            layer = _owner(node, weights) or _scope(node)
+            name = layer or node.op_type
+        elif node.op_type in FOLLOWERS and layers.get(first):
+            layer = layers[first]
+            name = f"{layer}/{node.op_type}"
+        else:
+            layer, scope = "", _scope(node)
+            name = f"{scope}/{node.op_type}" if scope else f"/{node.op_type}"
+        used[name] += 1
+        if used[name] > 1:
+            name = f"{name}#{used[name]}"
+        node.name = name
+        for i, output in enumerate(node.output):
+            layers[output] = layer
+            if output and output not in ends:
+                renamed[output] = name if i == 0 else f"{name}:{i}"
+    _apply(proto.graph, renamed)
+
+
+def _owner(node: Any, weights: set[str]) -> str:
+    """The module of the node's weight: ``features.0`` for ``features.0.weight``."""
+    for name in node.input[1:2]:
+        if name in weights and "." in name:
+            return name.rpartition(".")[0]
+    return ""
+
+
+def _scope(node: Any) -> str:
+    """The module in whose forward the node arose, as the exporter noted it."""
+    noted = {p.key: p.value for p in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
+    try:
+        scopes = ast.literal_eval(noted)
+    except (ValueError, SyntaxError):
+        return ""
+    return scopes[-2] if isinstance(scopes, list) and len(scopes) > 1 else ""
+
+
+def _apply(graph: Any, renamed: Mapping[str, str]) -> None:
+    """Rename tensors throughout a graph and the graphs inside its nodes."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = renamed.get(name, name)
+        for attribute in node.attribute:
+            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                _apply(inner, renamed)
+    for value in graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _dress(
+    proto: onnx.ModelProto,
+    convention: Convention,
+    classes: Sequence[str],
+    metadata: Mapping[str, str],
+) -> None:
+    """Metadata in, the exporter's notes out (they hold source paths), the batch axis called N."""
+    own = {
+        "edgeprune.version": __version__,
+        "edgeprune.input": json.dumps(convention.to_json()),
+        "edgeprune.classes": json.dumps(list(classes), ensure_ascii=False),
+    }
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {**own, **metadata})
+    proto.producer_name, proto.producer_version = "edgeprune", __version__
+    proto.ir_version = onnx.helper.find_min_ir_version_for(list(proto.opset_import))
+    graph = proto.graph
+    graph.name = metadata.get("edgeprune.model", "network")
+    for part in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for tensor in graph.initializer:
+        del tensor.metadata_props[:]
+    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if batch and dim.dim_param == batch:
+                dim.dim_param = "N"
+
+
+def _save(proto: onnx.ModelProto, path: Path) -> None:
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        data = proto.SerializeToString()
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise EdgepruneError("the exported graph is not valid ONNX", str(e)[:300]) from e
+    except ValueError as e:  # protobuf's limit of 2 GiB
+        raise EdgepruneError("the network is too large for one .onnx file", str(e)[:300]) from e
+    path.write_bytes(data)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """In eval mode inside, as it was afterwards, module by module."""
+    modes = [(m, m.training) for m in model.modules()]
+    for module, _ in modes:  # not model.eval(): a graph made by torch.export refuses it
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing reaches stdout or stderr, from C++ neither; no warnings; no log lines below errors."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    kept = [os.dup(1), os.dup(2)]
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for fd, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, fd)
+            os.close(old)
+        os.close(silence)
+        logging.disable(level)

@@ -1,0 +1,220 @@
+"""What a network costs, from its graph alone: FLOPs in the paper's convention, MACs and bytes.
+
+The paper (Hubens et al. 2020; recovered from its tables): FLOPs = 2 * (weights + biases) * H_out *
+W_out for convolutions and dense layers, nothing for the rest; parameters are every stored value, 4
+a channel for batch norm. Since units of a group are borne equally often by every tensor, each
+length is ``fixed + sum(times * width)``, and widths that no network has yet can be priced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from torch import fx
+
+from ..errors import EdgepruneError
+from .follow import layer, short_name
+from .labels import Labelled, Vector
+from .trace import Graph
+
+BYTES = 4  # of a float32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer's cost for one image."""
+
+    layer: str  # qualified name
+    kind: str  # conv, depthwise, linear, norm, matmul, parameter
+    out_shape: tuple[int, ...]  # without N
+    width_in: int
+    width_out: int
+    params: int  # stored values, 0 where shared with an earlier row
+    flops: int  # the paper's convention
+    macs: int  # multiply-adds
+    bytes: int  # of the parameters
+    activation_bytes: int  # of the output
+
+
+@dataclass(frozen=True)
+class Cost:
+    rows: tuple[Row, ...]
+
+    @property
+    def params(self) -> int:
+        return sum(row.params for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def bytes(self) -> int:
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def activation_bytes(self) -> int:
+        return sum(row.activation_bytes for row in self.rows)
+
+
+def cost(graph: Graph, widths: Mapping[str, int] | None = None) -> Cost:
+    """Cost for one image with the given ``widths`` (units a group; missing groups as they are)."""
+    return Cost(tuple(_rows(graph, _Lengths(graph, widths or {}))))
+
+
+class _Lengths:
+    """How long tensors are at some widths of the groups."""
+
+    def __init__(self, graph: Graph, widths: Mapping[str, int]) -> None:
+        for name, width in widths.items():
+            limit = graph.group(name).width
+            if not 1 <= width <= limit:
+                raise EdgepruneError(f"width {width} of {name}", f"not between 1 and {limit}")
+        self.roots = graph.roots
+        self.share = np.ones(len(graph.roots))  # of each class's elements that stay
+        for name, width in widths.items():
+            self.share[graph.groups[name].roots] = width / graph.groups[name].width
+
+    def length(self, labels: Vector) -> int:
+        return round(float(self.share[self.roots[labels]].sum()))
+
+    def shape(self, x: Labelled) -> tuple[int, ...]:
+        shape = list(x.shape)
+        if x.axis is not None and x.labels is not None:
+            shape[x.axis] = self.length(x.labels)
+        return tuple(shape)
+
+
+class _Priced:
+    """One pass over the graph: tensors are paid for where they are first read."""
+
+    def __init__(self, graph: Graph, lengths: _Lengths) -> None:
+        self.graph, self.lengths = graph, lengths
+        self.stored = stored_tensors(graph)
+        self.paid: set[str] = set()
+
+    def shape(self, leaf: Labelled) -> tuple[int, ...]:
+        """The shape of a parameter at these widths."""
+        shape = list(leaf.shape)
+        for axis in range(leaf.ndim):
+            labels = self.graph.sites.get((str(leaf.name), axis))
+            if labels is not None:
+                shape[axis] = self.lengths.length(labels)
+        return tuple(shape)
+
+    def pay(self, leaves: list[Labelled]) -> int:
+        """Stored values of these parameters, each once."""
+        total = 0
+        for leaf in leaves:
+            if leaf.name in self.stored and leaf.name not in self.paid:
+                total += prod(self.shape(leaf))
+                self.paid.add(str(leaf.name))
+        return total
+
+
+def stored_tensors(graph: Graph) -> set[str]:
+    """Names of floating tensors that a file of this network holds, and of folded constants."""
+    state = {n for n, t in graph.model.state_dict().items() if t.is_floating_point()}
+    aliases = {n for n, _ in graph.module.named_parameters(remove_duplicate=False)}
+    return state | aliases | set(graph.folded)
+
+
+def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
+    priced = _Priced(graph, lengths)
+    for node in graph.module.graph.nodes:
+        out = graph.values.get(node)
+        out = out[0] if isinstance(out, list | tuple) and out else out
+        if node.op != "call_function" or not isinstance(out, Labelled):
+            continue
+        args = [graph.values[n] for n in node.all_input_nodes]
+        leaves = [a for a in args if isinstance(a, Labelled) and a.name in priced.stored]
+        data = [a for a in args if isinstance(a, Labelled) and a.name is None and not a.constant]
+        if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
+            yield _row(node, out, leaves, data, priced)
+
+
+PRODUCTS = ("matmul", "bmm", "mm", "scaled_dot_product_attention")
+KINDS = {
+    **dict.fromkeys("conv1d conv2d conv3d".split(), "conv"),
+    **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), "conv"),
+    **dict.fromkeys("linear addmm".split(), "linear"),
+    **dict.fromkeys(
+        "batch_norm _native_batch_norm_legit_no_training _native_batch_norm_legit instance_norm"
+        " group_norm layer_norm".split(),
+        "norm",
+    ),
+    **dict.fromkeys(PRODUCTS, "matmul"),
+}
+
+
+def _row(
+    node: fx.Node, out: Labelled, leaves: list[Labelled], data: list[Labelled], priced: _Priced
+) -> Row:
+    kind = KINDS.get(short_name(node), "parameter")
+    shape = priced.lengths.shape(out)[1:]
+    inputs = priced.lengths.shape(data[0])[1:] if data else ()
+    channels = -1 if kind in ("linear", "matmul") else 0
+    macs = biases = 0
+    if kind in ("conv", "linear") and leaves:
+        weights = [leaf for leaf in leaves if leaf.ndim > 1]
+        weight = prod(priced.shape(weights[0])) if weights else 0
+        transposed = "transpose" in short_name(node)
+        places = _places(inputs if transposed else shape, kind)
+        macs = weight * places
+        bias = sum(prod(priced.shape(leaf)) for leaf in leaves if leaf.ndim == 1)
+        biases = bias * _places(shape, kind)
+        if kind == "conv" and weights and _is_depthwise(node, weights[0], data, priced.graph):
+            kind = "depthwise"
+    elif kind == "matmul":
+        macs = _product_macs(node, priced)
+    params = priced.pay(leaves)
+    name = _layer_name(node, leaves)
+    return Row(
+        layer=name,
+        kind=kind,
+        out_shape=shape,
+        width_in=inputs[channels] if inputs else 0,
+        width_out=shape[channels] if shape else 0,
+        params=params,
+        flops=2 * (macs + biases) if kind != "matmul" else 0,
+        macs=macs,
+        bytes=BYTES * params,
+        activation_bytes=BYTES * prod(shape),
+    )
+
+
+def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: Graph) -> bool:
+    """One input a filter, also where a cut has left a single channel."""
+    groups = node.args[6] if len(node.args) > 6 else 1
+    leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
+    return weight.shape[1] == 1 and (groups != 1 or leaves_with_input)
+
+
+def _places(shape: tuple[int, ...], kind: str) -> int:
+    """Positions at which the weights are applied (without N and channels)."""
+    return prod(shape[:-1]) if kind == "linear" else prod(shape[1:])
+
+
+def _product_macs(node: fx.Node, priced: _Priced) -> int:
+    """Multiply-adds of a product of feature maps, for one image (the paper counts none)."""
+    tensors = [priced.graph.values[n] for n in node.all_input_nodes]
+    batch = priced.graph.example[0]
+    shapes = [priced.lengths.shape(t) for t in tensors if isinstance(t, Labelled)]
+    out = priced.graph.values[node]
+    inner = shapes[0][-1]
+    if short_name(node) == "scaled_dot_product_attention":
+        rows, keys = shapes[0], shapes[1]
+        return prod(rows[:-1]) * keys[-2] * (inner + shapes[2][-1]) // batch
+    return prod(priced.lengths.shape(out)) * inner // batch
+
+
+def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:
+    names = [str(leaf.name) for leaf in leaves if not str(leaf.name).startswith("folded_")]
+    return (names[0].rpartition(".")[0] if names else "") or layer(node) or node.name

@@ -1,0 +1,210 @@
+"""The walk: labels beside each tensor of the exported graph, one rule an operator."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from .labels import PINNED, Classes, Labelled, Vector
+
+Rule = Callable[..., Any]  # (follow, node, *args, **kwargs) -> Labelled or list of them
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Channels that cannot leave, and why."""
+
+    where: str  # the layer, by its qualified name
+    operator: str  # the ATen operator
+    reason: str
+    source: str  # file:line of the forward that called it, "" when unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """An operand whose dropped labels the operator reads as zero (the reference semantics)."""
+
+    argument: int  # position among the node's arguments
+    axis: int
+    labels: Vector
+
+
+@dataclass
+class Follow:
+    """The state of one walk; rules read and tie labels through it."""
+
+    constants: Mapping[str, Tensor]  # parameters, buffers, folded constants by name
+    classes: Classes = field(default_factory=Classes)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
+    sites: dict[tuple[str, int], Vector] = field(default_factory=dict)
+    producers: list[tuple[str, str, int]] = field(default_factory=list)  # layer, tensor, axis
+    contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def walk(self, graph: fx.Graph, rule_for: Callable[[fx.Node], Rule]) -> None:
+        for node in graph.nodes:
+            self.values[node] = self._step(node, rule_for)
+
+    def _step(self, node: fx.Node, rule_for: Callable[[fx.Node], Rule]) -> Any:
+        if node.op == "placeholder":
+            return plain(node)
+        if node.op == "get_attr":
+            return self._leaf(str(node.target))
+        args, kwargs = self.arguments(node)
+        if node.op == "output":
+            for value in _labelled(args):
+                self.pin(node, value, "an output of the network")
+            return None
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        if not isinstance(node.target, torch._ops.OpOverload) or is_symbolic(node):
+            return plain(node)
+        return rule_for(node)(self, node, *args, **kwargs)
+
+    def arguments(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The node's arguments with labels for tensors and the traced ints for symbols."""
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.values[n])
+        return args, kwargs
+
+    def _leaf(self, name: str) -> Labelled:
+        value = self.constants[name]
+        return Labelled(tuple(value.shape), constant=True, name=name)
+
+    # -- what rules do -----------------------------------------------------------------------
+
+    def bind(self, leaf: Labelled, axis: int) -> Vector:
+        """The labels of a parameter's axis; made when first asked for, so shared weights agree."""
+        assert leaf.name is not None
+        key = (leaf.name, axis % leaf.ndim)
+        if key not in self.sites:
+            self.sites[key] = self.classes.fresh(leaf.shape[axis])
+        return self.sites[key]
+
+    def data(self, x: Labelled) -> Labelled:
+        """A parameter that is followed like a feature map: a vector gets labels, others stay."""
+        if x.name is None or 0 in x.shape:
+            return x
+        axes = [d for d, size in enumerate(x.shape) if size > 1]
+        if len(axes) != 1:
+            self.hold(x)
+            return Labelled(x.shape, constant=True)
+        return Labelled(x.shape, axes[0], self.bind(x, axes[0]), constant=True)
+
+    def hold(self, leaf: Labelled, free: int | None = None) -> None:
+        """No axis of this parameter may be cut, except ``free`` (negative: from the right)."""
+        for axis, size in enumerate(leaf.shape):
+            if size > 1 and (free is None or axis != free % leaf.ndim):
+                self.classes.pin(self.bind(leaf, axis))
+
+    def tie(self, x: Labelled | None, axis: int, labels: Vector) -> None:
+        """``x``'s ``axis`` bears ``labels``: slices with them, or they must stay."""
+        if x is None or x.shape[axis] == 1:
+            return
+        if x.name is not None:
+            self.classes.union(self.bind(x, axis), labels)
+        elif x.on(axis):
+            self.classes.union(x.labels, labels)  # type: ignore[arg-type]
+        else:
+            self.classes.pin(labels)
+
+    def pin(self, node: fx.Node, x: Labelled, reason: str) -> None:
+        """Nothing of ``x`` may leave; recorded if anything could have."""
+        if x.labels is None or (self.classes.find(x.labels) == PINNED).all():
+            return
+        self.classes.pin(x.labels)
+        self.refusals.append(Refusal(layer(node), short_name(node), reason, source(node)))
+
+    def contract(self, node: fx.Node, argument: int, x: Labelled) -> None:
+        assert x.axis is not None
+        assert x.labels is not None
+        found = self.contractions.setdefault(node, [])
+        found.append(Contraction(argument, x.axis, x.labels))
+
+    def produce(self, node: fx.Node, weight: Labelled, axis: int) -> Vector:
+        """The labels that a layer's output gets from its weight's output axis."""
+        assert weight.name is not None
+        known = (weight.name, axis) in {(name, a) for _, name, a in self.producers}
+        if not known:
+            self.producers.append((owner(node, weight.name), weight.name, axis))
+        return self.bind(weight, axis)
+
+    def result(self, node: fx.Node, axis: int, labels: Vector, constant: bool = False) -> Labelled:
+        """The node's output, labelled on ``axis``; in normal form."""
+        shape = shape_of(node)
+        return self.classes.normal_form(
+            Labelled(shape, axis % len(shape), labels).array(), constant
+        )
+
+
+def unknown(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """An operator without a rule: what touches it stays."""
+    for x in _labelled((args, kwargs)):
+        f.pin(node, f.data(x), "no rule for this operator")
+    return plain(node)
+
+
+def plain(node: fx.Node) -> Any:
+    """The node's output without labels: shapes for tensors, traced ints for symbols."""
+    return fx.node.map_aggregate(node.meta.get("val"), _plain)  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return Labelled(tuple(hint(s) for s in value.shape))
+    return hint(value) if isinstance(value, torch.SymInt) else value
+
+
+def _labelled(values: Any) -> list[Labelled]:
+    found: list[Labelled] = []
+    fx.node.map_aggregate(values, lambda v: found.append(v) if isinstance(v, Labelled) else None)
+    return found
+
+
+def hint(size: int | torch.SymInt) -> int:
+    """A size of the traced example."""
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+
+
+def is_symbolic(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    value = node.meta["val"]
+    return tuple(hint(s) for s in (value[0] if isinstance(value, list | tuple) else value).shape)
+
+
+def short_name(node: fx.Node) -> str:
+    """``conv2d`` for ``aten.conv2d.default``."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target._schema.name.removeprefix("aten::")
+    return str(node.target)
+
+
+def layer(node: fx.Node) -> str:
+    """The qualified name of the module whose forward called this operator ("" for the root)."""
+    stack = node.meta.get("nn_module_stack")
+    return list(stack.values())[-1][0] if stack else ""
+
+
+def owner(node: fx.Node, tensor: str) -> str:
+    """The layer that owns a parameter; for one computed in the graph, the layer that uses it."""
+    return tensor.rpartition(".")[0] or layer(node) or node.name
+
+
+def source(node: fx.Node) -> str:
+    """``file:line`` of the innermost frame that is not PyTorch's own."""
+    frames = [
+        line.strip().split(", in ")[0]
+        for line in (node.meta.get("stack_trace") or "").splitlines()
+        if line.strip().startswith("File ")
+    ]
+    own = [f for f in frames if "/torch/" not in f] or frames
+    if not own:
+        return ""
+    return own[-1].removeprefix("File ").replace('", line ', ":").strip('"')

@@ -1,0 +1,137 @@
+"""Labels: which channel each element of a tensor bears, and which channels are one class.
+
+A label is a number; label 0 is the pinned class, that which never leaves. Beside each tensor walks
+a :class:`Labelled` in normal form: at most one axis along which labels differ. Classes are kept by
+a union-find that always keeps the smaller root, so that pinning is a union with 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Vector = NDArray[np.int64]
+PINNED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The labels of one tensor: those of ``axis``, constant along all others; None: all pinned."""
+
+    shape: tuple[int, ...]  # of the traced example
+    axis: int | None = None
+    labels: Vector | None = None  # [shape[axis]]
+    constant: bool = False  # computed from parameters and buffers alone
+    name: str | None = None  # of the parameter, buffer or folded constant that this tensor is
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_vector(self) -> bool:
+        """One axis longer than 1 at most: its labels can be followed like a feature map's."""
+        return sum(size > 1 for size in self.shape) <= 1
+
+    def array(self) -> Tensor:
+        """int64 labels in the tensor's shape, expanded (no memory beyond the vector)."""
+        if self.axis is None or self.labels is None:
+            return torch.zeros((), dtype=torch.int64).expand(self.shape)
+        vector = torch.from_numpy(self.labels)
+        return vector.reshape([-1] + [1] * (self.ndim - self.axis - 1)).expand(self.shape)
+
+    def on(self, axis: int) -> bool:
+        """Whether the labels lie on ``axis`` (negative: from the right)."""
+        return self.axis is not None and self.axis == axis % self.ndim
+
+
+class Classes:
+    """Union-find over labels, vectorised; ``parent`` is fully compressed after each union."""
+
+    def __init__(self) -> None:
+        self.parent: Vector = np.zeros(1, np.int64)
+
+    def fresh(self, n: int) -> Vector:
+        """``n`` new labels, each a class of its own."""
+        labels = np.arange(len(self.parent), len(self.parent) + n)
+        self.parent = np.concatenate([self.parent, labels])
+        return labels
+
+    def find(self, labels: Vector) -> Vector:
+        return self.parent[labels]
+
+    def union(self, a: Vector, b: Vector | int) -> None:
+        """Make ``a[i]`` and ``b[i]`` one class (broadcast)."""
+        a, b = np.broadcast_arrays(a, b)
+        while True:
+            ra, rb = self.find(a), self.find(b)
+            differ = ra != rb
+            if not differ.any():
+                return
+            low = np.minimum(ra, rb)[differ]
+            np.minimum.at(self.parent, np.maximum(ra, rb)[differ], low)
+            self._compress()
+
+    def pin(self, labels: Vector) -> None:
+        self.union(labels, PINNED)
+
+    def _compress(self) -> None:
+        while True:
+            grandparent = self.parent[self.parent]
+            if np.array_equal(grandparent, self.parent):
+                return
+            self.parent = grandparent
+
+    def normal_form(self, array: Tensor, constant: bool = False) -> Labelled:
+        """``array`` (int64 labels of each element) with one labelled axis at most.
+
+        If labels differ along several axes, the axis that leaves most classes stays (of equals the
+        last) and what differs along the others becomes one class: this couples a shuffle's or an
+        attention head's channels exactly as far as a rectangular tensor demands.
+        """
+        shape = tuple(array.shape)
+        roots = self.find(_narrow(array).numpy())
+        axes = [d for d in range(roots.ndim) if _varies(roots, d)]
+        if not axes:
+            if roots.size:
+                self.pin(roots.reshape(-1)[:1])
+            return Labelled(shape, constant=constant)
+        axis = axes[0] if len(axes) == 1 else max(axes, key=lambda d: (_components(roots, d), d))
+        rows = np.moveaxis(roots, axis, 0).reshape(roots.shape[axis], -1)
+        if len(axes) > 1:
+            self.union(rows, rows[:, :1])
+        labels = self.find(rows[:, 0])
+        if (labels == labels[0]).all():
+            self.pin(labels[:1])
+            return Labelled(shape, constant=constant)
+        return Labelled(shape, axis, labels, constant)
+
+
+def _narrow(array: Tensor) -> Tensor:
+    """Expanded axes (stride 0) hold one value many times: look at it once."""
+    for d, (size, stride) in enumerate(zip(array.shape, array.stride(), strict=True)):
+        if stride == 0 and size > 1:
+            array = array.narrow(d, 0, 1)
+    return array
+
+
+def _varies(roots: Vector, axis: int) -> bool:
+    return roots.shape[axis] > 1 and bool((roots != roots.take([0], axis)).any())
+
+
+def _components(roots: Vector, axis: int) -> int:
+    """Classes left if all labels with one index on ``axis`` become one (index <-> label graph)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    rows = np.moveaxis(roots, axis, 0).reshape(roots.shape[axis], -1)
+    _, labels = np.unique(rows, return_inverse=True)
+    labels = labels.reshape(rows.shape)
+    index = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
+    n = len(rows) + int(labels.max()) + 1
+    edges = (index.ravel(), len(rows) + labels.ravel())
+    return int(connected_components(coo_matrix((np.ones(rows.size), edges), (n, n)))[0])

@@ -1,0 +1,189 @@
+"""Cut: the same network with smaller tensors. Nothing is masked, nothing of the rest changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from ..errors import EdgepruneError
+from ..graph import Graph, trace
+from ..graph.groups import Group, Site
+from ..graph.labels import Labelled
+from ..graph.trace import fetch, put
+from .keep import Keep, kept_classes
+from .module import adapt, patched, replace_tensors, trainable
+from .optimizer import follow_optimizer
+from .rewrite import Rewriter
+
+Mask = NDArray[np.bool_]
+
+
+def cut(
+    model: nn.Module,
+    where: Tensor | Graph,
+    keep: Keep,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    ema: nn.Module | None = None,
+) -> nn.Module:
+    """A new, smaller module that computes what ``model`` does with the dropped units masked.
+
+    ``where`` is the model's graph, or an example input (2, C, H, W) to trace it with. The result
+    has the model's own class if its Python agrees with the smaller tensors, else it is an
+    fx.GraphModule; ``.edgeprune_kind`` ("module" or "graph") and ``.edgeprune_reason`` say so.
+    ``model`` is left as it is; ``optimizer`` is pointed at the new parameters, its moments cut;
+    ``ema`` (a copy of the model with averaged weights) is cut in place.
+    """
+    graph = where if isinstance(where, Graph) else trace(model, where)
+    return narrow(graph, keep, optimizer=optimizer, ema=ema).model
+
+
+def narrow(
+    graph: Graph,
+    keep: Keep,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    ema: nn.Module | None = None,
+) -> Graph:
+    """The graph of the smaller network; its ``model`` is what :func:`cut` returns.
+
+    Groups keep their names and their units' order, so further cuts need no new trace.
+    """
+    kept = kept_classes(graph, keep)
+    rewriter = Rewriter(graph, kept)
+    rewriter.run()
+    constants = graph.constants()
+    for name in graph.folded:  # what was computed from weights is trained from now on
+        if constants[name].is_floating_point():
+            constants[name] = nn.Parameter(constants[name])
+    tensors = {name: cut_tensor(graph, kept, name, value) for name, value in constants.items()}
+    used = {str(n.target) for n in rewriter.new.nodes if n.op == "get_attr"}
+    tensors = {name: t for name, t in {**tensors, **rewriter.indices}.items() if name in used}
+    module = _graph_module(graph.module, rewriter.new, tensors)
+    groups = rewriter.groups
+    model, reason = patched(graph.model, module, tensors, groups, graph.example)
+    if model is None:
+        model = trainable(module)
+    model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
+    model.edgeprune_reason = reason  # type: ignore[assignment]
+    model.train(graph.model.training)
+    slices = Slices(graph, kept)
+    if optimizer is not None:
+        follow_optimizer(optimizer, graph.model, model, slices)
+    if ema is not None:
+        _cut_average(ema, model, slices, groups)
+    return _narrowed(graph, rewriter, module, model)
+
+
+class Slices:
+    """How a tensor of the network, or one of its shape, is cut."""
+
+    def __init__(self, graph: Graph, kept: Mask) -> None:
+        self.graph, self.kept = graph, kept
+
+    def __call__(self, name: str, value: Tensor) -> Tensor:
+        return cut_tensor(self.graph, self.kept, name, value)
+
+
+def cut_tensor(graph: Graph, kept: Mask, name: str, value: Tensor) -> Tensor:
+    """``value`` (in the shape of the tensor ``name``) along each labelled axis; a new storage."""
+    with torch.no_grad():
+        small = value.detach().clone()
+        for axis in range(value.ndim):
+            labels = graph.sites.get((name, axis))
+            stays = None if labels is None else kept[graph.roots[labels]]
+            if stays is not None and not stays.all():
+                index = torch.from_numpy(stays.nonzero()[0]).to(value.device)
+                small = small.index_select(axis, index)
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(small, requires_grad=value.requires_grad)
+    return small
+
+
+def _graph_module(
+    old: fx.GraphModule, operators: fx.Graph, tensors: Mapping[str, Tensor]
+) -> fx.GraphModule:
+    root = nn.Module()
+    for name, value in tensors.items():
+        put(root, name, value)
+    module = fx.GraphModule(root, operators, class_name=type(old).__name__)
+    module.eval()
+    return module
+
+
+def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module) -> Graph:
+    """The old labels without those that left, on the new operators."""
+    kept, roots = rewriter.kept, graph.roots
+    new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
+    nodes = {old: new_of[new] for old, new in rewriter.nodes.items() if new in new_of}
+
+    def shrink(x: Any) -> Any:
+        if not isinstance(x, Labelled):
+            return x
+        if x.name is not None:
+            return replace(x, shape=tuple(fetch(module, x.name).shape))
+        if x.labels is None:
+            return x
+        labels = x.labels[kept[roots[x.labels]]]
+        shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
+        return replace(x, shape=shape, labels=labels)
+
+    values = {new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()}
+    for node in module.graph.nodes:  # index tensors that the cut wrote
+        if node not in values:
+            shape = tuple(fetch(module, str(node.target)).shape)
+            values[node] = Labelled(shape, constant=True, name=str(node.target))
+    sites = {
+        key: labels[kept[roots[labels]]]
+        for key, labels in graph.sites.items()
+        if key[0] in {str(n.target) for n in module.graph.nodes if n.op == "get_attr"}
+    }
+    contractions = {
+        nodes[old]: [replace(c, labels=c.labels[kept[roots[c.labels]]]) for c in found]
+        for old, found in graph.contractions.items()
+        if old in nodes
+    }
+    return Graph(
+        model=model,
+        module=module,
+        example=graph.example,
+        groups={name: _shrink_group(g, kept) for name, g in graph.groups.items()},
+        refusals=graph.refusals,
+        kind=str(model.edgeprune_kind),
+        values=values,
+        sites=sites,
+        contractions=contractions,
+        roots=roots,
+    )
+
+
+def _shrink_group(group: Group, kept: Mask) -> Group:
+    stays = kept[group.roots]
+    rank = np.where(stays, np.cumsum(stays) - 1, -2)  # -2: leaves
+    sites = []
+    for site in group.sites:
+        unit = np.where(site.unit >= 0, rank[site.unit], -1)
+        sites.append(Site(site.tensor, site.axis, unit[unit != -2]))
+    return replace(group, roots=group.roots[stays], sites=tuple(sites))
+
+
+def _cut_average(
+    ema: nn.Module, model: nn.Module, slices: Slices, groups: Mapping[str, int]
+) -> None:
+    """Give the averaged copy the cut network's form and its own averages, cut, in place."""
+    average = ema.module if isinstance(getattr(ema, "module", None), nn.Module) else ema
+    if model.edgeprune_kind != "module":
+        raise EdgepruneError(
+            "the averaged copy (ema) cannot follow this cut",
+            str(model.edgeprune_reason),
+            "start a new average from the cut network",
+        )
+    tensors = dict(average.state_dict(keep_vars=True))  # type: ignore[union-attr]
+    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()})  # type: ignore[arg-type]
+    adapt(average, groups)  # type: ignore[arg-type]

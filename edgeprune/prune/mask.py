@@ -1,0 +1,49 @@
+"""The reference: a pruned network is the whole one whose contractions read dropped channels as 0.
+
+Every operator that sums over channels (convolution, linear, matmul, sum, norm) reads exactly zero
+at dropped labels; nowhere else is anything masked. What a dropped channel holds between producer
+and consumer is never read, so sigmoid(0) = 0.5 or a norm's bias do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..graph import Graph
+from .keep import Keep, kept_classes
+
+
+def masked(graph: Graph, keep: Keep) -> Callable[[Tensor], Tensor]:
+    """The network of ``graph`` as a function of its input, dropped units masked, nothing cut."""
+    kept = kept_classes(graph, keep)
+    masks = {
+        node: [(c.argument, c.axis, kept[graph.roots[c.labels]]) for c in found]
+        for node, found in graph.contractions.items()
+    }
+    return _Masked(graph, masks)
+
+
+class _Masked(fx.Interpreter):
+    def __init__(self, graph: Graph, masks: dict[fx.Node, list[tuple[int, int, Any]]]) -> None:
+        graph.constants()
+        super().__init__(graph.module)
+        self.masks = masks
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n not in self.masks:
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        values = list(args)
+        for argument, axis, mask in self.masks[n]:
+            x = values[argument]
+            shape = [-1] + [1] * (x.ndim - axis - 1)
+            stays = torch.from_numpy(mask).to(x.device).reshape(shape)
+            values[argument] = torch.where(stays, x, torch.zeros((), dtype=x.dtype))
+        return n.target(*values, **kwargs)  # type: ignore[operator]

@@ -1,0 +1,203 @@
+"""The cut network as an nn.Module: the user's own class where its Python agrees, else a graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..graph.follow import short_name
+from ..graph.trace import evaluating, put, quiet
+
+BATCH = 3  # of the fresh input: not the traced 2
+TOLERANCE = 1e-5  # of the outputs' scale, in float32
+
+
+def patched(
+    model: nn.Module,
+    graph: fx.GraphModule,
+    tensors: Mapping[str, Tensor],
+    groups: Mapping[str, int],
+    example: tuple[int, ...],
+) -> tuple[nn.Module | None, str]:
+    """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
+    named = _named_tensors(model)
+    foreign = [name for name in tensors if name not in named]
+    if foreign:
+        return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
+    if isinstance(model, fx.GraphModule):
+        return None, "the network is an fx.GraphModule"
+    # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
+    memo = {id(named[name]): value for name, value in tensors.items()}
+    small = copy.deepcopy(model, memo)
+    by_id = {id(named[name]): count for name, count in groups.items()}
+    adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
+    reason = _disagrees(small, graph, example)
+    return (None, reason) if reason else (small, "")
+
+
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
+def replace_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put smaller tensors in their places, in place."""
+    for name, value in tensors.items():
+        path, _, leaf = name.rpartition(".")
+        module = model.get_submodule(path)
+        if leaf in module._parameters:
+            module._parameters[leaf] = value  # type: ignore[assignment]
+        else:
+            module._buffers[leaf] = value
+
+
+def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
+    """Set each layer's own counts to what its tensors now have.
+
+    ``groups``: of convolutions and group norms, by the name of their weight.
+    """
+    for name, layer in model.named_modules():
+        weight = layer._parameters.get("weight")
+        if weight is None:
+            weight = layer._buffers.get("running_mean")
+        if weight is not None:
+            _adapt(layer, weight, groups.get(f"{name}.weight".removeprefix(".")))
+
+
+def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
+    if isinstance(module, nn.modules.conv._ConvNd):
+        module.groups = groups or module.groups
+        first, second = weight.shape[0], weight.shape[1] * module.groups
+        if module.transposed:
+            first, second = weight.shape[1] * module.groups, weight.shape[0]
+        module.out_channels, module.in_channels = first, second
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = weight.shape[0]
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels, module.num_groups = weight.shape[0], groups or module.num_groups
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = weight.shape[0]
+
+
+def _disagrees(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
+    """Why the module's forward is not the cut graph's ("" if it is), on a fresh input."""
+    like = next((p for p in graph.parameters()), torch.zeros(()))
+    x = torch.randn((BATCH, *example[1:]), generator=torch.Generator().manual_seed(0))
+    x = x.to(like.device, like.dtype)
+    try:
+        with torch.no_grad(), evaluating(small), quiet():
+            got = small(x)
+        with torch.no_grad(), quiet():
+            expected = graph(x)
+    except Exception as e:
+        return f"its forward raises: {' '.join(str(e).split())[:200]}"
+    pairs = list(zip(_outputs(got), _outputs(expected), strict=False))
+    same = pairs and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
+    return "" if same else "its forward gives other values than the cut graph"
+
+
+def _outputs(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value
+    return [t for v in values for t in _outputs(v)]  # type: ignore[attr-defined]
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    scale = float(b.abs().max()) if b.numel() else 0.0
+    return bool((a - b).abs().max() <= TOLERANCE * scale) if b.numel() else True
+
+
+# -- a graph that can be trained ---------------------------------------------------------------
+
+
+def trainable(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy around the same tensors whose batch norms and dropouts are modules again.
+
+    Export froze eval mode into the operators. Stochastic depth is gone from the graph for good.
+    """
+    root = nn.Module()
+    tensors = [*graph.named_parameters(remove_duplicate=False)]
+    tensors += [*graph.named_buffers(remove_duplicate=False)]
+    for name, value in tensors:
+        put(root, name, value)
+    operators = fx.Graph()
+    nodes: dict[fx.Node, fx.Node] = {}
+    operators.output(operators.graph_copy(graph.graph, nodes))
+    operators.set_codegen(graph.graph._codegen)
+    for node in list(operators.nodes):
+        restore = RESTORES.get(short_name(node))
+        if restore is not None:
+            restore(root, node)
+    module = fx.GraphModule(root, operators, class_name=type(graph).__name__)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
+    """_native_batch_norm_legit_no_training(x, weight, bias, mean, var, momentum, eps)[0]."""
+    x, weight, bias, mean, var, momentum, eps = node.args
+    path = _common_owner([weight, bias, mean, var])
+    getitems = list(node.users)
+    owner = root.get_submodule(path) if path else None
+    plain = owner is not None and not owner._modules and type(owner) is nn.Module
+    if not plain or any(user.args[1] != 0 for user in getitems):
+        return
+    assert isinstance(x, fx.Node)
+    assert owner is not None
+    rank = x.meta["val"].ndim
+    running = owner._buffers["running_mean"]
+    assert running is not None
+    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[rank]
+    norm = kind(len(running), eps, momentum, affine=weight is not None)  # type: ignore[arg-type]
+    norm._parameters.update(owner._parameters)
+    norm._buffers.update(owner._buffers)
+    put_module(root, path, norm)
+    with node.graph.inserting_before(node):
+        module = node.graph.call_module(path, (x,))
+    for user in getitems:
+        user.replace_all_uses_with(module)
+        node.graph.erase_node(user)
+    node.graph.erase_node(node)
+
+
+def _common_owner(nodes: list[object]) -> str:
+    """The module whose weight, bias, running_mean and running_var these are ("" if none)."""
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    paths = set()
+    for node, leaf in zip(nodes, leaves, strict=True):
+        if isinstance(node, fx.Node):
+            path, _, name = str(node.target).rpartition(".")
+            paths.add(path if name == leaf and node.op == "get_attr" else "")
+    return paths.pop() if len(paths) == 1 else ""
+
+
+def _restore_dropout(root: nn.Module, node: fx.Node) -> None:
+    """dropout(x, p, train=False)."""
+    x, p = node.args[:2]
+    path = f"dropout_{node.name}"
+    root.add_module(path, nn.Dropout(p))  # type: ignore[arg-type]
+    with node.graph.inserting_before(node):
+        module = node.graph.call_module(path, (x,))
+    node.replace_all_uses_with(module)
+    node.graph.erase_node(node)
+
+
+RESTORES = {
+    "_native_batch_norm_legit_no_training": _restore_batch_norm,
+    "dropout": _restore_dropout,
+}
+
+
+def put_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    root.get_submodule(parent)._modules[leaf] = module

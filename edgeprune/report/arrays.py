@@ -1,0 +1,92 @@
+"""From a run's networks to the plain arrays that the figures take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import checkpoint, graph, prune
+from ..errors import EdgepruneError
+from .figures import History, LayerNorms, Sensitivity, Step
+from .results import Results
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+
+def norms(found: Results) -> list[LayerNorms]:
+    """The L1 norms that pruning ranks, of the dense network's convolutions in execution order.
+
+    Raises :class:`EdgepruneError` when the run has no dense network.
+    """
+    loaded = checkpoint.load(found.run, "dense")
+    traced = graph.trace(loaded.model, loaded.example)
+    labels = found.labels()
+    layers = []
+    for name, group in traced.groups.items():
+        weights = [_weight(loaded.model, producer) for producer in group.producers]
+        if all(w.ndim == 4 for w in weights):
+            size = sum(w[0].numel() for w in weights)
+            scores = prune.l1(traced, name).detach().cpu().numpy()
+            layers.append(LayerNorms(labels.get(name, name), scores, size))
+    return layers
+
+
+def first_filters(found: Results) -> NDArray[Any]:
+    """The dense network's first convolution, ``[O, 3, kH, kW]``, channels in the order R, G, B."""
+    loaded = checkpoint.load(found.run, "dense")
+    for _, module in loaded.model.named_modules():
+        weight = getattr(module, "weight", None)
+        if weight is not None and weight.ndim == 4:
+            values = weight.detach().cpu().float().numpy()
+            bgr = loaded.convention.channels == "BGR"
+            return np.ascontiguousarray(values[:, ::-1] if bgr else values)
+    raise EdgepruneError(f"run {found.run.name}", "its network has no convolution")
+
+
+def sensitivity(found: Results) -> list[Sensitivity]:
+    """The curves of the run's sensitivity analysis; an error with the remedy when it has none."""
+    labels = found.labels()
+    curves = [
+        Sensitivity(
+            labels.get(str(r["layer"]), str(r["layer"])),
+            r["shares"],
+            r["accuracy"],
+            r.get("baseline"),
+        )
+        for r in found.curves
+    ]
+    if not curves:
+        raise _not_pruned(found, "no sensitivity analysis")
+    return curves
+
+
+def history(found: Results) -> History:
+    """The pruning steps, step 0 the dense network; an error with the remedy when there are none."""
+    dense = found.dense
+    if not found.steps or not dense:
+        raise _not_pruned(found, "no pruning steps")
+    steps = [Step(0, found.baseline, None, 1.0, 1.0)] + [
+        Step(
+            r["step"],
+            r.get("accuracy"),
+            r.get("before"),
+            r["params"] / dense["params"],
+            r["flops"] / dense["flops"],
+            r.get("kept", True),
+        )
+        for r in found.steps
+    ]
+    return History(steps, found.baseline, found.limit)
+
+
+def _not_pruned(found: Results, why: str) -> EdgepruneError:
+    return EdgepruneError(
+        f"run {found.run.name} has {why}", next=f"edgeprune prune {found.run.name}"
+    )
+
+
+def _weight(model: nn.Module, layer: str) -> Tensor:
+    return model.get_parameter(f"{layer}.weight")

@@ -1,0 +1,301 @@
+"""The paper's figures from plain arrays (Hubens et al. 2020: figures 1a, 1b, 3-6).
+
+Every figure takes panels, ``{title: content}``: one network, or A beside B on the same axes.
+Depth is the colour: one perceptually uniform scale from the first layer (dark) to the last.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from ..errors import EdgepruneError
+
+INK, QUIET, RULE = "#1d1d1b", "#6b6a66", "#e3e1dc"
+ACCENT, SECOND = "#0b6e7f", "#c2571a"  # teal and orange: told apart in every colour vision
+DEPTH = mpl.colormaps["viridis"]
+NORMALISATIONS = ("none", "max", "size")
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "svg.hashsalt": "edgeprune",  # the same numbers give the same file
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """The L1 norms of a layer's filters, ``s_j = sum_{c,u,v} |W[j,c,u,v]|``."""
+
+    label: str
+    norms: NDArray[Any]  # [filters], in the network's order
+    filter_size: int  # weights in one filter (inputs x kernel height x kernel width)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Accuracy against the share of its lowest-norm filters removed from one layer alone."""
+
+    label: str
+    shares: Sequence[float]  # 0..1, ascending
+    accuracy: Sequence[float]  # 0..1, without retraining
+    baseline: float | None = None  # accuracy with nothing removed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One prune-and-retrain round."""
+
+    step: int
+    accuracy: float | None  # after retraining, 0..1
+    before: float | None  # right after the cut
+    params: float  # share of the dense network's
+    flops: float  # share of the dense network's
+    kept: bool = True  # False: rolled back
+
+
+@dataclass(frozen=True)
+class History:
+    """Step 0 is the dense network; ``limit`` is the accuracy below which pruning stops."""
+
+    steps: Sequence[Step]
+    baseline: float | None = None
+    limit: float | None = None
+
+
+def ranked_norms(panels: Mapping[str, Sequence[LayerNorms]], normalise: str = "none") -> Figure:
+    """Figures 1a, 3 and 5: one curve a layer, its filters in descending order of their L1 norm.
+
+    ``normalise``: ``none`` raw norms by rank; ``max`` norm / the layer's greatest by rank / number
+    of filters (Li et al. 2017, figure 2); ``size`` norm / weights in the filter, by rank, so that
+    layers of different fan-in can be compared.
+    """
+    if normalise not in NORMALISATIONS:
+        raise EdgepruneError(f"normalise {normalise!r}", "known: " + ", ".join(NORMALISATIONS))
+
+    def curve(layer: LayerNorms) -> tuple[NDArray[Any], NDArray[Any]]:
+        y = np.sort(np.asarray(layer.norms, dtype=float))[::-1]
+        x = np.arange(1, len(y) + 1, dtype=float)
+        if normalise == "max":
+            return x / len(y), y / (y[0] if len(y) and y[0] > 0 else 1.0)
+        return x, y / layer.filter_size if normalise == "size" else y
+
+    y_label = {
+        "none": "L1 norm",
+        "max": "L1 norm / layer's greatest",
+        "size": "L1 norm / weights in the filter",
+    }[normalise]
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(panels, height=3.5)
+        for ax, layers in zip(axes, panels.values(), strict=True):
+            for layer, colour in zip(layers, _depth(len(layers)), strict=True):
+                ax.plot(*curve(layer), color=colour, label=layer.label)
+            ax.set_xlabel(
+                "rank / filters in the layer" if normalise == "max" else "rank of the filter"
+            )
+        axes[0].set_ylim(bottom=0)
+        axes[0].set_xlim(left=0 if normalise == "max" else 1)
+        axes[0].set_ylabel(y_label)
+        _legend(figure, axes)
+    return figure
+
+
+def sensitivity(panels: Mapping[str, Sequence[Sensitivity]]) -> Figure:
+    """Figure 1b: one curve a layer, accuracy against the share of its filters removed."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(panels, height=3.5)
+        for ax, curves in zip(axes, panels.values(), strict=True):
+            for layer, colour in zip(curves, _depth(len(curves)), strict=True):
+                x, y = list(layer.shares), list(layer.accuracy)
+                if layer.baseline is not None and (not x or x[0] > 0):
+                    x, y = [0.0, *x], [layer.baseline, *y]
+                ax.plot(x, y, color=colour, label=layer.label, marker="o", markersize=2.4)
+            baseline = next((c.baseline for c in curves if c.baseline is not None), None)
+            _reference(ax, baseline, "baseline")
+            ax.set_xlabel("filters removed in this layer alone")
+            ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes[0].set_xlim(0, 1)
+        axes[0].set_ylabel("validation accuracy, not retrained")
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _legend(figure, axes)
+    return figure
+
+
+def first_filters(panels: Mapping[str, NDArray[Any]]) -> Figure:
+    """Figures 4 and 6: the first layer's filters ``[O, 3, kH, kW]`` (RGB) as tiles, 8 to a row.
+
+    Grey is a weight of 0. One scale for a panel, cut at the 99.5th percentile of |weight|, so a
+    filter near zero looks grey and not like noise blown up.
+    """
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        rows = max(math.ceil(len(w) / 8) for w in panels.values())
+        figure, axes = _panels(panels, height=0.42 * rows + 0.45, width=3.5, share=False)
+        for ax, weights in zip(axes, panels.values(), strict=True):
+            image = tiles(weights, columns=8)
+            ax.imshow(image, interpolation="nearest")
+            ax.set_axis_off()
+    return figure
+
+
+def tiles(weights: NDArray[Any], columns: int = 8, zoom: int = 6) -> NDArray[np.float64]:
+    """``[O, C, kH, kW]`` with C = 1 or 3 -> an RGB image ``[height, width, 3]`` in 0..1.
+
+    Each weight is ``zoom`` x ``zoom`` pixels, white lines of half a weight part the tiles, which
+    stand in the network's order.
+    """
+    filters, channels, height, width = weights.shape
+    if channels not in (1, 3):
+        raise EdgepruneError(
+            f"first-layer filters with {channels} input channels", "tiles need 1 or 3 (RGB)"
+        )
+    values = np.asarray(weights, dtype=float)
+    bound = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    values = np.clip(0.5 + values / (2 * bound), 0, 1).transpose(0, 2, 3, 1)
+    rows = math.ceil(filters / columns)
+    values = values.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    height, width, gap = height * zoom, width * zoom, max(zoom // 2, 1)
+    image = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    for index, tile in enumerate(values):
+        y, x = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        image[y : y + height, x : x + width] = tile  # one channel fills all three: grey
+    return image
+
+
+def history(panels: Mapping[str, History]) -> Figure:
+    """Accuracy (above) and what is left of the network (below), step by step."""
+    with mpl.rc_context(STYLE):
+        figure = _figure(len(panels), 4.6)
+        grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
+        floor = _floor(panels.values())
+        for (upper, lower), (title, run) in zip(grid.T, panels.items(), strict=True):
+            upper.set_title(_label(title))
+            _accuracy(upper, run, floor)
+            kept = [s for s in run.steps if s.kept]
+            x = [s.step for s in kept]
+            lower.plot(x, [s.flops for s in kept], color=SECOND, marker="s", ms=3, label="FLOPs")
+            lower.plot(
+                x, [s.params for s in kept], color=ACCENT, marker="o", ms=3, label="parameters"
+            )
+            lower.set_xlabel("pruning step")
+            lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        top, bottom = grid[0, 0], grid[1, 0]
+        top.set_ylim(bottom=floor)
+        top.set_ylabel("validation accuracy")
+        top.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        bottom.set_ylabel("left of the dense network")
+        bottom.set_ylim(0, 1.05)
+        bottom.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _legend(figure, list(grid.flat))
+    return figure
+
+
+def _floor(runs: Iterable[History]) -> float:
+    """Least accuracy on the axis: the limit is to be read, not how deep a network falls when cut."""
+    levels = [v for r in runs for v in (r.baseline, r.limit, *(s.accuracy for s in r.steps)) if v]
+    low, high = (min(levels), max(levels)) if levels else (0.0, 1.0)
+    return max(0.0, low - 1.5 * max(high - low, 0.01))
+
+
+def _accuracy(ax: Axes, run: History, floor: float) -> None:
+    kept = {s.step: s.accuracy for s in run.steps if s.kept and s.accuracy is not None}
+    undone = {s.step: s.accuracy for s in run.steps if not s.kept and s.accuracy is not None}
+    cuts = {s.step: s.before for s in run.steps if s.before is not None and s.before >= floor}
+    below = {s.step: floor for s in run.steps if s.before is not None and s.before < floor}
+
+    def draw(points: Mapping[int, float], label: str, **style: Any) -> None:
+        if points:
+            ax.plot(list(points), list(points.values()), label=label, **style)
+
+    draw(kept, "after retraining", color=ACCENT, marker="o", ms=3.5)
+    draw(cuts, "right after the cut", color=QUIET, marker="o", ms=3.5, mfc="white", ls="")
+    draw(below, "…, further down", color=QUIET, marker="v", ms=3.5, ls="", clip_on=False)
+    draw(undone, "beyond the limit, undone", color=SECOND, marker="x", ms=5, ls="")
+    _reference(ax, run.baseline, "dense")
+    if run.limit is not None:
+        ax.axhline(run.limit, color=SECOND, lw=0.9, ls=(0, (1, 2)), label="limit")
+
+
+def png(figure: Figure, dpi: int = 200) -> bytes:
+    return _saved(figure, "png", dpi=dpi)
+
+
+def svg(figure: Figure) -> bytes:
+    """SVG with text as text and no date in it."""
+    return _saved(figure, "svg", metadata={"Date": None})
+
+
+def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
+    with mpl.rc_context(STYLE):
+        out = io.BytesIO()
+        figure.savefig(out, format=kind, facecolor="white", **options)
+        return out.getvalue()
+
+
+def _figure(panels: int, height: float, width: float = 4.6) -> Figure:
+    figure = Figure(figsize=(width * panels + 1.6, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)  # type: ignore[union-attr, call-arg]
+    return figure
+
+
+def _panels(
+    panels: Mapping[str, Any], *, height: float, width: float = 4.6, share: bool = True
+) -> tuple[Figure, list[Axes]]:
+    figure = _figure(len(panels), height, width)
+    axes = list(figure.subplots(1, len(panels), sharex=share, sharey=share, squeeze=False)[0])
+    for ax, title in zip(axes, panels, strict=True):
+        ax.set_title(_label(title))
+    return figure, axes
+
+
+def _depth(layers: int) -> list[Any]:
+    """Colours of the layers, first to last; the scale's palest end is not read on white."""
+    return [DEPTH(0.92 * i / max(layers - 1, 1)) for i in range(layers)]
+
+
+def _reference(ax: Axes, value: float | None, label: str) -> None:
+    if value is not None:
+        ax.axhline(value, color=QUIET, lw=0.9, ls=(0, (4, 3)), label=label, zorder=1)
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend right of the panels; what stands in several of them is named once."""
+    named: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if named:
+        figure.legend(
+            list(named.values()), list(named), loc="outside right upper", handlelength=1.4
+        )
+
+
+def _label(text: str) -> str:
+    """A name as literal text: a dollar sign would start mathematics."""
+    return "".join(c for c in text if c.isprintable()).replace("$", r"\$")

@@ -1,0 +1,451 @@
+"""What a run's files say, as values and tables. A part that is not there (yet) is None or empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import files, units
+from ..errors import EdgepruneError
+from ..runs import Run
+from .tables import ABSENT, Cell, Column, Table
+
+NETWORKS = ("dense", "pruned")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One whole bench of this run's networks (file format: ``edgeprune.bench.protocol``)."""
+
+    path: Path
+    document: dict[str, Any]
+
+    @property
+    def created(self) -> str:
+        return str(self.document.get("created") or "")
+
+    @property
+    def device(self) -> str:
+        return str(self.document.get("device") or "unknown device")
+
+    @property
+    def threads(self) -> int:
+        return int((self.document.get("request") or {}).get("threads") or 1)
+
+    @property
+    def warnings(self) -> list[dict[str, str]]:
+        return list(self.document["summary"].get("warnings") or [])
+
+    @property
+    def where(self) -> str:
+        return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    def network(self, name: str) -> dict[str, Any]:
+        """The summary of ``"dense"`` or ``"pruned"``; {} if it was not measured."""
+        found = (n for n in self.document["summary"]["networks"] if n.get("name") == name)
+        return next(found, {})
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything in a run folder that a table, a figure or the page tells of."""
+
+    run: Run
+    recipe: dict[str, Any]
+    spec: dict[str, Any]  # {} while there is none
+    epochs: list[dict[str, Any]]
+    curves: list[dict[str, Any]]  # sensitivity, in the network's order
+    steps: list[dict[str, Any]]
+    networks: dict[str, dict[str, Any]]  # "dense", "pruned" -> its result, {} while there is none
+    measurements: list[Measurement]  # the latest first, one a device and thread count
+    left_out: list[str]  # sentences: measurements that do not count, and why
+
+    @property
+    def dense(self) -> dict[str, Any]:
+        return self.networks["dense"]
+
+    @property
+    def pruned(self) -> dict[str, Any]:
+        return self.networks["pruned"]
+
+    @property
+    def dense_widths(self) -> dict[str, int]:
+        """Group -> width of the dense network, in execution order."""
+        return dict(self.spec.get("dense") or self.dense.get("widths") or {})
+
+    @property
+    def pruned_widths(self) -> dict[str, int]:
+        """Group -> width of the pruned network; {} while there is none."""
+        kept = {name: len(units) for name, units in (self.spec.get("kept") or {}).items()}
+        return self.dense_widths | kept if kept else dict(self.pruned.get("widths") or {})
+
+    @property
+    def state(self) -> str:
+        """How far the run has come, in a word or two."""
+        if self.measurements:
+            return "measured"
+        if self.pruned:
+            return "exported" if self.run.onnx_path("pruned").is_file() else "pruned"
+        if self.dense:
+            return "pruning" if self.steps or self.curves else "trained"
+        return "training" if self.epochs else "begun"
+
+    @property
+    def baseline(self) -> float | None:
+        """Validation accuracy of the dense network."""
+        return self.dense.get("validation_accuracy")
+
+    @property
+    def limit(self) -> float | None:
+        """Validation accuracy below which pruning stops."""
+        drop = (self.recipe.get("pruning") or {}).get("max_drop")
+        return None if drop is None or self.baseline is None else self.baseline - drop / 100
+
+    def labels(self) -> dict[str, str]:
+        """Group -> the paper's name beside the qualified one: ``conv3 · features.5``."""
+        names = self.short_labels()
+        return {g: g if names[g] == g else f"{names[g]} · {g}" for g in names}
+
+    def short_labels(self) -> dict[str, str]:
+        """Group -> the paper's name, ``conv3``; the qualified name where the paper has none."""
+        from ..models import ModelSpec, layer_names
+
+        try:
+            known = layer_names(ModelSpec.from_json(self.spec["model"]))
+        except (KeyError, EdgepruneError):
+            known = {}
+        mentioned = [*self.dense_widths, *(str(r.get("layer")) for r in self.steps + self.curves)]
+        return {group: known.get(group, group) for group in dict.fromkeys(mentioned)}
+
+
+def read(run: Run) -> Results:
+    """All of a run's files. Only the recipe must be there; what is broken is left out and said."""
+    spec = files.read_json(run.spec_path) if run.spec_path.is_file() else {}
+    spec = spec if isinstance(spec, dict) else {}
+    history = run.history()
+    order = {group: i for i, group in enumerate(spec.get("dense") or {})}
+    curves = {r.get("layer"): r for r in history if r.get("kind") == "sensitivity"}
+    steps = {r.get("step"): r for r in history if r.get("kind") == "step"}  # the last one counts
+    results = {r.get("network"): r for r in history if r.get("kind") == "result"}
+    networks = {name: results.get(name, {}) for name in NETWORKS}
+    measurements, left_out = _measurements(run, networks)
+    return Results(
+        run=run,
+        recipe=run.recipe(),
+        spec=spec,
+        epochs=[r for r in history if r.get("kind") == "epoch"],
+        curves=sorted(curves.values(), key=lambda r: order.get(str(r.get("layer")), len(order))),
+        steps=list(steps.values()),
+        networks=networks,
+        measurements=measurements,
+        left_out=left_out,
+    )
+
+
+def _measurements(
+    run: Run, networks: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Measurement], list[str]]:
+    """Whole measurements of the networks as they are now, and a sentence for each other file."""
+    from ..bench import protocol
+
+    found: dict[tuple[str, int], Measurement] = {}
+    left_out = []
+    for path in sorted(run.bench_folder.glob("*.json")):
+        try:
+            measurement = Measurement(path, protocol.load(path).document)
+            stale = _stale(measurement, networks)
+        except EdgepruneError as e:
+            left_out.append(f"bench/{path.name} left out: {e.why}")
+            continue
+        except (KeyError, TypeError, ValueError, AttributeError):
+            left_out.append(f"bench/{path.name} left out: not the form of a measurement")
+            continue
+        if stale:
+            left_out.append(f"bench/{path.name} left out: {stale}")
+            continue
+        key = (measurement.device, measurement.threads)
+        if key not in found or found[key].created <= measurement.created:
+            found[key] = measurement
+    return sorted(found.values(), key=lambda m: m.created, reverse=True), left_out
+
+
+def _stale(measurement: Measurement, networks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why the measurement is not of this run's networks as they are now; "" if it is."""
+    measured = {name: measurement.network(name) for name in NETWORKS}
+    if not any(measured.values()):
+        return "it measures neither dense nor pruned"
+    for name in NETWORKS:
+        own, then = networks[name].get("flops"), measured[name].get("flops")
+        counted = measured[name].get("counted_by") == "edgeprune"
+        if counted and own is not None and then is not None and own != then:
+            return f"it measured another {name} network ({units.count(then)} FLOPs)"
+    return ""
+
+
+def comparison(run: Run, results: Results | None = None) -> Table:
+    """Dense against pruned: what is promised (counts) and what was measured.
+
+    Records: ``quantity``, ``unit``, ``dense``, ``pruned`` and ``change`` (pruned / dense - 1; for
+    accuracies the difference of shares, for a speed-up nothing).
+    """
+    found = results or read(run)
+    columns = [
+        Column("quantity", "Quantity", align="left"),
+        Column("unit", hidden=True),
+        Column("dense", "Dense"),
+        Column("pruned", "Pruned"),
+        Column("change", "Change", change),
+    ]
+    rows = [*promised_rows(found), *measured_rows(found)] if found.dense else []
+    return Table(f"{found.run.name}: dense against pruned", columns, rows, notes(found))
+
+
+def promised_rows(found: Results) -> list[dict[str, Any]]:
+    """Parameters, FLOPs and weights of both networks, from the run's results."""
+    return [
+        _row("Parameters", "count", found, "params", units.count),
+        _row("FLOPs, one image", "count", found, "flops", units.count),
+        _row("Weights", "bytes", found, "bytes", units.size),
+    ]
+
+
+def measured_rows(found: Results) -> list[dict[str, Any]]:
+    """Accuracy, file size, latency, memory and realised speed-up, as far as they were measured."""
+    onnx = {n: _bytes(found.run.onnx_path(n)) for n in NETWORKS}
+    rows = [
+        _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
+        _row("Validation accuracy", "share", found, "validation_accuracy", accuracy),
+        _row("Test accuracy", "share", found, "test_accuracy", accuracy),
+    ]
+    if not found.measurements:
+        return [row for row in rows if row["dense"].value is not None]
+    return rows + bench_rows(found.measurements[0])
+
+
+def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
+    """What a bench says of both networks; accuracy only where it was asked for."""
+    dense, pruned = (measurement.network(name) for name in NETWORKS)
+
+    def row(quantity: str, unit: str, show: Any, *path: str) -> dict[str, Any]:
+        return _quantity(quantity, unit, _at(dense, *path), _at(pruned, *path), show)
+
+    rows = [
+        row("Test accuracy, onnxruntime", "share", accuracy, "top1"),
+        row("Latency, median", "s", units.duration, "latency", "median_s"),
+        row("Latency, 90th percentile", "s", units.duration, "latency", "p90_s"),
+        row("Time to load", "s", units.duration, "load", "load_s"),
+        row("Peak memory", "bytes", units.size, "memory", "peak"),
+    ]
+    rows = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
+    ratios = [
+        ("Speed-up promised (FLOPs)", "promised_speedup"),
+        ("Speed-up measured", "speedup"),
+        ("Realised speed-up", "realised_speedup"),
+    ]
+    for quantity, key in ratios:
+        if pruned.get(key) is not None:
+            cell = Cell(pruned[key], ratio(pruned[key], pruned.get(f"{key}_interval")))
+            rows.append({"quantity": quantity, "unit": "ratio", "pruned": cell})
+    return rows
+
+
+def notes(found: Results) -> list[str]:
+    """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
+    said = missing(found)
+    if found.measurements:
+        latest = found.measurements[0]
+        said.append(f"Measured on {latest.where}: {verdict(latest)}.")
+    return said + warned(found)
+
+
+def missing(found: Results) -> list[str]:
+    """What is not there (yet), with the command that makes it."""
+    name, said = found.run.name, list(found.left_out)
+    if not found.dense:
+        said.append("not trained to the end yet: the command of this run goes on with it")
+    elif not found.pruned:
+        said.append(f"not pruned to the end yet: edgeprune prune {name}")
+    elif not found.run.onnx_path("pruned").is_file():
+        said.append(f"not exported yet: edgeprune export {name}")
+    if not found.measurements:
+        said.append(f"latency and memory not measured yet: edgeprune bench {name}")
+    return said
+
+
+def warned(found: Results) -> list[str]:
+    """The warnings of the latest bench: seen, likely cause, what to do next."""
+    warnings = found.measurements[0].warnings if found.measurements else []
+    return [f"{w.get('seen')}: {w.get('cause')} — {w.get('next')}" for w in warnings]
+
+
+def verdict(measurement: Measurement) -> str:
+    """One clause: "the pruned network runs at 1.24× …", or "no measurable difference"."""
+    pruned = measurement.network("pruned")
+    said = str(pruned.get("verdict") or "the pruned network was not measured")
+    if said in ("faster", "slower"):
+        by = ratio(pruned["speedup"], pruned.get("speedup_interval"))
+        return f"the pruned network runs at {by} the dense one's speed"
+    return said
+
+
+def history_table(found: Results) -> Table:
+    """The pruning steps, one row each."""
+    names, dense = found.short_labels(), found.dense
+    rows = []
+    for step in found.steps:
+        layer = str(step.get("layer"))
+        taken, width = len(step.get("removed") or ()), (step.get("widths") or {}).get(layer)
+        rows.append(
+            {
+                "step": step.get("step"),
+                "layer": names.get(layer, layer),
+                "removed": taken,
+                "width": Cell(width, ABSENT if width is None else f"{width + taken} → {width}"),
+                "params": step.get("params"),
+                "params_left": _share(step.get("params"), dense.get("params")),
+                "flops": step.get("flops"),
+                "flops_left": _share(step.get("flops"), dense.get("flops")),
+                "before": step.get("before"),
+                "accuracy": step.get("accuracy"),
+                "kept": step.get("kept", True),
+            }
+        )
+    columns = [
+        Column("step", "#"),
+        Column("layer", "Layer", align="left"),
+        Column("removed", hidden=True),
+        Column("width", "Filters"),
+        Column("params", "Params", units.count),
+        Column("params_left", hidden=True),
+        Column("flops", "FLOPs", units.count),
+        Column("flops_left", hidden=True),
+        Column("before", "Cut", accuracy),
+        Column("accuracy", "Retrained", accuracy),
+        Column("kept", "", lambda kept: "" if kept else "undone", align="left"),
+    ]
+    return Table("Pruning steps", columns, rows)
+
+
+def widths_table(found: Results) -> Table:
+    """Width of each group in the dense and in the pruned network."""
+    names, pruned = found.labels(), found.pruned_widths
+    rows = [
+        {
+            "layer": names[group],
+            "dense": width,
+            "pruned": pruned.get(group),
+            "left": _share(pruned.get(group), width),
+        }
+        for group, width in found.dense_widths.items()
+    ]
+    columns = [
+        Column("layer", "Layer", align="left"),
+        Column("dense", "Dense"),
+        Column("pruned", "Pruned"),
+        Column("left", "Left", lambda s: units.percent(s, 0)),
+    ]
+    return Table("Widths", columns, rows)
+
+
+def summary(found: Mapping[str, Results]) -> Table:
+    """The paper's tables 2 and 4, ``{row title: results}``: each run's dense, then pruned network.
+
+    Size is the weights' 4 bytes a parameter in MiB; the paper's "MB" is that and a file's container.
+    """
+    rows = []
+    for title, results in found.items():
+        dense = results.dense
+        for name in NETWORKS:
+            own = results.networks[name]
+            if own:
+                rows.append(
+                    {
+                        "network": f"{title} {name}",
+                        "params": own.get("params"),
+                        "flops": own.get("flops"),
+                        "bytes": own.get("bytes"),
+                        "params_reduction": _reduction(own, dense, "params"),
+                        "flops_reduction": _reduction(own, dense, "flops"),
+                        "test_accuracy": own.get("test_accuracy"),
+                    }
+                )
+    columns = [
+        Column("network", "Network", align="left"),
+        Column("params", "Params (M)", lambda n: f"{n / 1e6:,.2f}"),
+        Column("flops", "MFLOPs", lambda n: f"{n / 1e6:,.2f}"),
+        Column("bytes", "MiB", lambda n: f"{n / 2**20:,.2f}"),
+        Column("params_reduction", "−Params", units.percent),
+        Column("flops_reduction", "−FLOPs", units.percent),
+        Column("test_accuracy", "Test", accuracy),
+    ]
+    return Table("Parameters, FLOPs and size", columns, rows)
+
+
+def accuracy(share: float) -> str:
+    """``0.90731 -> '90.73 %'``: the paper's limit is 1 point, so two digits are read."""
+    return units.percent(share, 2)
+
+
+def change(value: float) -> str:
+    return signed(value) + " %"
+
+
+def points(difference: float) -> str:
+    """A difference of two accuracies: ``-0.0081 -> '−0.81 points'``."""
+    return signed(difference, 2) + " points"
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """A share as signed per cents, with a true minus: ``-0.7711 -> '−77.1'``, ``0 -> '0.0'``."""
+    text = f"{100 * share:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def ratio(value: float, interval: Sequence[float | None] | None) -> str:
+    """``1.24× (1.21–1.27)``; an open end of the interval is said."""
+    if not interval:
+        return f"{value:.2f}×"
+    low, high = interval
+    ends = [f"{low or 0:.2f}", "∞" if high is None else f"{high:.2f}"]
+    return f"{value:.2f}× ({'–'.join(ends)})"
+
+
+def _row(quantity: str, unit: str, found: Results, key: str, show: Any) -> dict[str, Any]:
+    return _quantity(quantity, unit, found.dense.get(key), found.pruned.get(key), show)
+
+
+def _quantity(quantity: str, unit: str, dense: Any, pruned: Any, show: Any) -> dict[str, Any]:
+    cells = {
+        n: Cell(v, ABSENT if v is None else show(v))
+        for n, v in (("dense", dense), ("pruned", pruned))
+    }
+    row: dict[str, Any] = {"quantity": quantity, "unit": unit} | cells
+    if dense is not None and pruned is not None:
+        if unit == "share":
+            row["change"] = Cell(pruned - dense, points(pruned - dense))
+        elif dense:
+            row["change"] = pruned / dense - 1
+    return row
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _reduction(own: Mapping[str, Any], dense: Mapping[str, Any], key: str) -> float | None:
+    left = _share(own.get(key), dense.get(key))
+    return None if left is None or own is dense else 1 - left
+
+
+def _at(value: Mapping[str, Any], *path: str) -> Any:
+    found: Any = value
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if not isinstance(found, float) or math.isfinite(found) else None
+
+
+def _bytes(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

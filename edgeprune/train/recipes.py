@@ -1,0 +1,149 @@
+"""How to train, as a value: a recipe is written into the run and says everything but the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ..errors import EdgepruneError, closest
+
+OPTIMIZERS = ("adam", "adamw", "sgd")  # sgd: with Nesterov momentum
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise EdgepruneError(f"recipe: {name} {value!r}", closest(str(value), known))
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not (value >= least and math.isfinite(value)):
+        raise EdgepruneError(f"recipe: {name} {value}", f"must be at least {least}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train. The defaults are those of ``RECIPES["default"]``."""
+
+    epochs: int = 40  # at most; the early stop may end it before
+    batch_size: int = 128  # images in a step, all processes together
+    optimizer: str = "adamw"  # one of OPTIMIZERS
+    lr: float = 1e-3  # the highest learning rate
+    schedule: str = "cosine"  # one of SCHEDULES
+    warmup_epochs: float = 2.0  # linear rise to lr; at most a quarter of all epochs
+    floor: float = 0.05  # cosine: the last learning rate as a share of lr
+    weight_decay: float = 0.02  # for weights; norms and biases have none
+    momentum: float = 0.9  # sgd only
+    label_smoothing: float = 0.1  # share of the target spread over all classes
+    augment: str = "auto"  # data.AUGMENTS; auto: what suits the set (data.augment_for)
+    precision: str = "auto"  # auto: measured, see forecast.choose_precision
+    patience: int = 15  # epochs without a better validation accuracy until it stops; 0: never
+    clip: float = 1.0  # largest norm of the whole gradient; 0: no limit
+    teacher_share: float = 0.5  # with a teacher: share of its loss (losses.distillation)
+    temperature: float = 4.0  # with a teacher: softens both distributions
+    seed: int = 0  # order of the images, augmentation, dropout
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, tuple(SCHEDULES))
+        _one_of("precision", self.precision, PRECISIONS)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            _at_least(name, getattr(self, name), least)
+        for name in ("warmup_epochs", "weight_decay", "clip"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("floor", "momentum", "label_smoothing", "teacher_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise EdgepruneError(f"recipe: {name} {getattr(self, name)}", "not within 0..1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise EdgepruneError(f"recipe: lr {self.lr}", "must be above 0")
+        if not self.temperature > 0:
+            raise EdgepruneError(f"recipe: temperature {self.temperature}", "must be above 0")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Recipe:
+        unknown = set(value) - {f.name for f in fields(cls)}
+        if unknown:
+            raise EdgepruneError("recipe.json", f"unknown keys {sorted(unknown)}")
+        return cls(**value)
+
+    def but(self, **changes: Any) -> Recipe:
+        return replace(self, **changes)
+
+
+def _warmup(recipe: Recipe) -> float:
+    return min(recipe.warmup_epochs, recipe.epochs / 4)
+
+
+def _steps(recipe: Recipe, t: float) -> float:
+    """Divided by 10 every 40 epochs (Hubens et al. 2020, section 4)."""
+    return recipe.lr * 0.1 ** math.floor(t / 40)
+
+
+def _cosine(recipe: Recipe, t: float) -> float:
+    """Half a cosine from ``lr`` at the end of the warm-up to ``floor * lr`` at the last epoch."""
+    warm = _warmup(recipe)
+    share = min(1.0, max(0.0, (t - warm) / (recipe.epochs - warm)))
+    return recipe.lr * (recipe.floor + (1 - recipe.floor) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def _constant(recipe: Recipe, t: float) -> float:
+    return recipe.lr
+
+
+SCHEDULES: dict[str, Callable[[Recipe, float], float]] = {
+    "steps": _steps,
+    "cosine": _cosine,
+    "constant": _constant,
+}
+
+
+def learning_rate(recipe: Recipe, t: float) -> float:
+    """The learning rate after ``t`` epochs (0 at the first step, 2.5 halfway through the third)."""
+    warm = _warmup(recipe)
+    ramp = 0.01 + 0.99 * t / warm if t < warm else 1.0  # a first step at 0 would be lost
+    return ramp * SCHEDULES[recipe.schedule](recipe, t)
+
+
+def lowest_lr(recipe: Recipe, epochs_run: int) -> float:
+    """The lowest learning rate reached in ``epochs_run`` epochs, the warm-up left out.
+
+    The paper retrains at it: "steps" gives ``1e-3 * 10**-floor((epochs_run - 1) / 40)``.
+    """
+    if recipe.schedule == "steps":
+        return _steps(recipe, max(0, epochs_run - 1))
+    return SCHEDULES[recipe.schedule](recipe, max(float(epochs_run), _warmup(recipe)))
+
+
+RECIPES: dict[str, Recipe] = {
+    # Hubens et al. 2020: Adam at 1e-3, divided by 10 every 40 epochs, until convergence. The paper
+    # gives no batch size, no length and no test of convergence: 64, 120 epochs (three rates) and
+    # "40 epochs, a whole rate, without a better one" are ours.
+    "paper": Recipe(
+        epochs=120,
+        batch_size=64,
+        optimizer="adam",
+        lr=1e-3,
+        schedule="steps",
+        warmup_epochs=0,
+        weight_decay=0,
+        label_smoothing=0,
+        augment="none",
+        patience=40,
+        clip=0,
+    ),
+    "default": Recipe(),
+}
+
+FINE_TUNING_LR = 0.3  # share of lr when the weights are pre-trained
+
+
+def named(name: str, *, pretrained: bool) -> Recipe:
+    """A recipe of RECIPES; "default" learns more slowly when the weights are pre-trained."""
+    _one_of("recipe", name, tuple(RECIPES))
+    recipe = RECIPES[name]
+    return recipe.but(lr=recipe.lr * FINE_TUNING_LR) if pretrained and name != "paper" else recipe

@@ -1,0 +1,165 @@
+"""One training step and one evaluation, on whatever devices accelerate finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env, reduce
+from torch import Tensor, nn
+
+from ..errors import EdgepruneError
+from . import losses
+from .recipes import Recipe
+
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerate's
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """``top1`` (share 0..1) and mean cross entropy over ``n`` images."""
+
+    top1: float
+    loss: float
+    n: int
+
+
+class Shell(nn.Module):
+    """What accelerate wraps: it patches ``forward`` for autocast, and the network stays clean."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        return logits
+
+
+class Stepper:
+    """A network and its optimizer on their device; ``step`` does one batch.
+
+    The network's parameters are moved and trained in place.
+    """
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, precision: str, teacher: nn.Module | None = None
+    ) -> None:
+        self.recipe, self.model = recipe, model
+        self.accelerator = _accelerator(precision)
+        self.device = self.accelerator.device
+        self.optimizer = optimizer(model.to(memory_format=torch.channels_last), recipe)
+        self.shell = self.accelerator.prepare_model(Shell(model))
+        self.stepped = self.accelerator.prepare_optimizer(self.optimizer)
+        self.scaler = self.accelerator.scaler  # of float16's gradients, else None
+        self.teacher = None
+        if teacher is not None:
+            teacher = teacher.eval().to(memory_format=torch.channels_last)
+            self.teacher = self.accelerator.prepare_model(Shell(teacher), evaluation_mode=True)
+
+    def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
+        """One step at learning rate ``lr`` on x [N,3,H,W], y [N]; the batch's mean loss, detached.
+
+        With several processes each takes its share of the batch.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        x, y = (self._share(t).to(self.device, non_blocking=True) for t in (x, y))
+        loss = self._loss(self.shell(x), x, y)
+        self.accelerator.backward(loss)
+        if self.recipe.clip:
+            self.accelerator.clip_grad_norm_(self.shell.parameters(), self.recipe.clip)
+        self.stepped.step()
+        self.stepped.zero_grad()
+        return loss.detach()
+
+    def _loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        if self.teacher is None:
+            return losses.cross_entropy(logits, y, smoothing)
+        with torch.no_grad():
+            taught = self.teacher(x)
+        return losses.distillation(
+            logits,
+            taught,
+            y,
+            share=self.recipe.teacher_share,
+            temperature=self.recipe.temperature,
+            smoothing=smoothing,
+        )
+
+    def _share(self, t: Tensor) -> Tensor:
+        """This process's equal part of a batch (the last few images are left out if it is uneven)."""
+        each = len(t) // self.accelerator.num_processes
+        if not each:
+            raise EdgepruneError(
+                f"a batch of {len(t)}", "fewer images than processes", "start fewer processes"
+            )
+        start = each * self.accelerator.process_index
+        return t[start : start + each]
+
+
+def here() -> PartialState:
+    """The device and the processes, as accelerate finds them (``accelerate launch --cpu`` too)."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def _accelerator(precision: str) -> Accelerator:
+    """A fresh accelerator: accelerate keeps the precision of the first one for the whole process."""
+    state = here()
+    if precision == "fp16" and state.device.type == "cpu":
+        raise EdgepruneError("precision fp16", "needs a GPU", "use --precision bf16 or fp32")
+    AcceleratorState._reset_state()
+    try:
+        return Accelerator(mixed_precision=MIXED[precision])
+    except ValueError as e:
+        raise EdgepruneError(f"precision {precision}", str(e), "use --precision fp32") from None
+
+
+def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer; weight decay on tensors of two axes and more (no norms, no biases)."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise EdgepruneError("training", "the network has no parameter to train")
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(groups, lr=recipe.lr)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Accuracy:
+    """Top-1 and cross entropy of a model on its device, in float32, in evaluation mode.
+
+    With several processes each does its share of the batches.
+    """
+    state = here()
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(3, device=state.device)  # cross entropy, right, images
+    try:
+        for i, (x, y) in enumerate(batches):
+            if i % state.num_processes != state.process_index:
+                continue
+            x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
+            logits = model(x)
+            sums[0] += losses.cross_entropy(logits, y) * len(y)
+            sums[1] += (logits.argmax(1) == y).sum()
+            sums[2] += len(y)
+    finally:
+        model.train(was_training)
+    loss, right, n = reduce(sums, "sum").tolist()
+    if not n:
+        raise EdgepruneError("evaluation", "the split has no images")
+    return Accuracy(right / n, loss / n, int(n))

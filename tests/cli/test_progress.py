@@ -1,0 +1,68 @@
+"""The progress of a training on stderr: lines in a log, a bar and lines in a terminal."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+
+from edgeprune.cli import progress
+from edgeprune.train.watch import EpochRecord, Progress
+
+RECORD = EpochRecord(2, 30, 1e-3, 1.234, 1.1, 0.8765, 61.0)
+
+
+class FakeTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+STEP = {
+    "step": 3,
+    "layer": "features.28",
+    "widths": {"features.28": 448},
+    "params": 14_687_050,
+    "flops": 600_000_000,
+    "before": 0.5,
+    "accuracy": 0.8712,
+    "kept": False,
+}
+
+
+def tell(stream: io.StringIO) -> str:
+    with progress.watch(stream) as watch:
+        watch.on_start(30, 1, 5000.0)
+        watch.on_batch(Progress(2, 30, 7, 350, 2.3, 4000.0))
+        watch.on_batch(Progress(2, 30, 8, 350, 2.2, math.nan))
+        watch.on_epoch(RECORD)
+        watch.on_progress("sensitivity", 3, 13)
+        watch.on_step(STEP)
+        watch.on_start(5, 0, math.nan)
+        watch.note("The network is at chance [red].")
+    return stream.getvalue()
+
+
+def test_a_log_gets_plain_lines_and_few_of_them() -> None:
+    assert tell(io.StringIO()).splitlines() == [
+        "training: 30 epochs at most (goes on after epoch 1), 1 h 23 min left at most",
+        "epoch 2/30: loss 1.234, validation 87.6 %, lr 1.0e-03, 1 min 01 s",
+        "step 3: features.28 to 448 filters, 14.69 M parameters, 600.00 MFLOPs, "
+        "validation 50.0 % cut, 87.1 % retrained, taken back",
+        "training: 5 epochs at most",
+        "The network is at chance [red].",
+    ]
+
+
+def test_a_log_hears_of_batches_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    lines = tell(io.StringIO()).splitlines()
+    assert "epoch 2/30, 7/350: loss 2.300, 1 h 06 min left at most" in lines
+    assert "sensitivity, 3/13" in lines
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    text = tell(FakeTerminal())
+    assert "\x1b[" in text
+    assert "validation 87.6 %" in text

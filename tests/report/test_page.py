@@ -1,0 +1,165 @@
+"""The page: its values are there, it needs nothing else, and words from outside stay words."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+import synthetic
+
+from edgeprune import files, report
+from edgeprune.report import charts, page
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text of a page; unclosed elements are an error."""
+
+    VOID = frozenset({"meta", "line", "polyline", "br", "img", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read(run) -> Reader:
+    return Reader(page.html(report.read(run)))
+
+
+def test_a_whole_run_is_told(tmp_path):
+    text = read(synthetic.whole(tmp_path / "vgg16-cifar10-imagenet")).text
+    for words in (
+        "VGG16 on cifar10 keeps 23 % of its parameters and 67 % of its FLOPs, and loses 0.81 points",
+        "14.98 M → 3.43 M", "−77 %", "−33 %", "89.92 %", "1.24×", "5.21 ms → 4.19 ms",
+        "imagenet; fresh: classifier.0.weight, classifier.3.weight",
+        "cifar10, 32 × 32 pixels, only 5,000 of the training images",
+        "one layer at a time loses 12.5 % of its filters", "widths are multiples of 16",
+        "edgeprune prune --model vgg16 --init imagenet",
+        "0.83× (0.81–0.85)", "promised by FLOPs", "512 → 192", "undone",
+        "Stopped: more than 1.0 points below the baseline",
+        "dense.onnx", "57.17 MiB", "bench/cpu.json", "torch 2.15.0", "cat",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+@pytest.mark.parametrize(
+    "parts", [(), ("spec", "dense"), ("spec", "dense", "sensitivity", "pruned")]
+)
+def test_what_is_not_there_is_said(tmp_path, parts):
+    reader = read(synthetic.run(tmp_path / "a", *parts))
+    assert "not measured yet: edgeprune bench a" in reader.text
+    assert "Speed-up on" not in reader.text
+    assert ("No pruning step yet" in reader.text) == ("pruned" not in parts)
+    if not parts:
+        assert "training has not ended yet" in reader.text
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    text = page.html(report.read(synthetic.whole(tmp_path / "a")))
+    reader = Reader(text)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
+    assert {tag for tag, _ in reader.tags} & {"script", "link", "img", "iframe", "object"} == set()
+    for _, attributes in reader.tags:
+        assert not {"src", "href", "xlink:href"} & set(attributes)
+        assert not any(name.startswith("on") for name in attributes)
+    policy = next(a["content"] for t, a in reader.tags if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_words_from_outside_are_escaped(tmp_path):
+    run = synthetic.whole(
+        tmp_path / "<b>x", classes=(EVIL, '" onload="x'), data=EVIL, init=EVIL, model=EVIL,
+        argv=["prune", EVIL], versions={EVIL: EVIL}, created=EVIL, head=EVIL,
+        recipe={"optimizer": EVIL, "schedule": EVIL},
+    )  # fmt: skip
+    run.append(kind="step", step=40, layer=EVIL, removed=[1], widths={EVIL: 3}, params=1, flops=1,
+               before=0.5, accuracy=0.9, kept=True)  # fmt: skip
+    run.append(kind="sensitivity", layer=EVIL, shares=[0.5], accuracy=[0.5], baseline=0.9)
+    run.append(kind="result", network="pruned", **synthetic.COUNTS["pruned"], stopped=EVIL,
+               validation_accuracy=0.9, test_accuracy=0.9, widths={EVIL: 2})  # fmt: skip
+    document = files.read_json(run.bench_folder / "cpu.json")
+    document["device"] = EVIL
+    document["summary"]["warnings"] = [{"seen": EVIL, "cause": EVIL, "next": EVIL}]
+    files.write_json(run.bench_folder / "cpu.json", document)
+    reader = read(run)
+    assert {tag for tag, _ in reader.tags} & {"script", "b>x"} == set()
+    assert not any(name.startswith("on") for _, a in reader.tags for name in a)
+    assert reader.text.count(EVIL) >= 8
+
+
+def test_charts_hold_every_step_and_layer(tmp_path):
+    found = report.read(synthetic.whole(tmp_path / "a"))
+    accuracy = page.accuracy_chart(found)
+    assert sum(d.style == "dot" for d in accuracy.dots) == 33
+    assert sum(d.style == "undone" for d in accuracy.dots) == 1
+    assert sum(d.style in ("ring", "below") for d in accuracy.dots) == 34
+    sensitivity = page.sensitivity_chart(found)
+    assert len(sensitivity.lines) == 13
+    assert {w.text for w in sensitivity.words} == {f"conv{i}" for i in range(1, 14)}
+    size = page.size_chart(found)
+    assert {w.text for w in size.words} == {"FLOPs 67 %", "params 23 %"}
+    for chart in (accuracy, sensitivity, size):
+        for mark in (*chart.dots, *chart.words, *chart.x_ticks, *chart.y_ticks):
+            assert 0 <= mark.x <= 100
+            assert 0 <= mark.y <= 100
+
+
+def test_positions_are_those_of_the_values():
+    axes = charts.Axes((0, 10), (0.8, 0.9))
+    assert axes.at(5, 0.85) == pytest.approx((50, 50))
+    assert axes.at(0, 0.9) == pytest.approx((0, 0))
+    assert axes.at(20, 0.1) == pytest.approx((100, 100))  # at the edge, never beyond
+
+
+@pytest.mark.parametrize(
+    "heights", [[50] * 6, [0, 1, 2], [98, 99, 100, 3], [10, 50, 90], [49, 50, 20, 21]]
+)
+def test_words_do_not_overlap_and_keep_their_order(heights):
+    words = charts.apart([charts.Mark(0, y, str(i)) for i, y in enumerate(heights)], 6)
+    placed = [w.y for w in words]
+    assert all(b - a >= 6 - 1e-9 for a, b in pairwise(placed))
+    assert min(placed) >= 0
+    assert max(placed) <= 100
+    assert [heights[int(w.text)] for w in words] == sorted(heights)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 33), (0.889, 0.913), (0, 1), (3, 3), (0, 0.07)])
+def test_ticks_are_round_and_within(low, high):
+    found = charts.ticks(low, high, 5)
+    assert found
+    assert len(found) <= 11
+    assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)
+
+
+def test_report_html_is_written_whole(tmp_path):
+    run = synthetic.whole(tmp_path / "a")
+    path = page.write(report.read(run))
+    assert path == run.report_path
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")

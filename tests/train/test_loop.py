@@ -1,0 +1,264 @@
+"""The loop: it learns, keeps the best epoch, stops when there is no more, says what goes wrong."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import CONVENTION, RECIPE, dataset, network
+from torch import nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.train import Pace, Watch, evaluate, fit, forecast, loop, measure
+from edgeprune.train.step import optimizer
+from edgeprune.train.watch import EpochRecord, Progress
+
+
+class Listener(Watch):
+    def __init__(self) -> None:
+        self.started: list[tuple] = []
+        self.heard: list[Progress] = []
+        self.records: list[EpochRecord] = []
+        self.notes: list[str] = []
+
+    def on_start(self, *what: float) -> None:
+        self.started.append(what)
+
+    def on_batch(self, now: Progress) -> None:
+        self.heard.append(now)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self.records.append(record)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(autouse=True)
+def told_at_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "TELL_EVERY", 0.0)
+
+
+def test_it_learns_and_gives_back_the_best_epoch() -> None:
+    model, data, watch = network(), dataset(), Listener()
+    before = evaluate(model, data.validation, CONVENTION)
+    done = fit(model, data, CONVENTION, RECIPE.but(epochs=12, lr=1e-2), watch=watch)
+    assert before.top1 < 0.6 < 0.9 < done.best_validation
+    assert done.best_validation == max(r.validation_accuracy for r in done.epochs)
+    assert evaluate(model, data.validation, CONVENTION).top1 == done.best_validation
+    assert evaluate(model, data.test, CONVENTION).top1 > 0.9
+    assert not model.training
+    assert not done.at_chance
+    done.require_learned()
+    assert watch.records == done.epochs
+
+
+def test_the_model_is_left_as_a_plain_module() -> None:
+    model = network()
+    fit(model, dataset(), CONVENTION, RECIPE.but(epochs=1, precision="bf16"))
+    assert "forward" not in vars(model)
+    assert all(p.dtype == torch.float32 and p.grad is None for p in model.parameters())
+    copy.deepcopy(model)
+
+
+def test_evaluation_by_hand() -> None:
+    model, data = network(), dataset()
+    x = torch.from_numpy(data.test.pixels).permute(0, 3, 1, 2).float() / 255
+    x = (x - 0.5) / 0.25
+    with torch.no_grad():
+        logits = model.eval()(x)
+    labels = torch.from_numpy(data.test.labels)
+    model.train()
+    got = evaluate(model, data.test, CONVENTION, batch_size=17)
+    assert model.training
+    assert got.n == 64
+    assert got.top1 == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert got.loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_it_stops_when_there_is_nothing_to_gain() -> None:
+    """With a rate that changes nothing no epoch is better than the first."""
+    recipe = RECIPE.but(
+        epochs=50, lr=1e-12, schedule="constant", warmup_epochs=0, weight_decay=0, patience=3
+    )
+    done = fit(network(norm=False), dataset(), CONVENTION, recipe)
+    assert done.stopped.startswith("converged")
+    assert len(done.epochs) - done.best.epoch == 3
+
+
+def test_the_rate_of_each_epoch_is_the_recipes() -> None:
+    recipe = RECIPE.but(epochs=3, schedule="constant", warmup_epochs=0, lr=1e-3)
+    done = fit(network(), dataset(), CONVENTION, recipe)
+    assert [r.lr for r in done.epochs] == [1e-3] * 3
+    assert done.lowest_lr == 1e-3
+
+
+def test_weight_decay_spares_norms_and_biases() -> None:
+    groups = optimizer(network(), RECIPE).param_groups
+    assert {p.ndim > 1: g["weight_decay"] for g in groups for p in g["params"]} == {
+        True: RECIPE.weight_decay,
+        False: 0.0,
+    }
+
+
+def test_a_frozen_parameter_stays_and_a_frozen_network_is_refused() -> None:
+    model = network()
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+    fit(model, dataset(), CONVENTION, RECIPE.but(epochs=1))
+    assert torch.equal(model[0].weight, before)
+    with pytest.raises(EdgepruneError, match="no parameter"):
+        fit(model.requires_grad_(False), dataset(), CONVENTION, RECIPE)
+
+
+class Deaf(nn.Module):
+    """Answers the same to every image, and can only learn which answer is the best one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.answer.expand(len(x), 4)
+
+
+def test_a_network_at_chance_is_said_early_and_refused() -> None:
+    watch = Listener()
+    done = fit(Deaf(), dataset(), CONVENTION, RECIPE.but(epochs=6), watch=watch)
+    assert len(watch.notes) == 1
+    assert "at chance after epoch" in watch.notes[0]
+    assert "--init imagenet" in watch.notes[0]
+    assert done.at_chance
+    with pytest.raises(EdgepruneError, match="still at chance after 6 epochs"):
+        done.require_learned()
+
+
+def test_chance_is_said_inside_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.train.chance.WINDOW", 20)
+    watch = Listener()
+    recipe = RECIPE.but(epochs=1, warmup_epochs=0, batch_size=4)
+    fit(Deaf(), dataset(400), CONVENTION, recipe, watch=watch)
+    assert "batches" in watch.notes[0]
+    watch = Listener()
+    fit(network(), dataset(400), CONVENTION, recipe.but(lr=1e-2), watch=watch)
+    assert watch.notes == []
+
+
+def test_a_loss_that_is_no_number_ends_it_at_once() -> None:
+    recipe = RECIPE.but(optimizer="sgd", lr=1e25, warmup_epochs=0, clip=0)
+    with pytest.raises(EdgepruneError, match=r"no longer a number .epoch 1.*--lr"):
+        fit(network(norm=False), dataset(), CONVENTION, recipe)
+
+
+def test_the_forecast_comes_first_and_runs_down() -> None:
+    watch = Listener()
+    pace = Pace("fp32", step=2.0, steps=10, validation=5.0)
+    fit(network(), dataset(), CONVENTION, RECIPE.but(epochs=2), watch=watch, pace=pace)
+    assert watch.started == [(2, 0, 2 * (10 * 2.0 + 5.0))]
+    left = [p.left for p in watch.heard]
+    assert left[-1] < left[0] / 10
+    assert [(p.epoch, p.batch) for p in watch.heard] == [
+        (e, b) for e in (1, 2) for b in range(1, 11)
+    ]
+
+
+def test_measuring_leaves_the_model_and_the_random_state_alone() -> None:
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    pace = measure(model, dataset(), CONVENTION, RECIPE.but(precision="auto"))
+    assert pace.precision == "fp32"  # so short a training is not worth a second measurement
+    assert pace.steps == 10
+    assert pace.seconds(3) == pytest.approx(3 * (10 * pace.step + pace.validation))
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
+    assert torch.equal(state, torch.get_rng_state())
+    fit(model, dataset(), CONVENTION, RECIPE.but(epochs=1))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("lower", "chosen"), [(0.5, "bf16"), (0.9, "fp32"), (1.3, "fp32")])
+def test_a_lower_precision_must_pay(
+    lower: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"fp32": 1.0, "bf16": lower}
+    monkeypatch.setattr(forecast, "step_seconds", lambda m, b, r, precision, t: seconds[precision])
+    recipe = RECIPE.but(precision="auto")
+    assert forecast.choose_precision(network(), [], recipe, 100)[0] == chosen
+    assert forecast.choose_precision(network(), [], recipe, 10) == ("fp32", {"fp32": 1.0})
+
+
+def test_float16_without_a_gpu_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(EdgepruneError, match="needs a GPU"):
+        fit(network(), dataset(), CONVENTION, RECIPE.but(precision="fp16"))
+
+
+def test_bfloat16_trains_and_repeats_itself() -> None:
+    recipe = RECIPE.but(precision="bf16", epochs=3)
+    one, other = network(), network()
+    fit(one, dataset(), CONVENTION, recipe)
+    fit(other, dataset(), CONVENTION, recipe)
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+    plain = network()
+    fit(plain, dataset(), CONVENTION, recipe.but(precision="fp32"))
+    assert not torch.equal(plain[0].weight, one[0].weight)
+
+
+def test_a_teacher_is_followed() -> None:
+    data = dataset()
+    teacher, pupil = network(1), network(2)
+    fit(teacher, data, CONVENTION, RECIPE.but(epochs=8, lr=1e-2))
+    before = copy.deepcopy(teacher.state_dict())
+    recipe = RECIPE.but(epochs=6, lr=1e-2, teacher_share=1.0)
+    fit(pupil, data, CONVENTION, recipe, teacher=teacher)
+    assert all(torch.equal(v, teacher.state_dict()[k]) for k, v in before.items())
+    assert evaluate(pupil, data.test, CONVENTION).top1 > 0.8  # it saw no label at all
+
+
+@pytest.mark.parametrize("n", [5, 16, 17])
+def test_few_images_still_make_a_step(n: int) -> None:
+    done = fit(network(), dataset(n), CONVENTION, RECIPE.but(epochs=2))
+    assert len(done.epochs) == 2
+    assert all(np.isfinite(r.train_loss) for r in done.epochs)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Each takes half of every batch; the gradients are averaged (no batch norm, no dropout)."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        "import sys, torch\n"
+        "from tiny_training import CONVENTION, RECIPE, dataset, network\n"
+        "from edgeprune import files\n"
+        "from edgeprune.train import fit\n"
+        "from edgeprune.train.step import here\n"
+        "assert here().num_processes == int(sys.argv[2])\n"
+        "model = network(norm=False); model[7].p = 0.0\n"
+        "fit(model, dataset(), CONVENTION, RECIPE.but(epochs=2, optimizer='sgd'))\n"
+        "if here().is_main_process:\n"
+        "    files.write_tensors(sys.argv[1], model.state_dict())\n"
+    )
+    here = Path(__file__).parent
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    from edgeprune import files
+
+    found = []
+    for n in (1, 2):
+        out = tmp_path / f"{n}.safetensors"
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
+        words = [sys.executable, *(launch if n > 1 else []), str(program), str(out), str(n)]
+        subprocess.run(words, env=env, check=True, capture_output=True, timeout=300)
+        found.append(files.read_tensors(out)[0])
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(tensor, found[1][name], rtol=1e-4, atol=1e-6)
