@@ -29,7 +29,9 @@ def examine(
     Raises :class:`EdgepruneError` for unknown devices and for files that are no models.
     """
     if device not in DEVICES:
-        raise EdgepruneError(f"--device {device}", closest(device, DEVICES), "edgeprune bench times it there")
+        raise EdgepruneError(
+            f"--device {device}", closest(device, DEVICES), "edgeprune bench times it there"
+        )
     profiles = profile(models, seconds=seconds, shapes=shapes)
     flags = set(profiles[0].environment["cpu"]["flags"])
     block = channel_block(flags)

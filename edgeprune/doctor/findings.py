@@ -178,10 +178,15 @@ def padding(case: Case) -> Iterator[Finding]:
     layers = {layer.name: layer for layer in network.layers}
     for width in network.widths:
         mine = [x for x in _movable(width, layers) if x.layout == "blocked"]
-        off = any(_fallen(network, x, width, up(width.channels, 4)) for x in _movable(width, layers))
+        off = any(
+            _fallen(network, x, width, up(width.channels, 4)) for x in _movable(width, layers)
+        )
         if width.channels % network.block == 0 or not mine or off:
             continue
-        most, below = up(width.channels, network.block), width.channels // network.block * network.block
+        most, below = (
+            up(width.channels, network.block),
+            width.channels // network.block * network.block,
+        )
         won = max((gain(case, width, below) or 0.0) if below else 0.0, 0.0)
         if won < WORTH * network.seconds and most - width.channels < 2:
             continue
@@ -206,7 +211,11 @@ def int8_grid(case: Case) -> Iterator[Finding]:
             continue
         to = up(width.channels, multiple)
         won = gain(case, width, to) or 0.0
-        slow = "its depthwise kernel steps at multiples of 16" if width.depthwise else "its kernels step at multiples of 4"
+        slow = (
+            "its depthwise kernel steps at multiples of 16"
+            if width.depthwise
+            else "its kernels step at multiples of 4"
+        )
         yield Finding(
             "int8 width",
             f"{width.channels} channels in int8 in {_names(mine)}: {_ms(_sum(mine))}",
@@ -219,7 +228,9 @@ def int8_grid(case: Case) -> Iterator[Finding]:
 
 def variable_weights(case: Case) -> Iterator[Finding]:
     """Weights that are inputs of the graph cannot be laid out anew."""
-    mine = [x for x in case.layers(case.network.variable) if x.layout == "plain" and x.kind != "linear"]
+    mine = [
+        x for x in case.layers(case.network.variable) if x.layout == "plain" and x.kind != "linear"
+    ]
     if mine:
         arithmetic = sum(case.bounds[x.name].attainable for x in mine)
         yield Finding(
@@ -292,7 +303,17 @@ def outside_caches(case: Case) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-ALONE = ("Relu", "Clip", "BatchNormalization", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Mul", "Add")
+ALONE = (
+    "Relu",
+    "Clip",
+    "BatchNormalization",
+    "LeakyRelu",
+    "HardSwish",
+    "HardSigmoid",
+    "Sigmoid",
+    "Mul",
+    "Add",
+)
 
 
 def unfused(case: Case) -> Iterator[Finding]:
@@ -319,12 +340,17 @@ def pools_off(case: Case) -> Iterator[Finding]:
     network = case.network
     layers = {x.name: x for x in network.layers}
     for other in network.others:
-        if other.operator not in ("MaxPool", "AveragePool", "GlobalAveragePool") or network.block == 1:
+        if (
+            other.operator not in ("MaxPool", "AveragePool", "GlobalAveragePool")
+            or network.block == 1
+        ):
             continue
         before = layers.get(other.after)
         if before is None or before.layout != "blocked" or before.width_out % network.block == 0:
             continue
-        moves = sum(o.seconds for o in network.others if o.after == other.after and o.operator in MOVES)
+        moves = sum(
+            o.seconds for o in network.others if o.after == other.after and o.operator in MOVES
+        )
         if other.seconds + moves >= WORTH * network.seconds:
             most = up(before.width_out, network.block)
             yield Finding(
@@ -358,7 +384,11 @@ def maps_bound(case: Case) -> Iterator[Finding]:
 def overhead(case: Case) -> Iterator[Finding]:
     """Layers so small that starting an operator takes as long as running it."""
     limit = 3 * case.peaks.call
-    mine = [x for x in case.network.layers if x.seconds < limit and case.bounds[x.name].attainable < limit / 3]
+    mine = [
+        x
+        for x in case.network.layers
+        if x.seconds < limit and case.bounds[x.name].attainable < limit / 3
+    ]
     cost = len(mine) * case.peaks.call
     if len(mine) > 1 and cost > 0.1 * case.network.seconds:
         yield Finding(
@@ -394,12 +424,17 @@ def promise(case: Case, dense: Case) -> Finding:
         )  # fmt: skip
     short = max(b.seconds - a.seconds / promised, 0.0)
     if came > 0.95 * promised:
-        cause, next = "the layers that were cut run as efficiently as before", "nothing to mend here"
+        cause, next = (
+            "the layers that were cut run as efficiently as before",
+            "nothing to mend here",
+        )
     else:
         per_layer = {x.name: x for x in a.layers}
         worst = sorted(
             (x for x in b.layers if x.name in per_layer),
-            key=lambda x: per_layer[x.name].seconds * x.macs / max(per_layer[x.name].macs, 1) - x.seconds,
+            key=lambda x: (
+                per_layer[x.name].seconds * x.macs / max(per_layer[x.name].macs, 1) - x.seconds
+            ),
         )[:3]
         cause = f"furthest behind their share: {_names(worst)}; see the findings below"
         next = "mend the most expensive finding first"
@@ -421,12 +456,18 @@ def _ms(seconds: float) -> str:
 
 def _speed(layers: Sequence[Layer]) -> str:
     seconds = _sum(layers)
-    return f"{2 * sum(x.macs for x in layers) / seconds / 1e9:.0f} GFLOP/s" if seconds else "unmeasured"
+    return (
+        f"{2 * sum(x.macs for x in layers) / seconds / 1e9:.0f} GFLOP/s"
+        if seconds
+        else "unmeasured"
+    )
 
 
 def _names(layers: Sequence[Layer]) -> str:
     names = [x.name for x in layers]
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return (
+        ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    )
 
 
 def _also(layers: Iterable[Layer]) -> str:

@@ -18,7 +18,14 @@ from .profile import Node, Profile
 
 BLOCKED = "com.microsoft.nchwc"
 MOVES = ("ReorderInput", "ReorderOutput", "Transpose")
-INT8 = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger", "ConvInteger", "MatMulIntegerToFloat")
+INT8 = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulIntegerToFloat",
+)
 INT8_GRID, INT8_DEPTHWISE_GRID = 4, 16  # channels; measured: its kernels step at these
 
 
@@ -163,7 +170,9 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
         layer = _layer(counted[which], node, profile, block, origins.fused(node, which))
         last = layer.name if layer.name not in layers else f"{layer.name}#{len(layers)}"
         moved = [m for m in waiting if set(m.outputs) & set(node.inputs)]
-        layers[last] = _with(layer, name=last, moves=len(moved), moving=sum(m.seconds for m in moved))
+        layers[last] = _with(
+            layer, name=last, moves=len(moved), moving=sum(m.seconds for m in moved)
+        )
     overridable = {v.name for v in model.graph.input}
     return Network(
         name=name,
@@ -174,7 +183,9 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
         params=int(subject.count(model, batch=batch)["params"] or 0),
         block=block,
         variable=tuple(
-            _name(c.node) for c in counted if c.node.input[subject.COUNTED[c.node.op_type]] in overridable
+            _name(c.node)
+            for c in counted
+            if c.node.input[subject.COUNTED[c.node.op_type]] in overridable
         ),
     )
 
@@ -185,7 +196,11 @@ def _name(node: Any) -> str:
 
 
 def _operator(node: Node) -> str:
-    return f"NCHWc {node.operator}" if node.domain == BLOCKED and node.operator not in MOVES else node.operator
+    return (
+        f"NCHWc {node.operator}"
+        if node.domain == BLOCKED and node.operator not in MOVES
+        else node.operator
+    )
 
 
 def _with(layer: Layer, **changes: Any) -> Layer:
@@ -202,7 +217,9 @@ def _layer(
     groups = attributes["group"].i if "group" in attributes else 1
     strides = list(attributes["strides"].ints) if "strides" in attributes else [1]
     spatial = "Conv" in original.op_type
-    inputs, outputs = (counted.input[1], counted.out[1]) if spatial else (counted.input[-1], counted.out[-1])
+    inputs, outputs = (
+        (counted.input[1], counted.out[1]) if spatial else (counted.input[-1], counted.out[-1])
+    )
     kind = kind_of(groups, inputs, weight if spatial else ())
     layout = "plain"
     if node.domain == BLOCKED:
@@ -261,7 +278,10 @@ class _Origins:
         self.weights: dict[str, int | None] = {}
         for i, c in enumerate(counted):
             name = c.node.input[subject.COUNTED[c.node.op_type]]
-            while name in self.producers and self.producers[name].op_type in ("DequantizeLinear", "Identity"):
+            while name in self.producers and self.producers[name].op_type in (
+                "DequantizeLinear",
+                "Identity",
+            ):
                 name = self.producers[name].input[0]
             self.weights[name] = None if name in self.weights else i  # shared: of no use
 
@@ -349,7 +369,9 @@ def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tupl
             found.setdefault(where, ([], [], []))[role].append(name)
             channels[where] = count
     return tuple(
-        Width(channels[where], tuple(a), tuple(b), tuple(c)) for where, (a, b, c) in found.items() if a
+        Width(channels[where], tuple(a), tuple(b), tuple(c))
+        for where, (a, b, c) in found.items()
+        if a
     )
 
 

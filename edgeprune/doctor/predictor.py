@@ -19,6 +19,7 @@ from .layers import Network, laid_out, padded
 from .roofline import Peaks, bandwidth
 
 BYTES = 4  # of a float32
+TICK = 1e-6  # seconds: what the profiler's clock tells apart
 
 
 class Row(Protocol):
@@ -67,7 +68,9 @@ class Model:
     peaks: Peaks
     processes: Mapping[str, Process]  # by way
     move: tuple[float, float]  # seconds of a reorder: constant, and per byte
-    rest: tuple[float, float, float]  # of a network beside its layers: constant, per layer, per byte of maps
+    rest: tuple[
+        float, float, float
+    ]  # of a network beside its layers: constant, per layer, per byte of maps
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,7 +130,9 @@ def features(row: Row, block: int, total: int) -> list[float]:
     """Logarithms of what the kernels loop over; ``total``: bytes of the whole network's weights."""
     wide_in, wide_out = _padded(row, block)
     height, width = _space(row)
-    filled = wide_out // block % 4 if block > 1 else 0  # blocked kernels take 4 blocks of filters at a time
+    filled = (
+        wide_out // block % 4 if block > 1 else 0
+    )  # blocked kernels take 4 blocks of filters at a time
     return [
         math.log2(wide_in), math.log2(wide_out), math.log2(height * width), math.log2(row.kernel),
         math.log2(row.stride), math.log2(total), float(filled != 0) * (4 - filled) / max(wide_out / block, 1),
@@ -163,21 +168,25 @@ def moves(rows: Sequence[Row], block: int) -> list[int]:
 
 def weight_bytes(rows: Iterable[Row]) -> int:
     return sum(
-        BYTES * r.width_out * r.kernel**2 * (1 if r.kind == "depthwise" else r.width_in) for r in rows
+        BYTES * r.width_out * r.kernel**2 * (1 if r.kind == "depthwise" else r.width_in)
+        for r in rows
     )
 
 
 def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
     """The model that these measured networks teach. Takes some seconds (hyperparameters by maximum
     likelihood)."""
-    samples: dict[str, list[tuple[list[float], float]]] = {}
+    samples: dict[str, list[tuple[list[float], float, float]]] = {}
     moved: list[tuple[int, float]] = []
     for network in networks:
         rows = [x for x in network.layers if x.kind in COUNTED and x.seconds > 0]
         total = weight_bytes(rows)
         for row in rows:
             excess = math.log(row.seconds / roofline(row, block, peaks, total))
-            samples.setdefault(way(row, block), []).append((features(row, block, total), excess))
+            doubt = (TICK / row.seconds) ** 2
+            samples.setdefault(way(row, block), []).append(
+                (features(row, block, total), excess, doubt)
+            )
             if row.moves:
                 moved.append((BYTES * math.prod(row.in_shape) * row.moves, row.moving))
     return Model(
@@ -186,7 +195,8 @@ def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
     )  # fmt: skip
 
 
-def _process(samples: Sequence[tuple[Sequence[float], float]]) -> Process:
+def _process(samples: Sequence[tuple[Sequence[float], float, float]]) -> Process:
+    """``samples``: (features, log excess, variance of the clock's step in it)."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
@@ -202,7 +212,9 @@ def _process(samples: Sequence[tuple[Sequence[float], float]]) -> Process:
 
     with warnings.catch_warnings():  # a scale at its bound says that a feature does not matter
         warnings.simplefilter("ignore")
-        found = GaussianProcessRegressor(kernel, normalize_y=False).fit(x, y - mean)
+        found = GaussianProcessRegressor(kernel, alpha=np.array([s[2] for s in samples])).fit(
+            x, y - mean
+        )
     smooth = found.kernel_.k1
     scales = np.broadcast_to(smooth.k2.length_scale, x.shape[1:])
     return Process(

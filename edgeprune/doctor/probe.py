@@ -64,7 +64,9 @@ def profile_path() -> Path:
     """``devices/CPU-VERSION.json`` in the home folder; the version is onnxruntime's."""
     from importlib import metadata
 
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{_cpu()} ort {metadata.version('onnxruntime')}").strip("-")
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{_cpu()} ort {metadata.version('onnxruntime')}").strip(
+        "-"
+    )
     return fetch.home() / "devices" / f"{words.lower()[:120]}.json"
 
 
@@ -78,7 +80,9 @@ def load(path: Path) -> Device:
             Error(**value["error"]), value["created"],
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
-        raise EdgepruneError(str(path), "not a device's profile of this version", "delete it") from None
+        raise EdgepruneError(
+            str(path), "not a device's profile of this version", "delete it"
+        ) from None
 
 
 def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Device:
@@ -101,7 +105,9 @@ def left_out(networks: Sequence[Network], peaks: Any, block: int) -> Error:
     """Errors by leaving out every eighth network in turn."""
     whole, layers = [], []
     for fold in range(min(FOLDS, len(networks))):
-        model = predictor.fit([n for i, n in enumerate(networks) if i % FOLDS != fold], peaks, block)
+        model = predictor.fit(
+            [n for i, n in enumerate(networks) if i % FOLDS != fold], peaks, block
+        )
         for unseen in networks[fold::FOLDS]:
             said = predictor.predict(model, unseen.layers)
             whole.append(abs(said.seconds / unseen.seconds - 1))
@@ -119,7 +125,7 @@ def random_network(random: np.random.Generator, block: int) -> Any:
 
 def _width(random: np.random.Generator, low: int, high: int, block: int, off: float) -> int:
     width = float(np.exp(random.uniform(np.log(low), np.log(high))))
-    multiple = random.choice([1, 4, max(block, 8)], p=[off, 0.15, 0.85 - off])
+    multiple = random.choice([1, 4, max(block, 8)], p=[off, 0.1, 0.9 - off])
     return int(max(multiple, round(width / multiple) * multiple))
 
 
@@ -127,7 +133,7 @@ def _plain(random: np.random.Generator, block: int) -> Any:
     """3x3 convolutions with pooling between, now and then a 1x1 or 5x5, dense layers at the end."""
     b = Builder(int(random.integers(1 << 31)))
     side = int(random.choice([32, 48, 64]))
-    off = 0.3 if random.random() < 0.35 else 0.0
+    off = 0.5 if random.random() < 0.4 else 0.0
     scale = 32 / side
     x, channels = b.input("x", (1, 3, side, side)), 3
     base, depth = int(random.integers(16, 72)), 0
@@ -147,7 +153,7 @@ def _separable(random: np.random.Generator, block: int) -> Any:
     """A strided stem, then depthwise and pointwise pairs, now and then expanded with a shortcut."""
     b = Builder(int(random.integers(1 << 31)))
     side = int(random.choice([32, 64, 96, 128, 160, 192, 224]))
-    off = 0.3 if random.random() < 0.35 else 0.0
+    off = 0.5 if random.random() < 0.4 else 0.0
     x = b.input("x", (1, 3, side, side))
     base = int(random.integers(12, 40))
     channels = _width(random, base // 2 + 4, base, block, off)

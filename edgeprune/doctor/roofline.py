@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from .layers import Layer, Network
@@ -56,7 +57,7 @@ def bandwidth(curve: Curve, size: float) -> float:
     """Bytes a second at this working set, interpolated between the measured sizes (in log size)."""
     if size <= curve[0][0]:
         return curve[0][1]
-    for (small, slow), (large, fast) in zip(curve[:-1], curve[1:], strict=True):
+    for (small, slow), (large, fast) in pairwise(curve):
         if size <= large:
             part = math.log(size / small) / math.log(large / small)
             return slow + part * (fast - slow)

@@ -54,7 +54,9 @@ def peaks(*, int8: bool = False, seconds: float = 0.1) -> Peaks:
 
 def _longest(p: Profile) -> float:
     """The node that the graph was made for."""
-    return max(n.seconds for n in p.nodes if n.name == COPIED or COPIED not in {m.name for m in p.nodes})
+    return max(
+        n.seconds for n in p.nodes if n.name == COPIED or COPIED not in {m.name for m in p.nodes}
+    )
 
 
 def _per_second(sizes: Sequence[int], times: Sequence[float]) -> list[float]:
@@ -120,9 +122,7 @@ def asked(layer: Layer, width_in: int, width_out: int) -> Ask:
     return Ask(layer.name, width_in, width_out)
 
 
-def what_if(
-    layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0
-) -> dict[Ask, float]:
+def what_if(layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0) -> dict[Ask, float]:
     """Seconds of layers at other widths, each alone but all in one graph, so that their ratios hold.
 
     ``layers``: (layer, width in, width out); for a depthwise layer both are the same.

@@ -30,7 +30,7 @@ class Builder:
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
         return name
 
-    def constant(self, name: str, value: np.ndarray) -> str:
+    def constant(self, name: str, value: Any) -> str:
         from onnx import numpy_helper
 
         self.tensors.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
@@ -105,4 +105,6 @@ class Builder:
         from onnx import helper
 
         graph = helper.make_graph(self.nodes, "synthetic", self.inputs, self.outputs, self.tensors)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR
+        )
