@@ -219,7 +219,7 @@ def int8_grid(case: Case) -> Iterator[Finding]:
         yield Finding(
             "int8 width",
             f"{width.channels} channels in int8 in {_names(mine)}: {_ms(_sum(mine))}",
-            f"{width.channels} is no multiple of {multiple}; the int8 path has no blocks to pad to, and {slow}",
+            f"{width.channels} is no multiple of {multiple}; int8 has no blocks to pad to, and {slow}",
             f"{to} filters in {', '.join(width.producers)}"
             + (f" bring back about {_ms(won)}" if won > 0 else " cost no more time here"),
             max(won, 0.0), tuple(x.name for x in mine), to,
@@ -355,8 +355,8 @@ def pools_off(case: Case) -> Iterator[Finding]:
             most = up(before.width_out, network.block)
             yield Finding(
                 "pool off layout",
-                f"{other.operator} after {before.name} ({before.width_out} channels) runs in plain NCHW, with reorders: "
-                f"{_ms(other.seconds + moves)}",
+                f"{other.operator} after {before.name} ({before.width_out} channels) runs in plain NCHW, "
+                f"with reorders: {_ms(other.seconds + moves)}",
                 f"pooling stays blocked at multiples of {network.block} only",
                 f"{most} filters in {before.name}",
                 other.seconds + moves, (before.name,), most,

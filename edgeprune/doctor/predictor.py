@@ -98,7 +98,7 @@ def predict(model: Model, rows: Sequence[Row]) -> Prediction:
     rows = [row for row in rows if row.kind in COUNTED]
     if not rows:
         return Prediction((), 0.0)
-    total = weight_bytes(rows)
+    total = weight_bytes(rows, model.block)
     seconds = np.zeros(len(rows))
     ways = [way(row, model.block) for row in rows]
     for name in sorted(set(ways)):
@@ -166,11 +166,13 @@ def moves(rows: Sequence[Row], block: int) -> list[int]:
     return found
 
 
-def weight_bytes(rows: Iterable[Row]) -> int:
-    return sum(
-        BYTES * r.width_out * r.kernel**2 * (1 if r.kind == "depthwise" else r.width_in)
-        for r in rows
-    )
+def weight_bytes(rows: Iterable[Row], block: int) -> int:
+    """Of all weights as they lie in memory, padding included."""
+    total = 0
+    for row in rows:
+        wide_in, wide_out = _padded(row, block)
+        total += BYTES * wide_out * row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    return total
 
 
 def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
@@ -180,7 +182,7 @@ def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
     moved: list[tuple[int, float]] = []
     for network in networks:
         rows = [x for x in network.layers if x.kind in COUNTED and x.seconds > 0]
-        total = weight_bytes(rows)
+        total = weight_bytes(rows, block)
         for row in rows:
             excess = math.log(row.seconds / roofline(row, block, peaks, total))
             doubt = (TICK / row.seconds) ** 2

@@ -118,7 +118,7 @@ def _read(path: Path, optimised: Path, raw: Mapping[str, Any], environment: Any)
     ]  # fmt: skip
     clean = _clean(raw["whole"]["switches"], raw["slice"])
     samples = raw["whole"]["wall_s" if clean else "cpu_s"]
-    whole = _typical(samples, clean or range(len(samples)))
+    whole = _typical(samples, clean)
     return Profile(
         model=onnx.load(path, load_external_data=False),
         nodes=_without_profiler(nodes, whole),
