@@ -58,7 +58,9 @@ def draw(share: float) -> list[int]:
     low, high = 0.1, 1.5
     for _ in range(40):  # bisect the common factor
         middle = (low + high) / 2
-        widths = [min(d - 1, max(5, round(d * p * middle) | 1)) for d, p in zip(DENSE, parts, strict=True)]
+        widths = [
+            min(d - 1, max(5, round(d * p * middle) | 1)) for d, p in zip(DENSE, parts, strict=True)
+        ]
         low, high = (middle, high) if macs(widths) < share * macs(DENSE) else (low, middle)
     return [w | 1 for w in widths]
 

@@ -55,6 +55,7 @@ If something fails the last line is {"error": "...", "model": FILE or null} and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -566,7 +567,8 @@ class Process:
         return f"the session's process {how}" + (f": {said}" if said else "")
 
     def end(self):
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):  # it may be dead already
+            self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
         self.noise.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,52 +45,68 @@ def fetch(
     says which file to put where, when the address is out of reach, the answer is cut off, larger
     than ``max_bytes``, or its hash is another one.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # Path.is_file raises where looking is not allowed
         return path
     remedy = f"put the file there yourself: {path} (from {url})"
     what = f"cannot download {Path(urlsplit(url).path).name}"
-    sha, md = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    if not os.access(_nearest(path.parent), os.W_OK):
-        raise EdgepruneError(what, f"{path.parent} is not writable", remedy)
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "edgeprune"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, files.atomic(path) as part:
-            length = answer.headers.get("Content-Length")
-            total = int(length) if length and length.isdigit() else None
-            if total is not None and total > max_bytes:
-                raise EdgepruneError(what, f"{total} bytes, more than {max_bytes} expected", remedy)
-            done = 0
-            with open(part, "wb") as f:
-                while block := answer.read(CHUNK):
-                    done += len(block)
-                    if done > max_bytes:
-                        raise EdgepruneError(what, f"more than {max_bytes} bytes", remedy)
-                    sha.update(block)
-                    md.update(block)
-                    f.write(block)
-                    if progress:
-                        progress(done, total)
-            if total is not None and done != total:
-                raise EdgepruneError(what, f"cut off after {done} of {total} bytes", remedy)
-            for name, expected, got in (
-                ("sha256", sha256, sha.hexdigest()),
-                ("sha256", sha256_prefix, sha.hexdigest()[: len(sha256_prefix or "")]),
-                ("md5", md5, md.hexdigest()),
-            ):
-                if expected and expected != got:
-                    raise EdgepruneError(what, f"{name} is {got}, not {expected}", remedy)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as e:
-        reason = getattr(e, "reason", None) or e
+    folder = _nearest(path.parent)
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise EdgepruneError(
-            what, f"{urlsplit(url).netloc} not reached ({reason})", remedy
-        ) from None
-    except OSError as e:  # a socket that breaks while reading
-        raise EdgepruneError(what, str(e), remedy) from None
+            what,
+            f"{folder} is not writable",
+            "point EDGEPRUNE_HOME at a folder that you may write to",
+        )
+    hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+    with _told(what, url, remedy):
+        request = urllib.request.Request(url, headers={"User-Agent": "edgeprune"})
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    with answer, files.atomic(path) as part:
+        length = answer.headers.get("Content-Length")
+        total = int(length) if length and length.isdigit() else None
+        if total is not None and total > max_bytes:
+            raise EdgepruneError(what, f"{total} bytes, more than {max_bytes} expected", remedy)
+        done = 0
+        with open(part, "wb") as f:
+            while True:
+                # Only reading is told as a failure of the network: writing may find the disk full.
+                with _told(what, url, remedy):
+                    block = answer.read(CHUNK)
+                if not block:
+                    break
+                done += len(block)
+                if done > max_bytes:
+                    raise EdgepruneError(what, f"more than {max_bytes} bytes", remedy)
+                for h in hashes.values():
+                    h.update(block)
+                f.write(block)
+                if progress:
+                    progress(done, total)
+        if total is not None and done != total:
+            raise EdgepruneError(what, f"cut off after {done} of {total} bytes", remedy)
+        for name, expected in (("sha256", sha256), ("sha256", sha256_prefix), ("md5", md5)):
+            got = hashes[name].hexdigest()[: len(expected or "")]
+            if expected and expected != got:
+                raise EdgepruneError(what, f"{name} is {got}, not {expected}", remedy)
     return path
 
 
+@contextmanager
+def _told(what: str, url: str, remedy: str) -> Iterator[None]:
+    """Failures of the network as one line."""
+    host = urlsplit(url).netloc
+    try:
+        yield
+    except urllib.error.HTTPError as e:
+        raise EdgepruneError(what, f"{host} answers {e.code} {e.reason}", remedy) from None
+    except (OSError, http.client.HTTPException, ValueError) as e:  # URLError is an OSError
+        reason = getattr(e, "reason", None) or e
+        if isinstance(e, http.client.IncompleteRead):
+            reason = "cut off"
+        raise EdgepruneError(what, f"{host} not reached ({reason})", remedy) from None
+
+
 def _nearest(path: Path) -> Path:
-    """The closest folder that exists, upwards from ``path``."""
-    while not path.exists():
+    """The closest folder that exists (and may be looked into), upwards from ``path``."""
+    while not os.path.exists(path):  # Path.exists raises where looking is not allowed
         path = path.parent
     return path

@@ -115,8 +115,13 @@ def _run(
         if accuracy is not None:
             pushed["images.npz"] = _pack(Path(folder) / "images.npz", accuracy)
         place.push(pushed)
-        place.run(request, there, "images.npz" if accuracy else None, on_line)
-    return collected.document([s.path for s in subjects], there)
+        try:
+            place.run(request, there, "images.npz" if accuracy else None, on_line)
+            return collected.document([s.path for s in subjects], there)
+        except BaseException:
+            if collected.rounds:
+                files.write_json(out, {**document, "measured": collected.partial})
+            raise
 
 
 def _pack(path: Path, images: Images) -> Path:
@@ -148,6 +153,7 @@ class Collected:
     def __init__(self, models: int) -> None:
         self.partial: dict[str, Any] = {"models": [{"sessions": []} for _ in range(models)]}
         self._last: dict[str, Any] = {}
+        self.rounds = 0
 
     def add(self, line: str) -> dict[str, Any] | None:
         """The line's event, or None if it is something else."""
@@ -163,6 +169,7 @@ class Collected:
             sessions.append({**self._last["session"], "rounds": []})
         elif event == "round":
             sessions[-1]["rounds"].append(self._last["round"])
+            self.rounds += 1
         return self._last
 
     def document(self, paths: Sequence[Path], there: Sequence[str]) -> dict[str, Any]:

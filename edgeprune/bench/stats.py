@@ -7,7 +7,7 @@ in which the kernel took the core away says nothing of the network. Hence
 * a sample is *clean* when its thread was not preempted while it ran, and it is not the first of its
   slice (whose caches belong to the other model);
 * with fewer than 5 clean samples thread CPU time takes the place of wall time, for all models;
-* the unit of resampling is the process and in it the round, never the single run.
+* the unit of resampling is the process, never the single run.
 """
 
 from __future__ import annotations
@@ -95,30 +95,34 @@ def percentile(seconds: np.ndarray, which: float) -> float | None:
 def weights(cells: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each cell is drawn in each resample, [resamples, cells].
 
-    ``cells`` [n, 2] lists (pass, round), each once. Passes are drawn with replacement, then rounds
-    within each drawn pass: the cluster bootstrap (Davison & Hinkley 1997, section 3.8).
+    ``cells`` [n, 2] lists (pass, round), each once. Whole passes are drawn with replacement, their rounds
+    as they were: the spread between passes holds the spread within them already, and drawing rounds too
+    would count it twice (Davison & Hinkley 1997, section 3.8). A single pass is drawn by its rounds.
     """
     rng = np.random.default_rng(seed)
-    passes = np.unique(cells[:, 0])
-    members = [np.flatnonzero(cells[:, 0] == p) for p in passes]
-    drawn = np.zeros((resamples, len(cells)))
-    for b in range(resamples):
-        for p in rng.integers(len(passes), size=len(passes)):
-            picks = members[p][rng.integers(len(members[p]), size=len(members[p]))]
-            np.add.at(drawn[b], picks, 1)
-    return drawn
+    groups, group = np.unique(_groups(cells), return_inverse=True)
+    n = len(groups)
+    return rng.multinomial(n, np.full(n, 1 / n), resamples)[:, group].astype(float)
+
+
+def _groups(cells: np.ndarray) -> np.ndarray:
+    """What is drawn as one: the pass of each cell, or its round where there is one pass."""
+    several = len(np.unique(cells[:, 0])) > 1
+    return cells[:, 0] if several else cells[:, 1]
 
 
 def medians(samples: Clean, cells: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The median of ``samples`` in each resample, [resamples] (nan where it drew none of them)."""
-    index = {tuple(c): i for i, c in enumerate(cells.tolist())}
     order = np.argsort(samples.seconds, kind="stable")
     values = samples.seconds[order]
-    cell = np.array([index[tuple(c)] for c in samples.cells.tolist()])[order]
+    both = np.concatenate([cells, samples.cells[order]])
+    cell = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    cell = np.argsort(cell[: len(cells)])[cell[len(cells) :]]
     found = np.empty(len(drawn))
-    for b, weight in enumerate(drawn):
-        heap = np.cumsum(weight[cell])
-        found[b] = values[np.searchsorted(heap, heap[-1] / 2)] if heap[-1] else np.nan
+    for start in range(0, len(drawn), 50):  # at most 50 resamples of all samples in memory
+        heap = np.cumsum(drawn[start : start + 50, cell], axis=1)
+        at = (heap >= heap[:, -1:] / 2).argmax(axis=1)
+        found[start : start + 50] = np.where(heap[:, -1] > 0, values[at], np.nan)
     return found
 
 
@@ -154,27 +158,22 @@ class Ratio:
         return Ratio(self.value / promised, self.low / promised, self.high / promised)
 
 
-def speedup(baseline: Clean, other: Clean, *, seed: int = 0) -> Ratio:
+def speedup(baseline: Clean, other: Clean, *, resamples: int = RESAMPLES, seed: int = 0) -> Ratio:
     """t_baseline / t_other, from medians; rounds of both are drawn together, as they were run."""
     cells = np.unique(np.concatenate([baseline.cells, other.cells]), axis=0)
-    drawn = weights(cells, seed=seed)
+    drawn = weights(cells, resamples, seed)
     value = float(np.median(baseline.seconds) / np.median(other.seconds))
     ratios = medians(baseline, cells, drawn) / medians(other, cells, drawn)
-    low, high = widened(value, ratios, _groups(cells))
+    low, high = widened(value, ratios, len(np.unique(_groups(cells))))
     return Ratio(value, low, high)
-
-
-def _groups(cells: np.ndarray) -> int:
-    """Independent groups: the processes; with a single one its rounds have to do."""
-    passes = len(np.unique(cells[:, 0]))
-    return passes if passes > 1 else len(cells)
 
 
 def latency(samples: Clean, *, seed: int = 0) -> dict[str, Any]:
     """Median with its interval, minimum and the percentiles that the sample carries; seconds."""
     cells = np.unique(samples.cells, axis=0)
     median = float(np.median(samples.seconds))
-    interval = widened(median, medians(samples, cells, weights(cells, seed=seed)), _groups(cells))
+    resampled = medians(samples, cells, weights(cells, seed=seed))
+    interval = widened(median, resampled, len(np.unique(_groups(cells))))
     return {
         "median_s": median,
         "median_interval_s": _finite(interval),

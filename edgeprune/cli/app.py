@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import bench, cost, datasets, doctor, errors, export, models, plot, prune, report, runs, train
+from . import (
+    bench,
+    cost,
+    datasets,
+    doctor,
+    errors,
+    export,
+    models,
+    plot,
+    prune,
+    report,
+    runs,
+    train,
+)
 
 app = typer.Typer(
     name="edgeprune",

@@ -44,30 +44,25 @@ def _listed() -> dict[str, Any]:
 
     rows = [
         {
-            "data": name,
-            "about": data.KNOWN[name].about if name in data.KNOWN else "in the home folder",
-            "path": str(path) if path else None,
-            "bytes": _size(path) if path else None,
+            "data": known.name,
+            "about": known.about,
+            "path": str(known.path) if known.path else None,
+            "bytes": _size(known.path) if known.path else None,
         }
-        for name, path in data.names().items()
+        for known in data.listed()
     ]
     return {"home": str(fetch.home()), "datasets": rows}
 
 
 def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> dict[str, Any]:
-    from rich.console import Console
-
     from .. import data
+    from . import progress
 
     size = data.natural_size(name)
-    with Console(stderr=True).status(f"reading {name}") as status:
-
-        def told(what: str, done: int, total: int | None) -> None:
-            status.update(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
-
+    with progress.watch() as watch:
         loaded = data.load(
             name, size=size, seed=seed, limit=limit, skip_bad=True, download=download,
-            progress=told,
+            progress=watch.on_progress,
         )  # fmt: skip
     return {
         "data": name,
@@ -98,7 +93,7 @@ def _list(value: dict[str, Any]) -> Table:
         Column("data", "--data", align="left"),
         Column("about", "", align="left", wraps=True),
         Column("path", "in the home folder", _place, align="left", wraps=True),
-        Column("bytes", "size", lambda n: "" if n is None else units.size(n)),
+        Column("bytes", "size", units.size),
     ]
     notes = [
         f"Home folder: {value['home']} (EDGEPRUNE_HOME). What is not there is downloaded when used.",
@@ -107,8 +102,8 @@ def _list(value: dict[str, Any]) -> Table:
     return Table("Data sets", columns, value["datasets"], notes)
 
 
-def _place(path: str | None) -> str:
-    return Path(path).name if path else "not there"
+def _place(path: str) -> str:
+    return Path(path).name
 
 
 def _summary(value: dict[str, Any]) -> Table:

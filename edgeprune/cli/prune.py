@@ -118,4 +118,5 @@ def _of_run(
         target = procedures.open_run(asked, parent.name, sys.argv[1:])
     else:
         target = procedures.derive(parent, name, asked, sys.argv[1:])
-    return target, asked, load_data(asked, watch)
+    dataset = load_data(asked.data, asked.size, asked.seed, asked.limit, asked.skip_bad, watch)
+    return target, asked, dataset

@@ -64,25 +64,33 @@ def resolve(words: dict[str, Any], pruning: Pruning | None, watch: Any) -> tuple
     models.check_name(words["model"])
     source = models.find(models.ModelSpec(words["model"]), words["init"])
     size = words["size"] or room.natural_size(words["data"])
-    recipe = training.named(words["recipe"], pretrained=source is not None)
-    chosen = {
-        "epochs": words["epochs"], "batch_size": words["batch_size"], "lr": words["lr"],
-        "precision": words["precision"], "seed": words["seed"],
-    }  # fmt: skip
+    dataset = load_data(
+        words["data"], size, words["seed"], words["limit"], words["skip_bad"], watch
+    )
+    spec = models.ModelSpec(words["model"], len(dataset.classes), words["head"])
+    recipe = training.named(
+        words["recipe"],
+        pretrained=source is not None,
+        normalised=models.has_norm(models.fresh(spec, 0)),
+        images=len(dataset.train),
+    )
+    chosen = {k: words[k] for k in ("epochs", "batch_size", "lr", "precision", "seed")}
     recipe = recipe.but(**{k: v for k, v in chosen.items() if v is not None})
     asked = Asked(
         words["model"], words["init"], words["head"], words["partial"], words["data"], size,
         words["limit"], words["skip_bad"], words["seed"], recipe, pruning,
     )  # fmt: skip
-    return asked, load_data(asked, watch)
+    return asked, dataset
 
 
-def load_data(asked: Asked, watch: Any) -> Dataset:
+def load_data(
+    name: str, size: int, seed: int, limit: int | None, skip_bad: bool, watch: Any
+) -> Dataset:
     from .. import data as room
 
     return room.load(
-        asked.data, size=asked.size, seed=asked.seed, limit=asked.limit, skip_bad=asked.skip_bad,
-        notes=watch.note,
+        name, size=size, seed=seed, limit=limit, skip_bad=skip_bad, notes=watch.note,
+        progress=watch.on_progress,
     )  # fmt: skip
 
 

@@ -234,6 +234,7 @@ def _unpacked(path: Path) -> IO[bytes]:
                     _check_total(path, 0, done, packed)
                     out.write(block)
             out.flush()
+            out.seek(0)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
             raise EdgepruneError(str(path), f"cut off or corrupt ({e})", AGAIN) from None
         except OSError as e:

@@ -27,6 +27,7 @@ LAYOUT = "expected CLASS/image.jpg, or train/CLASS/image.jpg and test/CLASS/imag
 
 def read_tree(tree: Tree, faults: Faults, leave_out: frozenset[str] = frozenset()) -> Found:
     """The classes and parts in a tree of class folders; ``leave_out`` names folders not wanted."""
+    notes = faults.settle()  # whatever the tree itself found: said before "no images in it"
     names = sorted(tree.sizes)
     images = [n for n in names if n.lower().endswith(SUFFIXES)]
     others = [n for n in names if not n.lower().endswith(SUFFIXES)]
@@ -52,7 +53,6 @@ def read_tree(tree: Tree, faults: Faults, leave_out: frozenset[str] = frozenset(
         {part: [c for c, _ in pairs] for part, pairs in found.items()}, str(tree.path), faults
     )
     number = {c: i for i, c in enumerate(classes)}
-    notes = []
     for what, which in (
         ("files are no images by their names", others),
         ("images lie in no class folder and are not used", strays),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import tempfile
@@ -37,7 +38,7 @@ class Known:
     leave_out: frozenset[str] = frozenset()  # folders that are no classes
 
     def lies_in(self, folder: Path) -> Path | None:
-        return next((folder / p for p in self.places if (folder / p).exists()), None)
+        return next((folder / p for p in self.places if os.path.exists(folder / p)), None)
 
 
 def _digits(folder: Path, faults: Faults, get: Fetch) -> Found:

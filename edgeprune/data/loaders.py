@@ -196,12 +196,12 @@ def _split(
     labels = found.parts["train"][1]
     drawn, notes = splits.carve(labels, shares, seed)
     chosen = {p: np.arange(len(own)) for p, (_, own) in found.parts.items() if p != "train"} | drawn
+    base = "the training images" if len(found.parts) > 1 else "all images"
+    taken = {**shares, "train": 1 - sum(shares.values())} if shares else {}
     how = {
-        part: f"{100 * shares[part]:.0f} % of the training images" if part in shares else "its own"
+        part: f"{100 * taken[part]:.0f} % of {base}" if part in taken else "its own"
         for part in PARTS
     }
-    if shares:
-        how["train"] = f"{100 * (1 - sum(shares.values())):.0f} % of the training images"
     if limit is not None:
         train = chosen["train"]
         kept = splits.subset(labels[train], limit, seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,16 @@ from .transforms import BadImageError
 SUFFIXES = (*archives.SUFFIXES, ".npz")
 MAX_DOWNLOAD = 1 << 30  # bytes; the largest is SVHN's 182 MB
 
-Progress = Callable[[str, int, int | None], None]  # (what, done, total)
+Progress = Callable[[str, int, int], None]  # (what, done, total), in images or bytes
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A set that can be asked for by name; ``path`` is None where nothing lies in the home folder."""
+
+    name: str
+    about: str
+    path: Path | None
 
 
 def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Found:
@@ -38,7 +49,7 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
             return read_path(kept, faults, known.leave_out)
         return known.read(folder, faults, partial(_get, download, progress))
     path = Path(name).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # Path.exists raises where looking is not allowed
         return read_path(path, faults)
     if kept is not None:
         return read_path(kept, faults)
@@ -47,7 +58,7 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
     raise EdgepruneError(
         f"data {name}",
         f"no such name, no such path, and no {folder / name} (folder, .zip, .tar.gz, .npz)",
-        closest(name, list(names())),
+        closest(name, [known.name for known in listed()]),
     )
 
 
@@ -65,18 +76,18 @@ def natural_size(name: str) -> int:
     return 224 if sides and sorted(sides)[len(sides) // 2] > 64 else 32
 
 
-def names() -> dict[str, Path | None]:
-    """Every name that can be asked for -> what lies in the home folder for it (None: not there)."""
+def listed() -> list[Listed]:
+    """Every set that can be asked for by name: the known ones, then what lies in the home folder."""
     folder = home() / "data"
-    known = {name: k.lies_in(folder) or in_home(name) for name, k in KNOWN.items()}
+    known = [Listed(name, k.about, k.lies_in(folder) or in_home(name)) for name, k in KNOWN.items()]
     theirs = {place.split("/")[0] for k in KNOWN.values() for place in k.places}
-    found: dict[str, Path | None] = {}
+    found = []
     for path in sorted(folder.glob("*")):
         suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
         name = path.name.removesuffix(suffix)
-        if path.name not in theirs and in_home(name) == path:
-            found[name] = path
-    return {**known, **{n: p for n, p in found.items() if n not in known}}
+        if path.name not in theirs and name not in KNOWN and in_home(name) == path:
+            found.append(Listed(name, "in the home folder", path))
+    return known + found
 
 
 def in_home(name: str) -> Path | None:
@@ -84,15 +95,15 @@ def in_home(name: str) -> Path | None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
         return None
     path = home() / "data" / name
-    if path.is_dir():
+    if os.path.isdir(path) and any(path.glob("[!.]*")):  # a failed download leaves an empty one
         return path
     there = (path.with_name(name + suffix) for suffix in SUFFIXES)
-    return next((p for p in there if p.is_file()), None)
+    return next((p for p in there if os.path.isfile(p)), None)
 
 
 def read_path(path: Path, faults: Faults, leave_out: frozenset[str] = frozenset()) -> Found:
     """A folder, an archive or an .npz."""
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz" and os.path.isfile(path):
         return read_npz(path, faults)
     return read_tree(archives.open_tree(path, faults), faults, leave_out)
 
@@ -101,5 +112,7 @@ def _get(download: bool, progress: Progress, url: str, path: Path, *, md5: str) 
     if not (download or path.is_file()):
         raise EdgepruneError(f"{path} is not there", "nothing is fetched here", f"from {url}")
 
-    what = f"downloading {path.name}"
-    return fetch(url, path, md5=md5, max_bytes=MAX_DOWNLOAD, progress=partial(progress, what))
+    def told(done: int, total: int | None) -> None:
+        progress(f"downloading {path.name}", done, total or done)
+
+    return fetch(url, path, md5=md5, max_bytes=MAX_DOWNLOAD, progress=told)

@@ -60,9 +60,9 @@ def carve(
         raise EdgepruneError(
             f"{len(labels)} images", f"too few to take {' and '.join(empty)} images from them"
         )
-    elif lonely:
+    elif lonely and shares:
         notes.append(f"{lonely:,} classes have one image only: it stays in training")
-    rest = ~np.logical_or.reduce(list(taken.values())) if taken else np.ones(len(labels), bool)
+    rest = ~np.any([np.zeros(len(labels), bool), *taken.values()], axis=0)
     return {p: np.flatnonzero(m) for p, m in {"train": rest, **taken}.items()}, notes
 
 

@@ -6,7 +6,9 @@ Letters: N images, S side of the network's input, canvas >= S side of the stored
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +23,9 @@ from ..models.spec import Convention
 Pixels = NDArray[np.uint8]
 
 # Only plain raster formats: Pillow would start Ghostscript for an EPS that calls itself .jpg.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 90_000_000  # an image above this is taken for a decompression bomb (Pillow's limit)
+PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,6 +58,8 @@ def decode(raw: bytes, canvas: int) -> Pixels:
     """
     if not raw:
         raise BadImageError("empty file")
+    if raw.startswith(PNG):
+        _check_png(raw)
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -94,6 +99,19 @@ def fit(image: Image.Image, canvas: int, turn: Image.Transpose | None = None) ->
     if turn is not None:
         image = image.transpose(turn)
     return np.asarray(image)
+
+
+def _check_png(raw: bytes) -> None:
+    """Pillow checks no CRC of pixel data, so that holes in a download would become pixels."""
+    at = len(PNG)
+    while at + 8 <= len(raw):
+        length, kind = struct.unpack_from(">I4s", raw, at)
+        end = at + 8 + length
+        if kind == b"IDAT" and raw[end : end + 4] != struct.pack(
+            ">I", zlib.crc32(raw[at + 4 : end])
+        ):
+            raise BadImageError("truncated" if end + 4 > len(raw) else "corrupt (checksum)")
+        at = end + 4
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import units
-from .layers import MOVES, Layer, Network, Width, grid, laid_out, up
+from .layers import MOVES, Ask, Layer, Network, Width, asked, grid, laid_out, up
 from .roofline import Bound, Peaks, bandwidth
-from .sweep import Ask, asked
 
 WORTH = 0.02  # of the network's time: below this only what the structure shows is told
 
@@ -417,8 +416,8 @@ def promise(case: Case, dense: Case) -> Finding:
     if came > 1.05 * promised and heavy and left:
         return Finding(
             "more than promised", seen,
-            f"{_names(heavy)} are bound by reading weights, {_ms(_sum(heavy))} of {_ms(a.seconds)} in the dense "
-            f"network: their parameters fell {_ratio(heavy, left, 'weight_bytes')}, their time "
+            f"{_names(heavy)} are bound by reading weights, {_ms(_sum(heavy))} of {_ms(a.seconds)} in the "
+            f"dense network: their parameters fell {_ratio(heavy, left, 'weight_bytes')}, their time "
             f"{_ratio(heavy, left, 'seconds')}, their FLOPs only {_ratio(heavy, left, 'macs')}",
             "go on there: parameters, not FLOPs, are the price of these layers", 0.0, tuple(names),
         )  # fmt: skip

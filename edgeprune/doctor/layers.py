@@ -88,6 +88,19 @@ class Width:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """A layer at certain widths."""
+
+    layer: str
+    width_in: int
+    width_out: int
+
+
+def asked(layer: Layer, width_in: int, width_out: int) -> Ask:
+    return Ask(layer.name, width_in, width_out)
+
+
+@dataclass(frozen=True)
 class Network:
     """A network as it runs on this machine."""
 

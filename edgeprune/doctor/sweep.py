@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .layers import Layer, network
+from .layers import Ask, Layer, asked, network
 from .profile import Profile, profile
 from .roofline import Peaks
 from .synthetic import Builder
@@ -107,19 +106,6 @@ def _smallest() -> Any:
         x = b.conv(f"c{i}", x, 16, 16, 1)
     b.output(x)
     return b.model()
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A layer at certain widths."""
-
-    layer: str
-    width_in: int
-    width_out: int
-
-
-def asked(layer: Layer, width_in: int, width_out: int) -> Ask:
-    return Ask(layer.name, width_in, width_out)
 
 
 def what_if(layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0) -> dict[Ask, float]:

@@ -83,6 +83,7 @@ def write(
     may be any module, an fx graph too, and is left as it was.
     """
     with _evaluating(model):
+        parity.prepare(model, samples)
         proto = _export(model, samples[:2].contiguous(), opset)
         _rename(proto)
         before = len(proto.graph.node)

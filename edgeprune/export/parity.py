@@ -54,6 +54,21 @@ def _cores() -> int:
 
 
 @torch.no_grad()
+def prepare(model: nn.Module, samples: Tensor) -> None:
+    """Refuse before any work what could not be compared afterwards."""
+    if len(samples) < max(BATCHES):
+        raise EdgepruneError("parity", f"needs {max(BATCHES)} images, got {len(samples)}")
+    try:
+        logits = model(samples[: max(BATCHES)])
+    except RuntimeError as e:
+        raise EdgepruneError(
+            f"the network does not run on a batch of {max(BATCHES)}", str(e)[:300]
+        ) from e
+    if not logits.isfinite().all():
+        raise EdgepruneError("the network's logits are not finite", "", "train it again")
+
+
+@torch.no_grad()
 def check(
     model: nn.Module, path: Path, samples: Tensor, batches: Iterable[tuple[Tensor, Tensor]] = ()
 ) -> Parity:
@@ -61,8 +76,6 @@ def check(
 
     ``samples`` [at least 4, 3, S, S] are compared at batch 1 and 4, then every batch of (images, labels).
     """
-    if len(samples) < max(BATCHES):
-        raise EdgepruneError("parity", f"needs {max(BATCHES)} images, got {len(samples)}")
     try:
         running = session(path)
     except Exception as e:  # onnxruntime's classes are not public
@@ -94,10 +107,8 @@ def _both(model: nn.Module, running: Any, x: Tensor) -> tuple[np.ndarray, np.nda
         ) from e
     if ours.shape != theirs.shape:
         raise EdgepruneError("parity", f"torch gives {ours.shape}, onnxruntime {theirs.shape}")
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        raise EdgepruneError("parity", "the network's logits are not finite", "train it again")
     gap = float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-30))
-    if gap > TOLERANCE:
+    if not gap <= TOLERANCE:  # nan too
         raise EdgepruneError(
             "parity: torch and onnxruntime differ",
             f"by {gap:.2g} of the largest logit at batch {len(x)}; {TOLERANCE:g} is allowed",

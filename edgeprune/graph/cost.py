@@ -209,7 +209,7 @@ def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: 
     """One input a filter, also where a cut has left a single channel."""
     groups = node.args[6] if len(node.args) > 6 else 1
     leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
-    return weight.shape[1] == 1 and (groups != 1 or leaves_with_input)
+    return weight.shape[1] == 1 and (int(groups) != 1 or leaves_with_input)  # type: ignore[arg-type]
 
 
 def _places(shape: tuple[int, ...], kind: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -29,7 +30,7 @@ class Refusal:
 class Contraction:
     """An operand whose dropped labels the operator reads as zero (the reference semantics)."""
 
-    argument: int  # position among the node's arguments
+    operand: fx.Node
     axis: int
     labels: Vector
 
@@ -72,8 +73,7 @@ class Follow:
         return args, kwargs
 
     def _leaf(self, name: str) -> Labelled:
-        value = self.constants[name]
-        return Labelled(tuple(value.shape), constant=True, name=name)
+        return Labelled(tuple(self.constants[name].shape), constant=True, name=name)
 
     # -- what rules do -----------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Follow:
 
     def data(self, x: Labelled) -> Labelled:
         """A parameter that is followed like a feature map: a vector gets labels, others stay."""
-        if x.name is None or 0 in x.shape:
+        if x.name is None:
             return x
         axes = [d for d, size in enumerate(x.shape) if size > 1]
         if len(axes) != 1:
@@ -101,29 +101,32 @@ class Follow:
             if size > 1 and (free is None or axis != free % leaf.ndim):
                 self.classes.pin(self.bind(leaf, axis))
 
+    def labels(self, x: Labelled, axis: int) -> Vector:
+        """The labels along ``axis``: pinned ones where ``x`` bears none there."""
+        if x.on(axis):
+            assert x.labels is not None
+            return x.labels
+        return np.zeros(x.shape[axis], np.int64)
+
     def tie(self, x: Labelled | None, axis: int, labels: Vector) -> None:
         """``x``'s ``axis`` bears ``labels``: slices with them, or they must stay."""
         if x is None or x.shape[axis] == 1:
             return
-        if x.name is not None:
-            self.classes.union(self.bind(x, axis), labels)
-        elif x.on(axis):
-            self.classes.union(x.labels, labels)  # type: ignore[arg-type]
-        else:
-            self.classes.pin(labels)
+        own = self.bind(x, axis) if x.name is not None else self.labels(x, axis)
+        self.classes.union(own, labels)
 
-    def pin(self, node: fx.Node, x: Labelled, reason: str) -> None:
-        """Nothing of ``x`` may leave; recorded if anything could have."""
-        if x.labels is None or (self.classes.find(x.labels) == PINNED).all():
-            return
-        self.classes.pin(x.labels)
-        self.refusals.append(Refusal(layer(node), short_name(node), reason, source(node)))
+    def pin(self, node: fx.Node, x: Labelled, reason: str) -> Labelled:
+        """``x`` with nothing that may leave; recorded if anything could have."""
+        if x.labels is not None and (self.classes.find(x.labels) != PINNED).any():
+            self.classes.pin(x.labels)
+            where = layer(node) or node.name
+            self.refusals.append(Refusal(where, short_name(node), reason, source(node)))
+        return Labelled(x.shape, constant=x.constant)
 
-    def contract(self, node: fx.Node, argument: int, x: Labelled) -> None:
-        assert x.axis is not None
-        assert x.labels is not None
+    def contract(self, node: fx.Node, operand: fx.Node, axis: int, labels: Vector) -> None:
+        """``node`` sums over these labels of ``operand``: dropped ones read as zero."""
         found = self.contractions.setdefault(node, [])
-        found.append(Contraction(argument, x.axis, x.labels))
+        found.append(Contraction(operand, axis, labels))
 
     def produce(self, node: fx.Node, weight: Labelled, axis: int) -> Vector:
         """The labels that a layer's output gets from its weight's output axis."""
@@ -167,7 +170,7 @@ def _labelled(values: Any) -> list[Labelled]:
 
 def hint(size: int | torch.SymInt) -> int:
     """A size of the traced example."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)  # type: ignore[arg-type]
 
 
 def is_symbolic(node: fx.Node) -> bool:

@@ -1,8 +1,12 @@
 """What each ATen operator does to labels. ``RULES`` at the end is the list of what is supported.
 
 A rule is a plain function ``rule(f, node, *args, **kwargs)`` with the operator's own arguments;
-tensors arrive as :class:`Labelled`, symbols as the traced ints. Most operators belong to a family
-(:func:`move`, :func:`pointwise`, :func:`window`, :func:`reduce`); the others stand for themselves.
+tensors arrive as :class:`Labelled`, symbols as the traced ints. Most operators belong to a family:
+
+    move       runs on the labels themselves        pointwise  elements that meet become one class
+    window     pools, upsampling                    mix        softmax along an axis
+    reduce     sums, means, maxima                  product    linear, matmul, einsum
+
 Letters: N batch, C channels, O filters, I inputs per group.
 """
 
@@ -19,40 +23,25 @@ from torch import Tensor, fx
 from .follow import Follow, Rule, plain, shape_of, short_name, unknown
 from .labels import Labelled, Vector
 
-aten = torch.ops.aten
-
-# -- families --------------------------------------------------------------------------------
+# -- moves -----------------------------------------------------------------------------------------
 
 
 def move(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """Data is only moved: the same operator runs on the labels."""
+    seen: list[Labelled] = []
 
     def array(x: Any) -> Any:
         if not isinstance(x, Labelled):
             return x
-        if x.name is not None and not x.is_vector and _is_index(f, x):
-            return f.constants[x.name]
         seen.append(f.data(x))
         return seen[-1].array()
 
-    seen: list[Labelled] = []
     arrays = fx.node.map_aggregate(args, array)
-    constant = all(x.constant for x in seen)
     if all(x.axis is None for x in seen):
         return plain(node)
     moved = run_move(node, *arrays, **kwargs)
-    form = partial(f.classes.normal_form, constant=constant)
+    form = partial(f.classes.normal_form, constant=all(x.constant for x in seen))
     return form(moved) if isinstance(moved, Tensor) else [form(t) for t in moved]
-
-
-def view(f: Follow, node: fx.Node, x: Labelled, sizes: Sequence[int]) -> Any:
-    """A move whose written sizes must be able to follow: a symbol there can only become -1."""
-    out = move(f, node, x, sizes)
-    if out.axis is None or isinstance(node.args[1][out.axis], int):  # type: ignore[index]
-        return out
-    if any(size == -1 for size in node.args[1]):  # type: ignore[union-attr]
-        f.pin(node, out, "merges the batch with channels into a written size")
-    return out
 
 
 def run_move(node: fx.Node, *args: Any, **kwargs: Any) -> Any:
@@ -62,17 +51,58 @@ def run_move(node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
-def index(f: Follow, node: fx.Node, x: Labelled, indices: Any) -> Any:
-    """``x[i]`` with constant integer indices moves data; with computed ones nothing may leave."""
-    known = [
-        _index_value(f, i) for i in (indices if isinstance(indices, list | tuple) else [indices])
-    ]
-    if any(value is NotImplemented for value in known):
-        return unknown(f, node, x)
+def view(f: Follow, node: fx.Node, x: Labelled, sizes: Sequence[int]) -> Any:
+    """A move whose written sizes must be able to follow: a symbol there can only become -1."""
+    out = move(f, node, x, sizes)
+    written: Any = node.args[1]
+    if out.axis is None or isinstance(written[out.axis], int) or -1 not in written:
+        return out
+    return f.pin(node, out, "merges the batch with channels into a written size")
+
+
+def cat(f: Follow, node: fx.Node, tensors: Sequence[Labelled], dim: int = 0) -> Any:
+    """Constants between feature maps get labels of their own along ``dim``."""
+    if any(x.on(dim) for x in tensors):
+        tensors = [_along(f, x, dim) if x.name is not None else x for x in tensors]
+    return move(f, node, tensors, dim)
+
+
+def _along(f: Follow, leaf: Labelled, dim: int) -> Labelled:
+    f.hold(leaf, free=dim)
+    return Labelled(leaf.shape, dim % leaf.ndim, f.bind(leaf, dim))
+
+
+def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
+    """``x`` in the shape of ``like``, which is cut with it."""
+    moved = f.classes.normal_form(f.data(x).array().expand(like.shape), x.constant)
+    return _cut_alike(f, like, moved)
+
+
+def scatter(f: Follow, node: fx.Node, base: Labelled, src: Labelled, *args: Any, **kw: Any) -> Any:
+    """``base`` with a part overwritten by ``src``: both are cut like the result."""
+    start = base if base.name is None else Labelled(base.shape)
+    return _cut_alike(f, base, move(f, node, start, src, *args, **kw))
+
+
+def _cut_alike(f: Follow, base: Labelled, moved: Labelled) -> Labelled:
+    if moved.labels is not None and moved.axis is not None:
+        f.tie(base, moved.axis, moved.labels)
+    if base.name is not None:
+        f.hold(base, free=moved.axis)
+    return moved
+
+
+def index(f: Follow, node: fx.Node, x: Labelled, indices: Sequence[Labelled | None]) -> Any:
+    """``x[i]`` with a constant index moves data; with computed ones nothing may leave."""
+    known = [_index_value(f, i) for i in indices]
+    computed = any(value is NotImplemented for value in known)
     x = f.data(x)
+    several = sum(value is not None for value in known) > 1
+    if computed or (several and x.axis is not None and x.axis < len(known)):
+        return unknown(f, node, x)
     if x.axis is None:
         return plain(node)
-    return f.classes.normal_form(node.target(x.array(), known), x.constant)  # type: ignore[operator]
+    return f.classes.normal_form(x.array()[tuple(slice(None) if i is None else i for i in known)])
 
 
 def index_select(f: Follow, node: fx.Node, x: Labelled, dim: int, i: Labelled) -> Any:
@@ -86,11 +116,47 @@ def index_select(f: Follow, node: fx.Node, x: Labelled, dim: int, i: Labelled) -
 def _index_value(f: Follow, i: Labelled | None) -> Any:
     if i is None:
         return None
-    return f.constants[i.name].cpu() if i.name is not None else NotImplemented
+    value = f.constants.get(i.name or "")
+    return NotImplemented if value is None else value.cpu()
 
 
-def _is_index(f: Follow, x: Labelled) -> bool:
-    return x.name is not None and not f.constants[x.name].is_floating_point()
+def pad(
+    f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any
+) -> Any:
+    """Pairs from the last axis; padded channels get labels of their own and can leave."""
+    x = f.data(x)
+    if x.axis is None:
+        return plain(node)
+    before, after = padding_of(amounts, x.ndim, x.axis)
+    if not (before or after):
+        return Labelled(shape_of(node), x.axis, x.labels)
+    mode = args[0] if args and isinstance(args[0], str) else kw.get("mode", "constant")
+    if mode != "constant" or before < 0 or after < 0:
+        f.pin(node, x, "pads the labelled axis")
+        return plain(node)
+    parts = (f.classes.fresh(before), f.labels(x, x.axis), f.classes.fresh(after))
+    return f.result(node, x.axis, np.concatenate(parts))
+
+
+def padding_of(amounts: Sequence[int], ndim: int, axis: int) -> tuple[int, int]:
+    """What ``pad`` adds before and after along ``axis``."""
+    first = 2 * (ndim - 1 - axis)
+    return (amounts[first], amounts[first + 1]) if first < len(amounts) else (0, 0)
+
+
+def create(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """A tensor made of nothing but its written size: any axis written as a number can follow."""
+    made = Labelled(shape_of(node), name=f"@{node.name}")
+    sizes: Any = node.args[size_position(node)]
+    for axis, size in enumerate(sizes):
+        if not isinstance(size, int) and made.shape[axis] > 1:
+            f.classes.pin(f.bind(made, axis))
+    return made
+
+
+def size_position(node: fx.Node) -> int:
+    """Which argument of zeros, new_zeros ... is the size."""
+    return 1 if short_name(node).startswith("new_") else 0
 
 
 def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
@@ -99,83 +165,84 @@ def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> An
     return Labelled(shape_of(node), x.axis, x.labels, x.constant)
 
 
+def glu(f: Follow, node: fx.Node, x: Labelled, dim: int = -1) -> Any:
+    """One half times the sigmoid of the other: channel c leaves with channel c + C/2."""
+    if not x.on(dim):
+        return Labelled(shape_of(node), x.axis, x.labels)
+    first, second = f.labels(x, dim).reshape(2, -1)
+    f.classes.union(first, second)
+    return f.result(node, dim, first)
+
+
+# -- elements that meet ----------------------------------------------------------------------------
+
+
 def pointwise(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """Elements meet at the same place: their labels become one class (broadcast from the right)."""
+    operands: list[Labelled] = []
+    for x in (*args, *kwargs.values()):
+        operands += [x] if isinstance(x, Labelled) else []
+    return meet(f, node, operands)
+
+
+def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> Labelled:
     shape = shape_of(node)
-    operands = [x for x in (*args, *kwargs.values()) if isinstance(x, Labelled)]
-    return meet(f, node, operands, shape)
-
-
-def meet(
-    f: Follow, node: fx.Node, operands: Sequence[Labelled], shape: tuple[int, ...]
-) -> Labelled:
-    rank = len(shape)
-    leaves = [x for x in operands if x.name is not None]
-    others = [x for x in operands if x.name is None]
     constant = all(x.constant for x in operands)
-    if not any(x.axis is not None for x in others):
-        others += [f.data(x) for x in leaves if x.is_vector]
-        leaves = [x for x in leaves if not x.is_vector]
-    axis = _meeting_axis(f, node, others, rank)
-    if axis is None:
-        for x in leaves:
-            f.hold(x)
-        return Labelled(shape, constant=constant)
-    carriers = [x for x in others if x.axis is not None and x.axis - x.ndim == axis]
-    labels = carriers[0].labels
-    assert labels is not None
-    for x in [*carriers[1:], *leaves, *(x for x in others if x not in carriers)]:
-        if x.ndim >= -axis:
-            _tie_or_pin(f, node, x, axis, labels)
+    if not any(x.axis is not None for x in operands):
+        operands = [f.data(x) if x.is_vector else x for x in operands]
+    axis = _meeting_axis(f, node, operands)
+    if axis is not None:
+        carriers = [x for x in operands if x.axis is not None and x.axis - x.ndim == axis]
+        labels = f.labels(carriers[0], axis)
+        for x in operands:
+            if x not in carriers and x.name is None and x.ndim >= -axis and x.shape[axis] > 1:
+                f.pin(node, Labelled(labels.shape, 0, labels), "meets a tensor that cannot be cut")
+            elif x.ndim >= -axis:
+                f.tie(x, axis, labels)
+    for x in operands:
         if x.name is not None:
-            f.hold(x, free=axis)
-    return f.classes.normal_form(Labelled(shape, axis + rank, labels).array(), constant)
+            f.hold(x, free=axis if axis is not None and x.ndim >= -axis else None)
+    if axis is None:
+        return Labelled(shape, constant=constant)
+    return f.result(node, axis, labels, constant)
 
 
-def _tie_or_pin(f: Follow, node: fx.Node, x: Labelled, axis: int, labels: Vector) -> None:
-    unlabelled = x.name is None and x.axis is None and x.shape[axis] > 1
-    if unlabelled:
-        f.pin(node, Labelled((len(labels),), 0, labels), "meets a tensor that cannot be cut")
-    else:
-        f.tie(x, axis, labels)
-
-
-def _meeting_axis(f: Follow, node: fx.Node, operands: Sequence[Labelled], rank: int) -> int | None:
+def _meeting_axis(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> int | None:
     """The one axis (from the right) on which operands bear labels; parameters give way to data."""
     for constant in (True, False):
         axes = {x.axis - x.ndim for x in operands if x.axis is not None}
         if len(axes) <= 1:
-            break
+            return axes.pop() if axes else None
         for x in operands:
-            if x.axis is not None and x.constant == constant:
+            if x.constant == constant:
                 f.pin(node, x, "meets another tensor's channels on another axis")
         operands = [x for x in operands if x.constant != constant]
-    else:
-        return None
-    return axes.pop() if axes else None
+    return None
+
+
+def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
+    """One slope, or one a channel: aligned to axis 1, not from the right."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "prelu's slopes lie along another axis")
+    f.tie(weight, 0, f.labels(x, 1))
+    return Labelled(x.shape, x.axis, x.labels)
+
+
+# -- along an axis ---------------------------------------------------------------------------------
 
 
 def window(f: Follow, node: fx.Node, x: Labelled, *args: Any, spatial: int, **kwargs: Any) -> Any:
     """Pools and upsampling mix within the last ``spatial`` axes only."""
     if x.axis is not None and x.axis >= x.ndim - spatial:
-        f.pin(node, x, "channels lie along an axis that is pooled")
-        return plain(node)
-    out = plain(node)
-    first = out[0] if isinstance(out, list | tuple) else out
-    first = Labelled(first.shape, x.axis, x.labels, x.constant)
-    return (
-        [first, *(Labelled(first.shape, x.axis, x.labels) for _ in out[1:])]
-        if isinstance(out, list | tuple)
-        else first
-    )
+        x = f.pin(node, x, "channels lie along an axis that is pooled")
+    return _like_plain(node, x.axis, x.labels)
 
 
 def mix(f: Follow, node: fx.Node, x: Labelled, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
     """Elements along ``dim`` mix (softmax, cumsum ...), the shape stays."""
     x = f.data(x)
-    if x.axis is not None and x.axis in _axes(dim, x.ndim):
-        f.pin(node, x, "mixes channels with each other")
-        return plain(node)
+    if x.axis in _axes(dim, x.ndim):
+        x = f.pin(node, x, "mixes channels with each other")
     return Labelled(shape_of(node), x.axis, x.labels, x.constant)
 
 
@@ -184,30 +251,26 @@ def reduce(
     node: fx.Node,
     x: Labelled,
     *args: Any,
-    position: int = 0,
     contracts: bool = False,
     **kwargs: Any,
 ) -> Any:
     """Sums, means, maxima along axes. A sum reads dropped channels as zero; others cannot."""
-    x = f.data(x)
-    if x.axis is None:
-        return plain(node)
-    dim = kwargs.get("dim", args[position] if len(args) > position else None)
+    dim = kwargs.get("dim", args[0] if args else None)
     if isinstance(dim, Labelled):  # max(x, y)
         return pointwise(f, node, x, dim)
+    x = f.data(x)
     axes = _axes(dim, x.ndim)
     if x.axis in axes:
-        if contracts:
-            f.contract(node, 0, x)
-        else:
+        if not contracts:
             f.pin(node, x, "reduces over channels")
+        else:
+            f.contract(node, node.all_input_nodes[0], x.axis, f.labels(x, x.axis))
         return plain(node)
-    keepdim = len(shape_of(node)) == x.ndim
-    axis = x.axis if keepdim else x.axis - sum(a < x.axis for a in axes)
-    out = plain(node)
-    if isinstance(out, list | tuple):
-        return [Labelled(o.shape, axis, x.labels, x.constant) for o in out]
-    return Labelled(out.shape, axis, x.labels, x.constant)
+    if x.axis is None:
+        return plain(node)
+    kept = len(shape_of(node)) == x.ndim
+    axis = x.axis if kept else x.axis - sum(a < x.axis for a in axes)
+    return _like_plain(node, axis, x.labels, x.constant)
 
 
 def norm(f: Follow, node: fx.Node, x: Labelled, order: Any = 2, *args: Any, **kwargs: Any) -> Any:
@@ -222,7 +285,21 @@ def _axes(dim: Any, ndim: int) -> set[int]:
     return {d % ndim for d in (dim if isinstance(dim, list | tuple) else [dim])}
 
 
-# -- layers ------------------------------------------------------------------------------------
+def _like_plain(
+    node: fx.Node, axis: int | None, labels: Vector | None, constant: bool = False
+) -> Any:
+    """The node's output, or each of its outputs that has that axis, with these labels."""
+
+    def label(x: Any) -> Any:
+        fits = axis is not None and isinstance(x, Labelled) and x.ndim > axis
+        fits = fits and x.shape[axis] == len(labels)  # type: ignore[arg-type,index]
+        return Labelled(x.shape, axis, labels, constant) if fits else x
+
+    out = plain(node)
+    return [label(x) for x in out] if isinstance(out, list | tuple) else label(out)
+
+
+# -- convolutions ----------------------------------------------------------------------------------
 
 
 def convolution(
@@ -237,56 +314,47 @@ def convolution(
     groups: int = 1,
 ) -> Any:
     """conv1d/2d/3d; weight (O, I, *kernel) with I = C / groups."""
-    channels = x.ndim - weight.ndim + 1  # 1, or 0 without a batch axis
     if weight.name is None:
-        return unknown(f, node, x, weight, *([bias] if bias else []))
-    if x.axis is not None and x.axis != channels:
-        f.pin(node, x, "convolves along the labelled axis")
-        x = Labelled(x.shape)
+        return unknown(f, node, x, weight, bias)
+    x, channels = _convolved(f, node, x, weight)
+    inputs = f.labels(x, channels)
     if groups == 1:
-        out = _dense_convolution(f, node, x, weight)
-    elif weight.shape[1] == 1 and weight.shape[0] % groups == 0:
-        out = _depthwise(f, x, weight, weight.shape[0] // groups)
+        f.tie(weight, 1, inputs)
+        f.contract(node, node.all_input_nodes[0], channels, inputs)
+        out = f.produce(node, weight, 0)
+    elif weight.shape[1] == 1:  # depthwise: filter c*m+j reads channel c alone, leaves with it
+        out = np.repeat(inputs, weight.shape[0] // groups)
+        f.tie(weight, 0, out)
     else:
-        out = _grouped_convolution(f, node, x, weight, groups)
-    if out is None:
-        return plain(node)
+        out = _grouped(f, node, weight, inputs, channels, groups)
     f.tie(bias, 0, out)
     return f.result(node, channels, out)
 
 
-def _dense_convolution(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Vector:
-    if x.labels is not None:
-        f.tie(weight, 1, x.labels)
-        f.contract(node, 0, x)
-    return f.produce(node, weight, 0)
+def _convolved(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> tuple[Labelled, int]:
+    """``x`` with labels on its channels only, and which axis they are (0 without a batch)."""
+    channels = x.ndim - weight.ndim + 1
+    if x.axis not in (None, channels):
+        x = f.pin(node, x, "convolves along the labelled axis")
+    return x, channels
 
 
-def _depthwise(f: Follow, x: Labelled, weight: Labelled, multiplier: int) -> Vector | None:
-    """Filter c*m+j reads channel c alone and leaves with it."""
-    if x.labels is None:
-        return None
-    out = np.repeat(x.labels, multiplier)
-    f.classes.union(f.bind(weight, 0), out)
-    return out
-
-
-def _grouped_convolution(
-    f: Follow, node: fx.Node, x: Labelled, weight: Labelled, groups: int
+def _grouped(
+    f: Follow, node: fx.Node, weight: Labelled, inputs: Vector, channels: int, groups: int
 ) -> Vector:
     """g groups of I inputs: whole groups leave if g > I, else the same offsets of every group."""
     out = f.produce(node, weight, 0)
-    by_group = out.reshape(groups, -1)
-    if x.labels is not None and groups > weight.shape[1]:
-        f.classes.union(by_group, by_group[:, :1])
-        f.classes.union(x.labels.reshape(groups, -1), by_group[:, :1])
+    x_by_group, out_by_group = inputs.reshape(groups, -1), out.reshape(groups, -1)
+    labelled = (f.classes.find(inputs) != 0).any()
+    if labelled and groups > weight.shape[1]:
+        f.classes.union(out_by_group, out_by_group[:, :1])
+        f.classes.union(x_by_group, out_by_group[:, :1])
+        f.hold(weight, free=0)
         return out
-    f.classes.union(by_group, by_group[:1])
-    if x.labels is not None:
-        inputs = x.labels.reshape(groups, -1)
-        f.classes.union(inputs, inputs[:1])
-        f.tie(weight, 1, inputs[0])
-        f.contract(node, 0, x)
+    f.classes.union(out_by_group, out_by_group[:1])
+    f.classes.union(x_by_group, x_by_group[:1])
+    f.tie(weight, 1, x_by_group[0])
+    f.contract(node, node.all_input_nodes[0], channels, inputs)
     return out
 
 
@@ -303,73 +371,35 @@ def transposed_convolution(
     dilation: Any = 1,
 ) -> Any:
     """conv_transpose1d/2d/3d; weight (C, O / groups, *kernel)."""
-    channels = x.ndim - weight.ndim + 1
     if weight.name is None:
-        return unknown(f, node, x, weight, *([bias] if bias else []))
-    if x.axis is not None and x.axis != channels:
-        f.pin(node, x, "convolves along the labelled axis")
-        x = Labelled(x.shape)
-    if groups == weight.shape[0]:
-        if x.labels is None:
-            return plain(node)
-        f.tie(weight, 0, x.labels)
-        out = np.repeat(x.labels, weight.shape[1])
+        return unknown(f, node, x, weight, bias)
+    x, channels = _convolved(f, node, x, weight)
+    inputs = f.labels(x, channels)
+    if groups == weight.shape[0] > 1:  # depthwise: every channel's filters share weight's axis 1
+        f.tie(weight, 0, inputs)
+        f.hold(weight, free=0)
+        out = np.repeat(inputs, weight.shape[1])
     else:
+        by_group = inputs.reshape(groups, -1)
+        f.classes.union(by_group, by_group[:1])
+        f.tie(weight, 0, inputs)
+        f.contract(node, node.all_input_nodes[0], channels, inputs)
         out = np.tile(f.produce(node, weight, 1), groups)
-        if x.labels is not None:
-            inputs = x.labels.reshape(groups, -1)
-            f.classes.union(inputs, inputs[:1])
-            f.tie(weight, 0, x.labels)
-            f.contract(node, 0, x)
     f.tie(bias, 0, out)
     return f.result(node, channels, out)
 
 
-def linear(
-    f: Follow, node: fx.Node, x: Labelled, weight: Labelled, bias: Labelled | None = None
-) -> Any:
-    """weight (O, I) on the last axis."""
-    if weight.name is None:
-        return unknown(f, node, x, weight, *([bias] if bias else []))
-    if x.on(-1):
-        f.tie(weight, 1, x.labels)  # type: ignore[arg-type]
-        f.contract(node, 0, x)
-    elif x.axis is not None:
-        f.pin(node, x, "a linear layer works along another axis")
-    out = f.produce(node, weight, 0)
-    f.tie(bias, 0, out)
-    return f.result(node, -1, out)
-
-
-def _product(f: Follow, node: fx.Node, x: Labelled, weight: Labelled, argument: int) -> Vector:
-    """x @ weight with weight (I, O): the labels of the output's last axis."""
-    if x.on(-1):
-        f.tie(weight, 0, x.labels)  # type: ignore[arg-type]
-        f.contract(node, argument, x)
-    elif x.axis is not None:
-        f.pin(node, x, "a linear layer works along another axis")
-    return f.produce(node, weight, 1)
-
-
-def addmm(
-    f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any
-) -> Any:
-    """bias + x @ weight with weight (I, O)."""
-    if kw or weight.name is None:
-        return unknown(f, node, bias, x, weight)
-    out = _product(f, node, x, weight, 1)
-    f.tie(bias, bias.ndim - 1, out)
-    return f.result(node, -1, out)
+# -- norms -----------------------------------------------------------------------------------------
 
 
 def batch_norm(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
     """Batch and instance norm: every parameter and statistic is one value a channel (axis 1)."""
-    statistics = [a for a in (*args, *kwargs.values()) if isinstance(a, Labelled)]
-    if x.axis not in (None, 1) or any(s.name is None for s in statistics):
-        return unknown(f, node, x, *statistics)
-    if x.labels is not None:
-        for s in statistics:
-            f.tie(s, 0, x.labels)
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "normalises along another axis than the labelled one")
+    labels = f.labels(x, 1)
+    for statistic in (*args, *kwargs.values()):
+        if isinstance(statistic, Labelled):
+            f.tie(statistic, 0, labels)
     out = plain(node)
     first = Labelled(x.shape, x.axis, x.labels)
     return [first, *out[1:]] if isinstance(out, list | tuple) else first
@@ -385,16 +415,13 @@ def group_norm(
     *args: Any,
 ) -> Any:
     """Statistics over whole groups: a group leaves whole, so one group alone cannot."""
-    if x.axis is None:
-        return plain(node)
-    if x.axis != 1 or groups == 1:
-        f.pin(node, x, "normalises over channels")
-        return plain(node)
-    assert x.labels is not None
-    by_group = x.labels.reshape(groups, -1)
+    if x.axis is not None and (x.axis != 1 or groups == 1):
+        x = f.pin(node, x, "normalises over channels")
+    labels = f.labels(x, 1)
+    by_group = labels.reshape(groups, -1)
     f.classes.union(by_group, by_group[:, :1])
-    f.tie(weight, 0, x.labels)
-    f.tie(bias, 0, x.labels)
+    f.tie(weight, 0, labels)
+    f.tie(bias, 0, labels)
     return f.classes.normal_form(x.array())
 
 
@@ -408,63 +435,160 @@ def layer_norm(
     *args: Any,
 ) -> Any:
     if x.axis is not None and x.axis >= x.ndim - len(normalized_shape):
-        f.pin(node, x, "normalises over channels")
-        return plain(node)
+        x = f.pin(node, x, "normalises over channels")
+    for parameter in (weight, bias):
+        if parameter is not None:
+            f.classes.pin(f.labels(f.data(parameter), -1))
     return Labelled(x.shape, x.axis, x.labels)
 
 
-def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
-    """One slope, or one a channel: aligned to axis 1, not from the right."""
-    if x.axis not in (None, 1):
-        f.pin(node, x, "prelu's slopes lie along another axis")
-        return plain(node)
-    if x.labels is not None:
-        f.tie(weight, 0, x.labels)
-    return Labelled(x.shape, x.axis, x.labels)
+# -- products --------------------------------------------------------------------------------------
+
+Operand = tuple[fx.Node | None, Labelled, Sequence[Any]]  # node, labels, a letter for each axis
 
 
-# -- products ------------------------------------------------------------------------------------
+def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence[Any]) -> Labelled:
+    """A sum of products (einsum): letters that ``out`` lacks are summed over; None: broadcast.
+
+    Labels on a summed letter of every operand become one class that reads zero where dropped;
+    labels on one letter of the output pass; else a parameter's own letter gives new labels.
+    """
+    shape = tuple(
+        max(x.shape[list(letters).index(c)] for _, x, letters in operands if c in letters)
+        for c in out
+    )
+    for letter in dict.fromkeys(c for _, _, letters in operands for c in letters if c is not None):
+        if letter not in out:
+            _sum_over(f, node, operands, letter)
+    passing = [c for c in dict.fromkeys(out) if any(_bears(x, ls, c) for _, x, ls in operands)]
+    if len(passing) > 1:
+        for _, x, letters in operands:
+            if any(_bears(x, letters, c) for c in passing):
+                f.pin(node, x, "a product of tensors labelled on different axes")
+        passing = []
+    labels = _pass(f, node, operands, passing[0]) if passing else None
+    letter = passing[0] if passing else None
+    if labels is None:
+        letter, labels = _made(f, node, operands, out)
+    for _, x, letters in operands:
+        for axis, c in enumerate(letters):
+            if x.name is not None and c != letter and c in out and x.shape[axis] > 1:
+                f.classes.pin(f.bind(x, axis))
+    if labels is None:
+        return Labelled(shape)
+    axis = list(out).index(letter)
+    return f.classes.normal_form(Labelled(shape, axis, labels).array())
+
+
+def _bears(x: Labelled, letters: Sequence[Any], letter: Any) -> bool:
+    return x.axis is not None and letters[x.axis] == letter
+
+
+def _holders(
+    operands: Sequence[Operand], letter: Any
+) -> list[tuple[fx.Node | None, Labelled, int]]:
+    """Operands with that letter, and on which axis; size 1 broadcasts."""
+    return [
+        (node, x, axis)
+        for node, x, letters in operands
+        for axis, c in enumerate(letters)
+        if c == letter and x.shape[axis] > 1
+    ]
+
+
+def _sum_over(f: Follow, node: fx.Node, operands: Sequence[Operand], letter: Any) -> None:
+    holders = _holders(operands, letter)
+    labelled = [(n, x, axis) for n, x, axis in holders if x.on(axis)]
+    stiff = [x for _, x, axis in holders if x.name is None and not x.on(axis)]
+    if stiff:
+        for _, x, _ in labelled:
+            f.pin(node, x, "a product with a tensor that cannot be cut")
+        labelled = []
+    labels = f.labels(*labelled[0][1:]) if labelled else np.zeros(1, np.int64)
+    for _, x, axis in holders:
+        f.tie(x, axis, labels)
+    for operand, x, axis in labelled[:1]:
+        if operand is not None:
+            f.contract(node, operand, axis, f.labels(x, axis))
+
+
+def _pass(f: Follow, node: fx.Node, operands: Sequence[Operand], letter: Any) -> Vector | None:
+    holders = _holders(operands, letter)
+    carriers = [(x, axis) for _, x, axis in holders if x.on(axis)]
+    if any(x.name is None and not x.on(axis) for _, x, axis in holders):
+        for x, _ in carriers:
+            f.pin(node, x, "a product with a tensor that cannot be cut")
+        return None
+    labels = f.labels(*carriers[0])
+    for _, x, axis in holders:
+        f.tie(x, axis, labels)
+    return labels
+
+
+def _made(
+    f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence[Any]
+) -> tuple[Any, Vector | None]:
+    """A letter of the output that one parameter alone has: its filters."""
+    for _, x, letters in operands:
+        for axis, letter in enumerate(letters):
+            alone = len(_holders(operands, letter)) == 1
+            if x.name in f.constants and letter in out and alone and x.shape[axis] > 1:
+                return letter, f.produce(node, x, axis)
+    return None, None
+
+
+def linear(
+    f: Follow, node: fx.Node, x: Labelled, weight: Labelled, bias: Labelled | None = None
+) -> Any:
+    """weight (O, I) on the last axis."""
+    rows = list(range(x.ndim - 1))
+    first, second = node.args[:2]
+    operands: list[Operand] = [(first, x, [*rows, "i"]), (second, weight, ["o", "i"])]  # type: ignore[list-item]
+    y = product(f, node, operands, [*rows, "o"] if weight.ndim == 2 else rows)
+    return _add_bias(f, y, bias)
+
+
+def addmm(
+    f: Follow, node: fx.Node, bias: Labelled, x: Labelled, weight: Labelled, **kw: Any
+) -> Any:
+    """bias + x @ weight with weight (I, O)."""
+    _, first, second = node.args[:3]
+    operands: list[Operand] = [(first, x, "ni"), (second, weight, "io")]  # type: ignore[list-item]
+    return _add_bias(f, product(f, node, operands, "no"), bias)
+
+
+def _add_bias(f: Follow, y: Labelled, bias: Labelled | None) -> Labelled:
+    if bias is not None:
+        f.tie(bias, -1, f.labels(y, -1))
+    return y
 
 
 def matmul(f: Follow, node: fx.Node, a: Labelled, b: Labelled) -> Any:
     """a (..., m, k) @ b (..., k, n)."""
     if a.ndim < 2 or b.ndim < 2:
         return unknown(f, node, a, b)
-    if b.name is not None and b.ndim == 2:
-        return f.result(node, -1, _product(f, node, f.data(a), b, 0))
-    a, b = f.data(a), f.data(b)
-    a, b = _contract_pair(f, node, a, b)
-    if a.axis is None and b.axis is None:
-        return plain(node)
-    rank = len(shape_of(node))
-    places = {(x.axis - x.ndim, x.ndim) for x in (a, b) if x.axis is not None}
-    axes = {axis for axis, _ in places}
-    broadcast = any(
-        x.axis is None and axis < -2 and x.ndim >= -axis and x.shape[axis] > 1
-        for x in (a, b)
-        for axis in axes
-    )
-    if len(axes) > 1 or broadcast:
-        for x in (a, b):
-            f.pin(node, x, "a product of two tensors labelled on different axes")
-        return plain(node)
-    labelled = [x for x in (a, b) if x.labels is not None]
-    if len(labelled) == 2:
-        f.classes.union(labelled[0].labels, labelled[1].labels)  # type: ignore[arg-type]
-    return f.result(node, axes.pop() + rank, labelled[0].labels)  # type: ignore[arg-type]
+    rank = max(a.ndim, b.ndim)
+    first, second = node.args[:2]
+    operands: list[Operand] = [
+        (first, a, [*_batch(a, rank), "m", "k"]),  # type: ignore[list-item]
+        (second, b, [*_batch(b, rank), "k", "n"]),  # type: ignore[list-item]
+    ]
+    return product(f, node, operands, [*range(rank - 2), "m", "n"])
 
 
-def _contract_pair(f: Follow, node: fx.Node, a: Labelled, b: Labelled) -> tuple[Labelled, Labelled]:
-    """Labels on the contracted axis of both operands become one class; on one alone they stay."""
-    left, right = a.on(-1), b.on(-2)
-    if left and right:
-        f.classes.union(a.labels, b.labels)  # type: ignore[arg-type]
-        f.contract(node, 0, a)
-    else:
-        for x, contracted in ((a, left), (b, right)):
-            if contracted:
-                f.pin(node, x, "a product with a tensor that cannot be cut")
-    return (Labelled(a.shape) if left else a), (Labelled(b.shape) if right else b)
+def _batch(x: Labelled, rank: int) -> list[int]:
+    """Letters of the leading axes, aligned from the right."""
+    return list(range(rank - x.ndim, rank - 2))
+
+
+def einsum(f: Follow, node: fx.Node, equation: str, tensors: Sequence[Labelled], **kw: Any) -> Any:
+    text = equation.replace(" ", "")
+    inputs, arrow, out = text.partition("->")
+    terms = inputs.split(",")
+    if not arrow or "." in text or any(len(set(term)) < len(term) for term in terms):
+        return unknown(f, node, *tensors)
+    nodes: Any = node.args[1]
+    return product(f, node, list(zip(nodes, tensors, terms, strict=True)), out)
 
 
 def attention(
@@ -477,134 +601,95 @@ def attention(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """softmax(q kᵀ scale) v: heads couple; the scale counts q's channels, so they stay."""
-    for x in (q, k):
-        if x.axis is not None and x.axis >= x.ndim - 2:
-            f.pin(node, x, "the scale of attention counts these channels")
-    batch = [x for x in (q, k, v) if x.axis is not None and x.axis < x.ndim - 2]
-    q, k, v = (
-        Labelled(x.shape) if x.axis is not None and x.axis >= x.ndim - 2 and x is not v else x
-        for x in (q, k, v)
-    )
-    if v.on(-1) and not batch:
-        return f.result(node, -1, v.labels)  # type: ignore[arg-type]
-    if v.axis is None and not batch:
-        return plain(node)
-    same_heads = len(batch) == 3 and len({x.axis for x in batch}) == 1
-    if not same_heads or (mask is not None and mask.shape[-3:-2] != (1,) and mask.ndim > 2):
-        for x in (q, k, v):
-            f.pin(node, x, "attention with labels on different axes")
-        return plain(node)
-    for x in batch[1:]:
-        f.classes.union(x.labels, batch[0].labels)  # type: ignore[arg-type]
-    return f.result(node, batch[0].axis, batch[0].labels)  # type: ignore[arg-type]
+    """softmax(q kᵀ scale + mask) v; the cut writes the scale, which counts q's channels."""
+    if kwargs.get("enable_gqa") or not q.ndim == k.ndim == v.ndim:
+        return unknown(f, node, q, k, v, mask)
+    heads = list(range(q.ndim - 2))
+    nodes: Any = node.args[:3]
+    q_k: list[Operand] = [(nodes[0], q, [*heads, "l", "e"]), (nodes[1], k, [*heads, "s", "e"])]
+    scores = product(f, node, q_k, [*heads, "l", "s"])
+    if scores.on(-1):
+        scores = f.pin(node, scores, "mixes channels with each other")
+    if mask is not None and scores.axis is not None:
+        axis = scores.axis - scores.ndim
+        if mask.ndim >= -axis:
+            f.tie(mask, axis, f.labels(scores, axis))
+    weighted: list[Operand] = [
+        (None, scores, [*heads, "l", "s"]),
+        (nodes[2], v, [*heads, "s", "v"]),
+    ]
+    return product(f, node, weighted, [*heads, "l", "v"])
 
 
-# -- shapes that need care -------------------------------------------------------------------------
-
-
-def pad(
-    f: Follow, node: fx.Node, x: Labelled, amounts: Sequence[int], *args: Any, **kw: Any
-) -> Any:
-    """Pairs from the last axis; channels padded with zeros are pinned."""
-    x = f.data(x)
-    if x.axis is None:
-        return plain(node)
-    before, after = ([*amounts, *[0] * (2 * x.ndim)][2 * (x.ndim - 1 - x.axis) + i] for i in (0, 1))
-    if not (before or after):
-        return Labelled(shape_of(node), x.axis, x.labels)
-    mode = args[0] if args and isinstance(args[0], str) else kw.get("mode", "constant")
-    if mode != "constant" or before < 0 or after < 0:
-        f.pin(node, x, "pads the labelled axis")
-        return plain(node)
-    assert x.labels is not None
-    return f.result(node, x.axis, np.pad(x.labels, (before, after)))
-
-
-def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
-    """``x`` in the shape of ``like``, which is cut with it."""
-    moved = f.classes.normal_form(f.data(x).array().expand(like.shape), x.constant)
-    if moved.labels is not None:
-        f.tie(like, moved.axis, moved.labels)  # type: ignore[arg-type]
-    return moved
-
-
-def scatter(f: Follow, node: fx.Node, base: Labelled, src: Labelled, *args: Any, **kw: Any) -> Any:
-    """``base`` with a part overwritten by ``src``: both are cut like the result."""
-    moved = move(f, node, base, src, *args, **kw)
-    if moved.labels is not None:
-        f.tie(base, moved.axis, moved.labels)
-    return moved
-
-
-def create(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
-    """A tensor made of nothing but its shape: no labels."""
+def nothing(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """An assertion."""
     return plain(node)
 
 
-def drop(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
-    return plain(node)
+# -- the table -------------------------------------------------------------------------------------
 
 
-MOVES = (
-    "flatten permute transpose t unsqueeze squeeze expand slice"
-    " split split_with_sizes chunk unbind select narrow unflatten unfold cat stack flip"
-    " repeat repeat_interleave pixel_shuffle pixel_unshuffle tile movedim"
-    " swapaxes channel_shuffle view_as roll T mT numpy_T"
-).split()
-SAME = (
-    "dropout feature_dropout alpha_dropout contiguous to _to_copy alias detach zeros_like ones_like"
-    " full_like lift_fresh_copy type_as empty_like"
-).split()
-POINTWISE = "hardswish log_sigmoid softsign relu6".split()  # these carry no pointwise tag
-WINDOWS = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d"
-    " upsample_linear1d max_pool1d_with_indices reflection_pad1d replication_pad1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d"
-    " upsample_bilinear2d upsample_bicubic2d max_pool2d_with_indices _adaptive_avg_pool2d"
-    " reflection_pad2d replication_pad2d _upsample_nearest_exact2d _upsample_bilinear2d_aa",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d"
-    " upsample_trilinear3d max_pool3d_with_indices",
-}
+def _all(names: str, rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(MOVES, move),
-    **dict.fromkeys("view _unsafe_view reshape".split(), view),
-    **dict.fromkeys(SAME, same),
-    **dict.fromkeys(POINTWISE, pointwise),
-    **{
-        name: partial(window, spatial=spatial)
-        for spatial, names in WINDOWS.items()
-        for name in names.split()
-    },
-    **dict.fromkeys("conv1d conv2d conv3d".split(), convolution),
-    **dict.fromkeys(
-        "conv_transpose1d conv_transpose2d conv_transpose3d".split(), transposed_convolution
+    **_all(
+        "flatten permute transpose t unsqueeze squeeze expand slice split split_with_sizes chunk"
+        " unbind select narrow unflatten unfold stack flip roll repeat repeat_interleave tile"
+        " pixel_shuffle pixel_unshuffle movedim swapaxes channel_shuffle view_as",
+        move,
     ),
-    "linear": linear,
-    "addmm": addmm,
-    **dict.fromkeys(
-        "_native_batch_norm_legit_no_training _native_batch_norm_legit batch_norm"
-        " instance_norm".split(),
+    **_all("view _unsafe_view reshape", view),
+    **_all("cat concat", cat),
+    **_all("slice_scatter select_scatter", scatter),
+    "expand_as": expand_as,
+    "index": index,
+    "index_select": index_select,
+    **_all("pad constant_pad_nd", pad),
+    **_all("zeros ones full empty new_zeros new_ones new_full new_empty", create),
+    **_all(
+        "dropout feature_dropout alpha_dropout contiguous to _to_copy alias detach zeros_like"
+        " ones_like full_like empty_like lift_fresh_copy type_as",
+        same,
+    ),
+    "glu": glu,
+    **_all("hardswish log_sigmoid softsign relu6", pointwise),  # these carry no pointwise tag
+    "prelu": prelu,
+    **_all(
+        "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d max_pool1d_with_indices"
+        " upsample_nearest1d upsample_linear1d reflection_pad1d replication_pad1d",
+        partial(window, spatial=1),
+    ),
+    **_all(
+        "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices"
+        " _adaptive_avg_pool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d"
+        " _upsample_bilinear2d_aa upsample_bicubic2d reflection_pad2d replication_pad2d",
+        partial(window, spatial=2),
+    ),
+    **_all(
+        "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d_with_indices"
+        " upsample_nearest3d upsample_trilinear3d",
+        partial(window, spatial=3),
+    ),
+    **_all("softmax _softmax log_softmax cumsum cumprod softmin", mix),
+    "sum": partial(reduce, contracts=True),
+    **_all("linalg_vector_norm norm", norm),
+    **_all("mean amax amin prod std var var_mean max min argmax", reduce),
+    **_all("conv1d conv2d conv3d", convolution),
+    **_all("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
+    **_all(
+        "batch_norm instance_norm _native_batch_norm_legit _native_batch_norm_legit_no_training",
         batch_norm,
     ),
     "group_norm": group_norm,
     "layer_norm": layer_norm,
-    "prelu": prelu,
-    **dict.fromkeys("matmul bmm mm".split(), matmul),
+    "linear": linear,
+    "addmm": addmm,
+    **_all("matmul bmm mm", matmul),
+    "einsum": einsum,
     "scaled_dot_product_attention": attention,
-    **dict.fromkeys("softmax _softmax log_softmax cumsum cumprod softmin".split(), mix),
-    "sum": partial(reduce, contracts=True),
-    **dict.fromkeys("linalg_vector_norm norm".split(), norm),
-    **dict.fromkeys("mean amax amin prod std var max min argmax".split(), reduce),
-    "pad": pad,
-    "constant_pad_nd": pad,
-    "expand_as": expand_as,
-    **dict.fromkeys("slice_scatter select_scatter".split(), scatter),
-    "index": index,
-    "index_select": index_select,
-    **dict.fromkeys("zeros ones full empty arange new_zeros new_ones new_full".split(), create),
-    **dict.fromkeys("_assert_tensor_metadata _assert_async _assert_scalar".split(), drop),
+    **_all("_assert_tensor_metadata _assert_async _assert_scalar", nothing),
 }
 
 
@@ -618,5 +703,5 @@ def rule_for(node: fx.Node) -> Rule:
 
 def is_move(node: fx.Node) -> bool:
     """Whether the operator only moves data."""
-    moving = (move, view, expand_as, index, index_select, scatter)
+    moving = (move, view, cat, expand_as, scatter, index, index_select)
     return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) in moving

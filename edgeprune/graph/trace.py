@@ -147,16 +147,54 @@ def export(model: nn.Module, example: Tensor) -> fx.GraphModule:
 
 
 def clean(module: fx.GraphModule) -> fx.GraphModule:
-    """Drop the guards and assertions that export adds; ``copy`` has no derivative: undo it."""
+    """Drop what export adds and nothing needs: guards, assertions, copies, slices of everything."""
+    inline(module)
     for node in reversed(list(module.graph.nodes)):
         guard = node.op == "call_module" or "_assert" in short_name(node)
         if guard and not node.users:
             module.graph.erase_node(node)
         elif short_name(node) == "copy":
             _undo_copy(node)
+        elif short_name(node) in ("slice", "slice_scatter"):
+            _undo_whole_slice(node)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def inline(module: fx.GraphModule) -> None:
+    """Take the operators out of ``with torch.no_grad()`` and disabled ``autocast`` blocks."""
+    for node in list(module.graph.nodes):
+        position = _WRAPPERS.get(str(node.target))
+        enabled_autocast = "autocast" in str(node.target) and node.args[2:3] != (False,)
+        if node.op != "call_function" or position is None or enabled_autocast:
+            continue
+        body = module.get_submodule(str(node.args[position].target))
+        assert isinstance(body, fx.GraphModule)
+        inline(body)
+        inputs = [n for n in body.graph.nodes if n.op == "placeholder"]
+        known = dict(zip(inputs, node.args[position + 1 :], strict=True))
+        with module.graph.inserting_before(node):
+            result = module.graph.graph_copy(body.graph, known)
+        for user in list(node.users):
+            if user.target is operator.getitem:
+                user.replace_all_uses_with(result[user.args[1]])  # type: ignore[index]
+                module.graph.erase_node(user)
+        module.graph.erase_node(node)
+
+
+_WRAPPERS = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}  # where their body is
+
+
+def _undo_whole_slice(node: fx.Node) -> None:
+    """A slice along an axis that takes all of it, or is overwritten whole."""
+    moved = node.args[1] if short_name(node) == "slice_scatter" else node.args[0]
+    if not isinstance(moved, fx.Node):
+        return
+    old, new = moved.meta["val"], node.meta["val"]
+    if old.shape == new.shape and (len(node.args) < 5 or node.args[-1] == 1):
+        node.replace_all_uses_with(moved)
+        node.graph.erase_node(node)
 
 
 def _undo_copy(node: fx.Node) -> None:
@@ -258,7 +296,7 @@ def _folded_name(node: fx.Node) -> str:
 
 def _recipe(module: fx.GraphModule, front: list[fx.Node]) -> fx.GraphModule:
     """The operators that compute ``front``; its outputs are named as the folded buffers."""
-    graph, nodes = fx.Graph(), {}
+    graph, nodes = fx.Graph(), dict[fx.Node, fx.Node]()
     needed = set(front)
     for node in reversed(module.graph.nodes):
         if node in needed:
@@ -331,10 +369,17 @@ def put(root: nn.Module, name: str, value: Tensor) -> None:
         root.register_buffer(leaf, value)
 
 
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
 def share_tensors(model: nn.Module, module: fx.GraphModule) -> None:
     """Let ``module`` read the model's present tensors (``model.to`` makes new buffers)."""
-    named = dict(model.named_parameters(remove_duplicate=False))
-    named.update(model.named_buffers(remove_duplicate=False))
+    named = named_tensors(model)
     for name, value in leaves(module).items():
         if name in named and named[name] is not value:
             put(module, name, named[name])

@@ -2,7 +2,7 @@
 
 from .spec import Convention, ModelSpec
 from .weights import fill, find, known_inits
-from .zoo import build, check_name, fresh, layer_names
+from .zoo import build, check_name, fresh, has_norm, layer_names
 
 __all__ = [
     "Convention",
@@ -12,6 +12,7 @@ __all__ = [
     "fill",
     "find",
     "fresh",
+    "has_norm",
     "known_inits",
     "layer_names",
 ]

@@ -199,6 +199,11 @@ def _beside(path: Path) -> Iterator[None]:
         sys.path.pop(0)
 
 
+def has_norm(network: nn.Module) -> bool:
+    """Whether the network has normalisation layers (VGG16 in the paper's form has none)."""
+    return any("norm" in type(m).__name__.lower() for m in network.modules())
+
+
 def fresh(spec: ModelSpec, seed: int) -> nn.Module:
     """``build`` with its own seed; the caller's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):

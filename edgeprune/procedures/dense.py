@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint, graph, models, train
 from ..checkpoint import Loaded
 from ..models import Convention, ModelSpec
+from ..models.weights import Fit as Filled
 from ..runs import Run
 from .asked import Asked
 from .record import Recorder, Watch
@@ -88,7 +89,7 @@ def result(run: Run, network: str) -> dict[str, Any]:
     return next(r for r in run.history("result") if r["network"] == network)
 
 
-def _say_init(run: Run, asked: Asked, fit: models.Fit | None, watch: Watch) -> None:
+def _say_init(run: Run, asked: Asked, fit: Filled | None, watch: Watch) -> None:
     """Which tensors start fresh goes into the output and into the recipe."""
     if fit is None:
         return

@@ -72,12 +72,13 @@ def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Wa
     if run.has("pruned") and not run.state_folder.exists():
         watch.note(f"run {run.name} is pruned already; remove {run.path} to start over")
         return str(result(run, "pruned")["stopped"])
-    baseline = result(run, "dense")["validation_accuracy"]
+    precision = result(run, "dense")["precision"]
+    baseline = _accuracy(dense.model, dataset.validation, dense, precision)
     retrain = asked.recipe.but(
         epochs=max(1, settings.retrain_epochs), schedule="constant", warmup_epochs=0, patience=0,
-        lr=result(run, "dense")["lowest_lr"], precision=result(run, "dense")["precision"],
+        lr=result(run, "dense")["lowest_lr"], precision=precision,
     )  # fmt: skip
-    curves = sensitivity(run, dense, dataset, settings, watch)
+    curves = sensitivity(run, dense, dataset, settings, precision, watch)
     _say_forecast(dense, dataset, settings, retrain, watch)
     position = _read_position(run) or _write_position(run, Position(0, {}), dense.model)
     while position.ended is None:
@@ -105,7 +106,7 @@ def _step(
     keep = {layer: prune.largest(prune.l1(traced, layer), width)}
     kept = prune.compose(position.kept, keep)
     smaller = prune.narrow(traced, keep).model
-    before = train.evaluate(smaller, dataset.validation, dense.convention).top1
+    before = _accuracy(smaller, dataset.validation, dense, retrain.precision)
     accuracy = before
     state = run.state_folder / "retrain.safetensors"
     if settings.retrain_epochs:
@@ -159,7 +160,7 @@ def _say_forecast(
 
 
 def sensitivity(
-    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, watch: Watch
+    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, precision: str, watch: Watch
 ) -> list[Curve]:
     """Figure 1b of the paper, measured once: each layer alone loses its lowest filters, no retraining."""
     some = dataset.validation.take(settings.sensitivity_images)
@@ -168,11 +169,11 @@ def sensitivity(
     layers = convolutions(traced)
     if len(known) < len(layers):
         watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
-    start = train.evaluate(dense.model, some, dense.convention).top1
+    start = _accuracy(dense.model, some, dense, precision)
     curves = []
     for done, layer in enumerate(layers, 1):
         if layer not in known:
-            known[layer] = _curve(layer, traced, dense, some, start)
+            known[layer] = _curve(layer, traced, dense, some, start, precision)
             run.append(kind="sensitivity", **known[layer])
         curves.append(Curve(layer, tuple(known[layer]["shares"]), tuple(known[layer]["accuracy"])))
         watch.on_progress("sensitivity", done, len(layers))
@@ -223,14 +224,21 @@ def convolutions(traced: Graph) -> list[str]:
     ]
 
 
-def _curve(layer: str, traced: Graph, dense: Loaded, some: Split, start: float) -> dict[str, Any]:
+def _curve(
+    layer: str, traced: Graph, dense: Loaded, some: Split, start: float, precision: str
+) -> dict[str, Any]:
     norms = prune.l1(traced, layer)
     accuracy = [start]
     for share in SHARES:
         left = max(1, round(len(norms) * (1 - share)))
         smaller = prune.narrow(traced, {layer: prune.largest(norms, left)}).model
-        accuracy.append(train.evaluate(smaller, some, dense.convention).top1)
+        accuracy.append(_accuracy(smaller, some, dense, precision))
     return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
+
+
+def _accuracy(model: nn.Module, split: Split, dense: Loaded, precision: str) -> float:
+    """For choices: in the training's precision, the same for all that is compared."""
+    return train.evaluate(model, split, dense.convention, precision=precision).top1
 
 
 def _saved(now: Cost, then: Cost) -> float:

@@ -127,7 +127,7 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         if not isinstance(x, Labelled):
             return x
         if x.name is not None:
-            return replace(x, shape=tuple(fetch(module, x.name).shape))
+            return replace(x, shape=rewriter.leaf_shape(x))
         if x.labels is None:
             return x
         labels = x.labels[kept[roots[x.labels]]]
@@ -139,13 +139,12 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         if node not in values:
             shape = tuple(fetch(module, str(node.target)).shape)
             values[node] = Labelled(shape, constant=True, name=str(node.target))
-    sites = {
-        key: labels[kept[roots[labels]]]
-        for key, labels in graph.sites.items()
-        if key[0] in {str(n.target) for n in module.graph.nodes if n.op == "get_attr"}
-    }
+    sites = {key: labels[kept[roots[labels]]] for key, labels in graph.sites.items()}
     contractions = {
-        nodes[old]: [replace(c, labels=c.labels[kept[roots[c.labels]]]) for c in found]
+        nodes[old]: [
+            replace(c, operand=nodes[c.operand], labels=c.labels[kept[roots[c.labels]]])
+            for c in found
+        ]
         for old, found in graph.contractions.items()
         if old in nodes
     }

@@ -21,14 +21,14 @@ def masked(graph: Graph, keep: Keep) -> Callable[[Tensor], Tensor]:
     """The network of ``graph`` as a function of its input, dropped units masked, nothing cut."""
     kept = kept_classes(graph, keep)
     masks = {
-        node: [(c.argument, c.axis, kept[graph.roots[c.labels]]) for c in found]
+        node: [(c.operand, c.axis, kept[graph.roots[c.labels]]) for c in found]
         for node, found in graph.contractions.items()
     }
     return _Masked(graph, masks)
 
 
 class _Masked(fx.Interpreter):
-    def __init__(self, graph: Graph, masks: dict[fx.Node, list[tuple[int, int, Any]]]) -> None:
+    def __init__(self, graph: Graph, masks: dict[fx.Node, list[tuple[fx.Node, int, Any]]]) -> None:
         graph.constants()
         super().__init__(graph.module)
         self.masks = masks
@@ -39,11 +39,10 @@ class _Masked(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n not in self.masks:
             return super().run_node(n)
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
-        values = list(args)
-        for argument, axis, mask in self.masks[n]:
-            x = values[argument]
-            shape = [-1] + [1] * (x.ndim - axis - 1)
-            stays = torch.from_numpy(mask).to(x.device).reshape(shape)
-            values[argument] = torch.where(stays, x, torch.zeros((), dtype=x.dtype))
-        return n.target(*values, **kwargs)  # type: ignore[operator]
+        read = {operand: self.env[operand] for operand in n.all_input_nodes}
+        for operand, axis, mask in self.masks[n]:
+            x = read[operand]
+            stays = torch.from_numpy(mask).to(x.device).reshape([-1] + [1] * (x.ndim - axis - 1))
+            read[operand] = torch.where(stays, x, torch.zeros((), dtype=x.dtype, device=x.device))
+        args, kwargs = fx.map_arg((n.args, n.kwargs), read.__getitem__)
+        return n.target(*args, **kwargs)  # type: ignore[operator]

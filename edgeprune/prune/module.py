@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.follow import short_name
-from ..graph.trace import evaluating, put, quiet
+from ..graph.trace import named_tensors, put, quiet
 
 BATCH = 3  # of the fresh input: not the traced 2
-TOLERANCE = 1e-5  # of the outputs' scale, in float32
+TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
+TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-4))
 
 
 def patched(
@@ -23,7 +24,7 @@ def patched(
     example: tuple[int, ...],
 ) -> tuple[nn.Module | None, str]:
     """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
-    named = _named_tensors(model)
+    named = named_tensors(model)
     foreign = [name for name in tensors if name not in named]
     if foreign:
         return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
@@ -34,16 +35,9 @@ def patched(
     small = copy.deepcopy(model, memo)
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
-    reason = _disagrees(small, graph, example)
+    small.eval()
+    reason = _disagrees(small, graph, model, example)
     return (None, reason) if reason else (small, "")
-
-
-def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by all their names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
 
 
 def replace_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -87,21 +81,77 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
         module.num_parameters = weight.shape[0]
 
 
-def _disagrees(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
+# -- does the module's own Python agree? -----------------------------------------------------------
+
+
+def _disagrees(
+    small: nn.Module, graph: fx.GraphModule, whole: nn.Module, example: tuple[int, ...]
+) -> str:
     """Why the module's forward is not the cut graph's ("" if it is), on a fresh input."""
-    like = next((p for p in graph.parameters()), torch.zeros(()))
-    x = torch.randn((BATCH, *example[1:]), generator=torch.Generator().manual_seed(0))
-    x = x.to(like.device, like.dtype)
+    reason = _differs(small, graph, example)
+    if not reason and _train_error(small, example) and not _train_error(whole, example):
+        return f"its forward raises in training mode: {_train_error(small, example)}"
+    return reason
+
+
+def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
+    """Compared in float64 with random weights, so that no tiny layer scale hides a difference."""
+    shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
+    x = _fresh(example, torch.zeros((), dtype=torch.float64))
     try:
-        with torch.no_grad(), evaluating(small), quiet():
-            got = small(x)
-        with torch.no_grad(), quiet():
-            expected = graph(x)
+        expected = _run(graph, shaken, x)
+        sound = all(bool(t.isfinite().all()) for t in _outputs(expected))
+    except Exception:  # a type is written in the forward
+        sound = False
+    if not sound:
+        shaken = named_tensors(graph)
+        x = _fresh(example, next(iter(graph.parameters()), x))
+        expected = _run(graph, shaken, x)
+    try:
+        got = _run(small, shaken, x)
     except Exception as e:
-        return f"its forward raises: {' '.join(str(e).split())[:200]}"
+        return f"its forward raises: {_words(e)}"
     pairs = list(zip(_outputs(got), _outputs(expected), strict=False))
     same = pairs and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
     return "" if same else "its forward gives other values than the cut graph"
+
+
+def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
+    """What a training-mode forward raises ("" if nothing); statistics are not touched."""
+    tensors = {name: t.clone() for name, t in named_tensors(model).items()}
+    modes = {m: m.training for m in model.modules()}
+    model.train()
+    try:
+        _run(model, tensors, _fresh(example, next(iter(model.parameters()), torch.zeros(()))))
+    except Exception as e:
+        return _words(e)
+    finally:
+        for m, training in modes.items():
+            m.training = training
+    return ""
+
+
+def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> object:
+    with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
+        return torch.func.functional_call(model, dict(tensors), (x,))
+
+
+def _fresh(example: tuple[int, ...], like: Tensor) -> Tensor:
+    x = torch.randn((BATCH, *example[1:]), generator=torch.Generator().manual_seed(0))
+    return x.to(like.device, like.dtype)
+
+
+def _shaken(value: Tensor, seed: int) -> Tensor:
+    """A random float64 tensor of that shape; positive where it may be a variance."""
+    if not value.is_floating_point():
+        return value
+    random = torch.Generator().manual_seed(seed)
+    if value.ndim <= 1:
+        shaken = torch.rand(value.shape, generator=random, dtype=torch.float64) + 0.5
+    else:
+        fan_in = max(1, value[0].numel())
+        shaken = torch.randn(value.shape, generator=random, dtype=torch.float64) / fan_in**0.5
+    return shaken.to(value.device)
 
 
 def _outputs(value: object) -> list[Tensor]:
@@ -112,8 +162,13 @@ def _outputs(value: object) -> list[Tensor]:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    scale = float(b.abs().max()) if b.numel() else 0.0
-    return bool((a - b).abs().max() <= TOLERANCE * scale) if b.numel() else True
+    if not b.numel():
+        return True
+    return bool((a - b).abs().max() <= TOLERANCE[b.dtype] * b.abs().max())
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 # -- a graph that can be trained ---------------------------------------------------------------
@@ -125,9 +180,7 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
     Export froze eval mode into the operators. Stochastic depth is gone from the graph for good.
     """
     root = nn.Module()
-    tensors = [*graph.named_parameters(remove_duplicate=False)]
-    tensors += [*graph.named_buffers(remove_duplicate=False)]
-    for name, value in tensors:
+    for name, value in named_tensors(graph).items():
         put(root, name, value)
     operators = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}

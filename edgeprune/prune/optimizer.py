@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,12 @@ def follow_optimizer(
     taken over. Parameters that the new network has not are dropped.
     """
     small = dict(new.named_parameters(remove_duplicate=False))
-    names = {p: n for n, p in old.named_parameters(remove_duplicate=False) if n in small}
+    names: dict[Tensor, str] = {
+        p: n for n, p in old.named_parameters(remove_duplicate=False) if n in small
+    }
     for group in optimizer.param_groups:
         group["params"] = [small[names[p]] for p in group["params"] if p in names]
-    state = {}
+    state: dict[Tensor, Any] = {}
     for p, values in optimizer.state.items():
         if p in names:
             state[small[names[p]]] = {

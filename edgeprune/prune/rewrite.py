@@ -19,7 +19,7 @@ from ..errors import EdgepruneError
 from ..graph import Graph
 from ..graph.follow import short_name
 from ..graph.labels import Labelled
-from ..graph.rules import is_move, run_move
+from ..graph.rules import is_move, padding_of, run_move, size_position
 
 aten = torch.ops.aten
 
@@ -61,6 +61,14 @@ class Rewriter:
     def length(self, x: Labelled, axis: int) -> int:
         """Size of ``x``'s ``axis`` after the cut."""
         return int(self.stays(x).sum()) if x.on(axis) else x.shape[axis]
+
+    def leaf_shape(self, x: Labelled) -> tuple[int, ...]:
+        """A parameter's shape after the cut."""
+        labels = [self.graph.sites.get((str(x.name), axis)) for axis in range(x.ndim)]
+        return tuple(
+            size if found is None else int(self.kept[self.graph.roots[found]].sum())
+            for size, found in zip(x.shape, labels, strict=True)
+        )
 
     def cut(self, x: Labelled, array: Tensor) -> Tensor:
         """``array`` (in the shape of ``x``) without what leaves."""
@@ -228,6 +236,39 @@ def norm_groups(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
             r.groups[r.value(old.args[2]).name] = kept
 
 
+def created(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    """zeros, new_zeros ...: the written size of what is cut like another tensor."""
+    made = r.value(old)
+    position = size_position(old)
+    written = list(new.args[position])  # type: ignore[arg-type]
+    for axis, size in enumerate(r.leaf_shape(made)):
+        if size != made.shape[axis]:
+            written[axis] = size
+    _set(new, position, written)
+
+
+def padding(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    """Padded channels have labels of their own, of which some may have left."""
+    out = r.value(old)
+    if out.axis is None:
+        return
+    written = list(new.args[1])  # type: ignore[arg-type]
+    before, after = padding_of(written, out.ndim, out.axis)
+    if before or after:
+        stays = r.stays(out)
+        first = 2 * (out.ndim - 1 - out.axis)
+        written[first] = int(stays[:before].sum())
+        written[first + 1] = int(stays[len(stays) - after :].sum())
+        _set(new, 1, written)
+
+
+def attention_scale(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    """The scale counts q's channels as they were."""
+    q = r.value(old.args[0])
+    if q.on(-1) and old.kwargs.get("scale") is None:
+        new.kwargs = {**new.kwargs, "scale": q.shape[-1] ** -0.5}
+
+
 def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
     if position < len(node.args):
         return node.args[position]
@@ -247,6 +288,9 @@ REWRITES: Mapping[str, Callable[[Rewriter, fx.Node, fx.Node], None]] = {
         convolution_groups,
     ),
     "group_norm": norm_groups,
+    **dict.fromkeys("zeros ones full empty new_zeros new_ones new_full new_empty".split(), created),
+    **dict.fromkeys("pad constant_pad_nd".split(), padding),
+    "scaled_dot_product_attention": attention_scale,
 }
 
 
@@ -292,17 +336,16 @@ def _numbered(r: Rewriter, node: fx.Node, first: int) -> tuple[Any, int]:
         first += n
         return torch.arange(first - n, first).reshape(v.shape)
 
-    if isinstance(value, Labelled) and value.name is not None:
-        constant = _plain(r, node)
-        if isinstance(constant, Tensor) and not constant.is_floating_point():
-            return constant.cpu(), first
+    constant = _plain(r, node)
+    if isinstance(constant, Tensor) and not constant.is_floating_point():
+        return constant.cpu(), first
     return fx.node.map_aggregate(value, number), first
 
 
 def _plain(r: Rewriter, node: fx.Node) -> Any:
     value = r.value(node)
-    if isinstance(value, Labelled) and value.name is not None:
-        return r.constants[value.name]
+    if isinstance(value, Labelled) and value.name in r.constants:
+        return r.constants[str(value.name)]
     return value
 
 

@@ -235,7 +235,15 @@ def _accuracy(ax: Axes, run: History, floor: float) -> None:
 
     draw(kept, "after retraining", color=ACCENT, marker="o", ms=3.5)
     draw(cuts, "right after the cut", color=QUIET, marker="o", ms=3.5, mfc="white", ls="")
-    draw(below, "…, further down", color=QUIET, marker="v", ms=3.5, ls="", clip_on=False)
+    draw(
+        below,
+        "right after the cut, further down",
+        color=QUIET,
+        marker="v",
+        ms=3.5,
+        ls="",
+        clip_on=False,
+    )
     draw(undone, "beyond the limit, undone", color=SECOND, marker="x", ms=5, ls="")
     _reference(ax, run.baseline, "dense")
     if run.limit is not None:

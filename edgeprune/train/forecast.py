@@ -55,7 +55,7 @@ def measure(
     precision, seconds = choose_precision(model, drawn, recipe, recipe.epochs * steps, teacher)
     trial = copy.deepcopy(model).to(here().device)
     held = islice(evaluation_batches(dataset.validation, convention, VALIDATION_BATCH), 2)
-    validation = min(_timed(partial(accuracy, trial, [batch])) for batch in held)
+    validation = min(_timed(partial(accuracy, trial, [batch], precision)) for batch in held)
     rounds = math.ceil(len(dataset.validation) / VALIDATION_BATCH)
     return Pace(precision, max(seconds[precision], load), steps, validation * rounds)
 

@@ -96,12 +96,16 @@ def evaluate(
     split: Split,
     convention: Convention,
     batch_size: int = forecast.VALIDATION_BATCH,
+    precision: str = "fp32",
 ) -> Accuracy:
-    """Top-1 accuracy and cross entropy on ``split``, in float32; ``model`` is left as it was."""
+    """Top-1 accuracy and cross entropy on ``split``; ``model`` is left as it was.
+
+    float32 is what a result is stated in; choices may be made faster, in the training's precision.
+    """
     home = next(model.parameters()).device
     model.to(here().device)
     try:
-        return accuracy(model, evaluation_batches(split, convention, batch_size))
+        return accuracy(model, evaluation_batches(split, convention, batch_size), precision)
     finally:
         model.to(home)
 
@@ -178,7 +182,7 @@ class _Training:
         held = evaluation_batches(
             self.dataset.validation, self.convention, forecast.VALIDATION_BATCH
         )
-        seen = accuracy(self.model, held)
+        seen = accuracy(self.model, held, self.at.precision)
         seconds = time.perf_counter() - begun
         self.clock.validated(seconds)
         last = at.epoch + (self.batches - 1) / self.batches

@@ -16,6 +16,7 @@ from ..errors import EdgepruneError
 from . import losses
 from .recipes import Recipe
 
+LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerate's
 
 
@@ -139,8 +140,10 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Accuracy:
-    """Top-1 and cross entropy of a model on its device, in float32, in evaluation mode.
+def accuracy(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32"
+) -> Accuracy:
+    """Top-1 and cross entropy of a model on its device, in evaluation mode.
 
     With several processes each does its share of the batches.
     """
@@ -153,7 +156,8 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Accu
             if i % state.num_processes != state.process_index:
                 continue
             x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
-            logits = model(x)
+            with torch.autocast(state.device.type, LOWER.get(precision), precision in LOWER):
+                logits = model(x).float()
             sums[0] += losses.cross_entropy(logits, y) * len(y)
             sums[1] += (logits.argmax(1) == y).sum()
             sums[2] += len(y)

@@ -70,7 +70,8 @@ def variable() -> Any:
 
     model = stack(64)
     model.graph.input.extend(
-        helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in model.graph.initializer
+        helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
+        for t in model.graph.initializer
     )
     return model
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edgeprune.doctor.findings import Case, Finding, findings, questions
-from edgeprune.doctor.layers import Layer, Network
+from edgeprune.doctor.layers import Layer, Network, asked
 from edgeprune.doctor.roofline import Peaks, bound
-from edgeprune.doctor.sweep import asked
 
 from . import networks
 
@@ -18,7 +17,10 @@ PEAKS = Peaks(
     flops=250e9, int8=1000e9, weights=((MIB, 90e9), (64 * MIB, 20e9)), maps=((MIB, 100e9), (64 * MIB, 40e9)),
     call=2e-6,
 )  # fmt: skip
-L2 = [{"level": 2, "kind": "Unified", "bytes": MIB}, {"level": 3, "kind": "Unified", "bytes": 32 * MIB}]
+L2 = [
+    {"level": 2, "kind": "Unified", "bytes": MIB},
+    {"level": 3, "kind": "Unified", "bytes": 32 * MIB},
+]
 
 
 def case(network: Network, gain: float = 0.5) -> Case:
@@ -57,7 +59,13 @@ def test_64_to_63(run: dict[str, Network]) -> None:
 @pytest.mark.parametrize("healthy", ["64", "dw 64", "E 192", "int8 64"])
 def test_healthy_networks_are_not_off_layout(run: dict[str, Network], healthy: str) -> None:
     kinds = {f.kind for f in findings(case(run[healthy]))}
-    assert not kinds & {"off layout", "depthwise off layout", "padding", "int8 width", "grouped off layout"}
+    assert not kinds & {
+        "off layout",
+        "depthwise off layout",
+        "padding",
+        "int8 width",
+        "grouped off layout",
+    }
 
 
 def test_residual_expansion_191(run: dict[str, Network]) -> None:
@@ -107,7 +115,9 @@ def vgg(widths: tuple[int, ...], name: str) -> Case:
         return Network(name, layers, (), (), sum(x.seconds for x in layers), size, 16)
 
     network = made(layers)
-    timed = tuple(replace(x, seconds=bound(replace(x, seconds=1), network, PEAKS).attainable) for x in layers)
+    timed = tuple(
+        replace(x, seconds=bound(replace(x, seconds=1), network, PEAKS).attainable) for x in layers
+    )
     network = made(timed)
     return Case(network, PEAKS, {x.name: bound(x, network, PEAKS) for x in timed}, {}, L2)
 

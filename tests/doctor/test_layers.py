@@ -13,7 +13,9 @@ from .conftest import MADE
 def test_layout_as_the_rules_say(run: dict[str, Network], name: str) -> None:
     network = run[name]
     for layer in network.layers:
-        expected = laid_out(layer.kind, layer.width_in, layer.width_out, layer.groups, network.block)
+        expected = laid_out(
+            layer.kind, layer.width_in, layer.width_out, layer.groups, network.block
+        )
         assert (layer.layout == "blocked") == expected, layer
 
 

@@ -22,7 +22,7 @@ def test_side_by_side() -> None:
     assert records[0]["predicted_1"] is None
     assert records[0]["measured_0"] == pytest.approx(records[0]["roofline_0"])
     assert table.total is not None
-    assert table.total["macs_0"] / table.total["macs_1"] == pytest.approx(1 / 0.671, rel=0.01)  # the paper's A
+    assert table.total["macs_0"] / table.total["macs_1"] == pytest.approx(1 / 0.671, rel=0.01)
     lines = ledger.totals(table, [dense, pruned]).records()
     assert {"quantity", "network_0", "network_1", "times"} <= set(lines[0])
 

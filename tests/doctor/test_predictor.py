@@ -24,7 +24,9 @@ def true_seconds(x: Layer) -> float:
     a, b = padded(x.kind, x.width_in, x.width_out, x.groups, BLOCK)
     macs = math.prod(x.out_shape[1:]) * x.kernel**2 * b * (1 if x.kind == "depthwise" else a)
     off = predictor.way(x, BLOCK).startswith("plain")
-    efficiency = (0.9 - 0.3 / x.out_shape[1]) * (0.4 if x.kind == "depthwise" else 1) * (0.3 if off else 1)
+    efficiency = (
+        (0.9 - 0.3 / x.out_shape[1]) * (0.4 if x.kind == "depthwise" else 1) * (0.3 if off else 1)
+    )
     return 3e-6 + 2 * macs / (PEAKS.flops * efficiency) + 4 * x.kernel**2 * a * b / 60e9
 
 

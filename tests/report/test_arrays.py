@@ -17,10 +17,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def mobilenet(tmp_path):
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory):
     """A run with a dense MobileNetV1 of a quarter of the widths, BGR input, and its weights."""
-    run = Run(tmp_path / "small")
+    run = Run(tmp_path_factory.mktemp("runs") / "small")
     spec = models.ModelSpec("mobilenetv1-0.25", 10)
     convention = models.Convention(32, channels="BGR")
     network = models.fresh(spec, 0)

@@ -114,7 +114,7 @@ def test_history_draws_kept_and_undone_steps_apart():
     floor = upper.get_ylim()[0]
     assert 0.6 < floor < 0.85
     assert curves(upper)["right after the cut"].tolist() == [[1, 0.88]]
-    assert curves(upper)["…, further down"].tolist() == [[2, floor], [3, floor]]
+    assert curves(upper)["right after the cut, further down"].tolist() == [[2, floor], [3, floor]]
     assert curves(lower)["parameters"].tolist() == [[0, 1], [1, 0.8], [2, 0.6]]
     assert "beyond the limit, undone" not in curves(figure.axes[1])
 

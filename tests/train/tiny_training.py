@@ -1,15 +1,12 @@
-"""A tiny learnable data set and networks for the tests of training; also run as a program to kill.
-
-``python tiny_training.py OUT STATE SAVE_EVERY OPTIMIZER`` trains and writes the weights to OUT.
-"""
+"""A tiny data set that can be learned, networks, and a training to kill."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # the first optimizer imports it: before the fork, not after each
 from torch import nn
 
 from edgeprune import files
@@ -21,6 +18,7 @@ CONVENTION = Convention(size=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 RECIPE = Recipe(
     epochs=4,
     batch_size=16,
+    optimizer="adamw",
     lr=3e-3,
     warmup_epochs=1,
     precision="fp32",
@@ -51,7 +49,7 @@ class Images:
 
 def dataset(n: int = 160) -> Dataset:
     parts = {"train": Images(n, 1), "validation": Images(64, 2), "test": Images(64, 3)}
-    return Dataset("quarters", ("a", "b", "c", "d"), parts, {"n": n})
+    return Dataset("quarters", ("a", "b", "c", "d"), **parts, source={"n": n})
 
 
 def network(seed: int = 0, norm: bool = True) -> nn.Sequential:
@@ -70,14 +68,10 @@ def network(seed: int = 0, norm: bool = True) -> nn.Sequential:
     )
 
 
-def main(out: str, state: str, save_every: str, optimizer: str) -> None:
-    loop.SAVE_EVERY = float(save_every)
+def train_to_file(out: str, state: str) -> None:
+    """In a process of its own, to be killed: one thread, the state written at every batch."""
+    torch.set_num_threads(1)
+    loop.SAVE_EVERY = 0.0
     model = network()
-    recipe = RECIPE.but(optimizer=optimizer)
-    print("ready", flush=True)
-    fit(model, dataset(), CONVENTION, recipe, state=Path(state))
+    fit(model, dataset(), CONVENTION, RECIPE, state=Path(state))
     files.write_tensors(out, model.state_dict())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,0 +1,64 @@
+"""Each warning on a measurement that deserves it, and none on a good one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from edgeprune.bench.warnings import warnings
+
+NETWORK = {
+    "name": "dense",
+    "latency": {"clock": "wall", "samples": 100},
+    "contended": False,
+    "unswitched_share": 0.9,
+}
+WEATHER = {"time": 0.0, "load": [3.9, 1, 1], "steal_ticks": 0, "throttled": 0}
+SESSION = {"stable": True, "worst_difference": 0.0, "differing_runs": 0}
+GOOD: dict[str, Any] = {
+    "models": [{"sessions": [dict(SESSION) for _ in range(3)]}],
+    "options": {"samples": 64, "limit": 60.0},
+    "environment": {"cpu": {"cores": 2}},
+    "before": WEATHER,
+    "after": WEATHER | {"time": 10.0},
+    "stopped": "enough",
+}
+
+
+def seen(change: Any) -> list[str]:
+    network, measured = copy.deepcopy(NETWORK), copy.deepcopy(GOOD)
+    change(network, measured)
+    return [w.seen for w in warnings([network], measured)]
+
+
+def test_nothing_on_a_good_one() -> None:
+    assert seen(lambda n, m: None) == []
+
+
+def test_each() -> None:
+    def contended(n: Any, m: Any) -> None:
+        n.update(contended=True, unswitched_share=0.24)
+
+    def throttled(n: Any, m: Any) -> None:
+        m["after"]["throttled"] = 3
+
+    def stolen(n: Any, m: Any) -> None:
+        m["after"]["steal_ticks"] = 100  # a second of ten
+
+    def short(n: Any, m: Any) -> None:
+        m["stopped"], n["latency"]["samples"] = "limit", 12
+
+    def random(n: Any, m: Any) -> None:
+        m["models"][0]["sessions"][0].update(worst_difference=0.1, differing_runs=7)
+
+    def unstable(n: Any, m: Any) -> None:
+        m["models"][0]["sessions"] = [SESSION | {"stable": False}] * 3
+
+    assert seen(contended) == [
+        "contended: share of runs that kept their core: dense 24 %, load 3.9 on 2 cores"
+    ]
+    assert seen(throttled) == ["the processor was throttled while it was measured"]
+    assert seen(stolen) == ["the host of this virtual machine took 10 % of a core away"]
+    assert seen(short) == ["stopped after 12 usable runs, 64 were wanted"]
+    assert seen(random) == ["dense: 7 timed runs gave another answer (by 0.1 of the scale)"]
+    assert seen(unstable) == ["dense: run times had not settled when warm-up ended"]
