@@ -102,9 +102,10 @@ class Builder:
 
     def model(self) -> Any:
         """The ModelProto."""
-        from onnx import helper
+        from onnx import helper, shape_inference
 
         graph = helper.make_graph(self.nodes, "synthetic", self.inputs, self.outputs, self.tensors)
-        return helper.make_model(
+        model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR
         )
+        return shape_inference.infer_shapes(model)  # outputs need a shape
