@@ -37,6 +37,8 @@ class Row:
     macs: int  # multiply-adds
     bytes: int  # of the parameters
     activation_bytes: int  # of the output
+    kernel: int = 1  # longer side of a convolution's
+    stride: int = 1  # largest
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,11 @@ def _row(
     inputs = priced.lengths.shape(data[0])[1:] if data else ()
     channels = -1 if kind in ("linear", "matmul") else 0
     macs = biases = 0
+    kernel = stride = 1
     if kind in ("conv", "linear") and leaves:
         weights = [leaf for leaf in leaves if leaf.ndim > 1]
         weight = prod(priced.shape(weights[0])) if weights else 0
+        kernel, stride = _window(node, kind, weights)
         transposed = "transpose" in short_name(node)
         places = _places(inputs if transposed else shape, kind)
         macs = weight * places
@@ -187,7 +191,18 @@ def _row(
         macs=macs,
         bytes=BYTES * params,
         activation_bytes=BYTES * prod(shape),
+        kernel=kernel,
+        stride=stride,
     )
+
+
+def _window(node: fx.Node, kind: str, weights: list[Labelled]) -> tuple[int, int]:
+    """Kernel and stride of a convolution, their longer sides."""
+    if kind != "conv" or not weights:
+        return 1, 1
+    stride = node.args[3] if len(node.args) > 3 else 1
+    strides = stride if isinstance(stride, list | tuple) else [stride]
+    return max(weights[0].shape[2:]), max(int(s) for s in strides)  # type: ignore[arg-type]
 
 
 def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: Graph) -> bool:
