@@ -15,7 +15,7 @@ demo: .venv/.installed
 	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.installed lint
-	$(BIN)/python -m pytest -m "not zoo" -n $(JOBS) -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not zoo" -n $(JOBS) -q
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -24,7 +24,7 @@ lint: .venv/.installed
 
 zoo: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[zoo]'
-	$(BIN)/python -m pytest -m zoo -n $(JOBS) -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m zoo -n $(JOBS) -q
 
 study: .venv/.installed
 	$(BIN)/python benchmarks/study.py

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from . import files, models, prune
 from .errors import EdgepruneError
+from .graph import Graph, trace
 from .models import Convention, ModelSpec
 from .runs import Run
 
@@ -28,6 +30,11 @@ class Loaded:
     convention: Convention
     classes: tuple[str, ...]
     kept: dict[str, list[int]]  # group -> units of the dense network that are left; {} = all
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network with its channels followed; traced when it is first asked for."""
+        return trace(self.model, self.example)
 
     @property
     def example(self) -> Tensor:
@@ -94,23 +101,28 @@ def load(run: Run, network: str) -> Loaded:
     convention = Convention.from_json(value["input"])
     kept = {k: list(v) for k, v in value["kept"].items()} if network == "pruned" else {}
     tensors, _ = files.read_tensors(run.weights_path(network))
-    model = rebuild(models.fresh(spec, 0), convention, kept, tensors)
-    return Loaded(model, spec, convention, tuple(value["classes"]), kept)
+    dense = Loaded(models.fresh(spec, 0), spec, convention, tuple(value["classes"]), {})
+    if not kept:
+        fill(dense.model, tensors)
+        return dense
+    graph = rebuild(dense.graph, kept, tensors)
+    loaded = replace(dense, model=graph.model, kept=kept)
+    loaded.__dict__["graph"] = graph  # known already
+    return loaded
 
 
-def rebuild(
-    dense: nn.Module, convention: Convention, kept: Keep, tensors: Mapping[str, Tensor]
-) -> nn.Module:
-    """``dense`` cut to ``kept`` and filled with ``tensors``. Groups or shapes that do not fit are
-    refused.
-    """
-    model = dense
-    if kept:
-        model = prune.cut(dense, example(convention), kept)
+def rebuild(dense: Graph, kept: Keep, tensors: Mapping[str, Tensor]) -> Graph:
+    """A new network: ``dense`` cut to ``kept`` and filled with ``tensors``; what does not fit is refused."""
+    graph = prune.narrow(dense, kept)
+    fill(graph.model, tensors)
+    return graph
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """All of ``model``'s tensors from ``tensors``; names and shapes must be the same."""
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as e:
-        raise EdgepruneError(
-            "the weights do not fit the network", str(e).split("\n")[1:2][0]
-        ) from None
-    return model.eval()
+        reason = " ".join(str(e).split("\n")[1:3])
+        raise EdgepruneError("the weights do not fit the network", reason) from None
+    model.eval()

@@ -107,6 +107,8 @@ class Run:
                 raise EdgepruneError(
                     f"run {self.name}", "another command is working on it", "wait for it to end"
                 ) from None
+            for left in self.path.rglob(".*.part*"):  # half-written when a command was killed
+                left.unlink(missing_ok=True)
             yield
 
 

@@ -171,9 +171,74 @@ class Slices(nn.Module):
         return self.head(torch.cat([left, right], 1).amax((2, 3)))
 
 
+class Gated(nn.Module):
+    """Gated linear units, an option-A shortcut (strided, channels padded), einsum, an upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 20, 3, 2, 1)
+        self.mix, self.head = nn.Parameter(torch.randn(7, 10)), nn.Linear(13, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+        y = F.glu(self.gate(x), 1) + shortcut
+        mixed = torch.einsum("nchw,oc->nohw", y, self.mix)
+        both = torch.cat([F.interpolate(F.relu(mixed), scale_factor=2), x], 1)
+        return self.head(both.mean((2, 3)))
+
+
+class Fused(nn.Module):
+    """Fused attention (its scale counts channels), an index, autocast and no_grad blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 4, stride=4)
+        self.q, self.k, self.v = nn.Linear(12, 6), nn.Linear(12, 6), nn.Linear(12, 8)
+        self.register_buffer("order", torch.tensor([3, 1, 0, 2, 7, 5]))
+        self.head = nn.Linear(18, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.gelu(self.stem(x)).flatten(2).transpose(1, 2)
+        y = F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
+        with torch.no_grad():
+            z = x * 0.5
+        return self.head(torch.cat([y[:, :, self.order], z], 2).sum(1))
+
+
+class Tied(nn.Module):
+    """One convolution used twice, its weight tied to another's; a recurrent use couples in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.b = conv_bn(3, 8), nn.Conv2d(8, 8, 3, padding=1), conv_bn(8, 6)
+        self.c = nn.Conv2d(8, 8, 3, padding=1)
+        self.c.weight = self.a.weight
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = self.c(F.relu(self.a(F.relu(self.a(x)))))
+        return self.head(F.silu(self.b(x)).mean((2, 3)))
+
+
 NETS: dict[str, type[nn.Module]] = {
     net.__name__: net
-    for net in (Plain, Depthwise, Residual, Dense, Shuffle, Grouped, Attention, Scaled, Slices)
+    for net in (
+        Plain,
+        Depthwise,
+        Residual,
+        Dense,
+        Shuffle,
+        Grouped,
+        Attention,
+        Scaled,
+        Slices,
+        Gated,
+        Fused,
+        Tied,
+    )
 }
 
 

@@ -138,6 +138,17 @@ def _distinct(paths: Sequence[Path], i: int) -> str:
     return named[i] if named.count(named[i]) == 1 else f"{stems[i]}#{i + 1}"
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """One node that is counted, with its shapes (of the batch asked for)."""
+
+    node: Any  # onnx.NodeProto
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    out: tuple[int, ...]
+    macs: int  # of one image
+
+
 def count(
     model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}
 ) -> dict[str, int | None]:
@@ -150,6 +161,36 @@ def count(
 
     indices = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}  # shapes and axes, not weights
     params = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type not in indices)
+    found = weighted(model, batch=batch, shapes=shapes)
+    if found is None:
+        return {"params": params, "macs": None, "flops": None}
+    macs = sum(w.macs for w in found)
+    return {"params": params, "macs": macs, "flops": 2 * macs}
+
+
+def weighted(
+    model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}
+) -> list[Weighted] | None:
+    """The counted nodes of an ONNX graph in their order; None where a shape stays unknown."""
+    known = shapes_of(model, batch=batch, shapes=shapes)
+    found = []
+    for node in model.graph.node:
+        if node.op_type in COUNTED:
+            first, out = known.get(node.input[0]), known.get(node.output[0])
+            weight = known.get(node.input[COUNTED[node.op_type]])
+            if weight is None or out is None or first is None:
+                return None
+            macs = _macs(node, first, weight, out) // batch
+            found.append(Weighted(node, first, weight, out, macs))
+    return found
+
+
+def shapes_of(
+    model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of the graph that can be inferred; ``batch`` fills an open first axis."""
+    import onnx
+
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     weights = {t.name for t in sized.graph.initializer}
@@ -166,22 +207,13 @@ def count(
     try:
         sized = onnx.shape_inference.infer_shapes(sized, data_prop=True)
     except (RuntimeError, ValueError):  # InferenceError: an operator used wrongly
-        return {"params": params, "macs": None, "flops": None}
-    known: dict[str, list[int] | None] = {t.name: list(t.dims) for t in sized.graph.initializer}
+        return {}
+    known = {t.name: tuple(t.dims) for t in sized.graph.initializer}
     for value in [*sized.graph.input, *sized.graph.value_info, *sized.graph.output]:
         dims = value.type.tensor_type.shape.dim
-        whole = value.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in dims)
-        known.setdefault(value.name, [d.dim_value for d in dims] if whole else None)
-    macs = 0
-    for node in sized.graph.node:
-        if node.op_type in COUNTED:
-            shapes_of = [known.get(name) for name in node.input]
-            weight = shapes_of[COUNTED[node.op_type]]
-            out, first = known.get(node.output[0]), shapes_of[0]
-            if weight is None or out is None or first is None:
-                return {"params": params, "macs": None, "flops": None}
-            macs += _macs(node, first, weight, out) // batch
-    return {"params": params, "macs": macs, "flops": 2 * macs}
+        if value.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in dims):
+            known.setdefault(value.name, tuple(d.dim_value for d in dims))
+    return known
 
 
 # operator -> which input holds the weights

@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import bench, cost, datasets, errors, export, models, plot, prune, report, runs, train
+from . import (
+    bench,
+    cost,
+    datasets,
+    doctor,
+    errors,
+    export,
+    models,
+    plot,
+    prune,
+    report,
+    runs,
+    train,
+)
 
 app = typer.Typer(
     name="edgeprune",
@@ -26,6 +39,7 @@ app.command("export", rich_help_panel=MAIN)(export.export)
 app.command("bench", rich_help_panel=MAIN)(bench.bench)
 app.command("report", rich_help_panel=LOOK)(report.report)
 app.command("plot", rich_help_panel=LOOK)(plot.plot)
+app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
 app.command("cost", rich_help_panel=LOOK)(cost.cost)
 app.command("models", rich_help_panel=LOOK)(models.models)
 app.command("datasets", rich_help_panel=LOOK)(datasets.datasets)

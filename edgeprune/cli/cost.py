@@ -111,7 +111,7 @@ def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:
     for network in ("dense", "pruned"):
         if run.has(network):
             loaded = checkpoint.load(run, network)
-            cost = graph.cost(graph.trace(loaded.model, loaded.example))
+            cost = graph.cost(loaded.graph)
             found[f"{run.name} {network}"] = (cost, models.layer_names(loaded.spec))
     if not found:
         checkpoint.load(run, "dense")  # says what is missing

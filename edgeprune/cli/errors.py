@@ -23,7 +23,11 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         return tell(str(e))
     except USAGE as e:
         context = getattr(e, "ctx", None)
-        path = context.command_path if context else "edgeprune"
+        path = (
+            " ".join(["edgeprune", *context.command_path.split(" ")[1:]])
+            if context
+            else "edgeprune"
+        )
         message = e.format_message() if hasattr(e, "format_message") else str(e)
         return tell(f"{' '.join(message.split())} — see {path} --help")
     except (KeyboardInterrupt, typer.Abort):

@@ -66,7 +66,7 @@ def one(run: Run, network: str, dataset: Dataset, opset: int) -> Exported:
 
     output.note(f"exporting {network} …")
     loaded = checkpoint.load(run, network)
-    cost = graph.cost(graph.trace(loaded.model, loaded.example))
+    cost = graph.cost(loaded.graph)
     metadata = {
         "edgeprune.network": network,
         "edgeprune.run": run.name,

@@ -37,6 +37,8 @@ class Row:
     macs: int  # multiply-adds
     bytes: int  # of the parameters
     activation_bytes: int  # of the output
+    kernel: int = 1  # longer side of a convolution's
+    stride: int = 1  # largest
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,11 @@ def _row(
     inputs = priced.lengths.shape(data[0])[1:] if data else ()
     channels = -1 if kind in ("linear", "matmul") else 0
     macs = biases = 0
+    kernel = stride = 1
     if kind in ("conv", "linear") and leaves:
         weights = [leaf for leaf in leaves if leaf.ndim > 1]
         weight = prod(priced.shape(weights[0])) if weights else 0
+        kernel, stride = _window(node, kind, weights)
         transposed = "transpose" in short_name(node)
         places = _places(inputs if transposed else shape, kind)
         macs = weight * places
@@ -187,14 +191,25 @@ def _row(
         macs=macs,
         bytes=BYTES * params,
         activation_bytes=BYTES * prod(shape),
+        kernel=kernel,
+        stride=stride,
     )
+
+
+def _window(node: fx.Node, kind: str, weights: list[Labelled]) -> tuple[int, int]:
+    """Kernel and stride of a convolution, their longer sides."""
+    if kind != "conv" or not weights:
+        return 1, 1
+    stride = node.args[3] if len(node.args) > 3 else 1
+    strides = stride if isinstance(stride, list | tuple) else [stride]
+    return max(weights[0].shape[2:]), max(int(s) for s in strides)  # type: ignore[arg-type]
 
 
 def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: Graph) -> bool:
     """One input a filter, also where a cut has left a single channel."""
     groups = node.args[6] if len(node.args) > 6 else 1
-    leaves_with_input = data[0].axis is not None and (weight.name, 1) not in graph.sites
-    return weight.shape[1] == 1 and (int(groups) != 1 or leaves_with_input)  # type: ignore[arg-type]
+    follows_input = int(groups) != 1 or data[0].axis is not None  # type: ignore[arg-type]
+    return weight.shape[1] == 1 and (weight.name, 1) not in graph.sites and follows_input
 
 
 def _places(shape: tuple[int, ...], kind: str) -> int:

@@ -113,6 +113,14 @@ def index_select(f: Follow, node: fx.Node, x: Labelled, dim: int, i: Labelled) -
     return f.classes.normal_form(x.array().index_select(dim, value), x.constant)
 
 
+def roll(f: Follow, node: fx.Node, x: Labelled, shifts: Any, dims: Any = ()) -> Any:
+    """Along one axis, or along several others than the labelled one."""
+    x = f.data(x)
+    if len(dims) != 1 and (not dims or x.axis in _axes(dims, x.ndim)):
+        x = f.pin(node, x, "rolls channels together with other axes")
+    return move(f, node, x, shifts, dims)
+
+
 def _index_value(f: Follow, i: Labelled | None) -> Any:
     if i is None:
         return None
@@ -172,6 +180,32 @@ def glu(f: Follow, node: fx.Node, x: Labelled, dim: int = -1) -> Any:
     first, second = f.labels(x, dim).reshape(2, -1)
     f.classes.union(first, second)
     return f.result(node, dim, first)
+
+
+def im2col(f: Follow, node: fx.Node, x: Labelled, kernel: Sequence[int], *args: Any) -> Any:
+    """(N, C, H, W) to (N, C * kernel, places): each channel's patch lies together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is unfolded")
+    return f.result(node, 1, np.repeat(f.labels(x, 1), int(np.prod(kernel))))
+
+
+def col2im(
+    f: Follow, node: fx.Node, x: Labelled, size: Sequence[int], kernel: Sequence[int], *args: Any
+) -> Any:
+    """The way back: a channel's patch leaves together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is folded")
+    patches = f.labels(x, 1).reshape(-1, int(np.prod(kernel)))
+    f.classes.union(patches, patches[:, :1])
+    return f.result(node, 1, patches[:, 0])
+
+
+def grid_sample(f: Follow, node: fx.Node, x: Labelled, grid: Labelled, *args: Any) -> Any:
+    """Every channel is read at the same places."""
+    grid = f.pin(node, f.data(grid), "says where to sample")
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is sampled")
+    return f.result(node, 1, f.labels(x, 1))
 
 
 # -- elements that meet ----------------------------------------------------------------------------
@@ -461,13 +495,11 @@ def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence
         if letter not in out:
             _sum_over(f, node, operands, letter)
     passing = [c for c in dict.fromkeys(out) if any(_bears(x, ls, c) for _, x, ls in operands)]
-    if len(passing) > 1:
-        for _, x, letters in operands:
-            if any(_bears(x, letters, c) for c in passing):
-                f.pin(node, x, "a product of tensors labelled on different axes")
-        passing = []
-    labels = _pass(f, node, operands, passing[0]) if passing else None
-    letter = passing[0] if passing else None
+    letter = max(passing, key=lambda c: _free_classes(f, operands, c), default=None)
+    for _, x, letters in operands:
+        if any(_bears(x, letters, c) for c in passing if c != letter):
+            f.pin(node, x, "a product of tensors labelled on different axes")
+    labels = _pass(f, node, operands, letter) if passing else None
     if labels is None:
         letter, labels = _made(f, node, operands, out)
     for _, x, letters in operands:
@@ -482,6 +514,12 @@ def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence
 
 def _bears(x: Labelled, letters: Sequence[Any], letter: Any) -> bool:
     return x.axis is not None and letters[x.axis] == letter
+
+
+def _free_classes(f: Follow, operands: Sequence[Operand], letter: Any) -> int:
+    """How many classes could leave along that letter: the axis with most keeps its labels."""
+    found = [f.classes.find(f.labels(x, axis)) for _, x, axis in _holders(operands, letter)]
+    return max(len(np.unique(roots[roots > 0])) for roots in found)
 
 
 def _holders(
@@ -636,7 +674,7 @@ def _all(names: str, rule: Rule) -> dict[str, Rule]:
 RULES: dict[str, Rule] = {
     **_all(
         "flatten permute transpose t unsqueeze squeeze expand slice split split_with_sizes chunk"
-        " unbind select narrow unflatten unfold stack flip roll repeat repeat_interleave tile"
+        " unbind select narrow unflatten unfold stack flip repeat repeat_interleave tile"
         " pixel_shuffle pixel_unshuffle movedim swapaxes channel_shuffle view_as",
         move,
     ),
@@ -644,6 +682,7 @@ RULES: dict[str, Rule] = {
     **_all("cat concat", cat),
     **_all("slice_scatter select_scatter", scatter),
     "expand_as": expand_as,
+    "roll": roll,
     "index": index,
     "index_select": index_select,
     **_all("pad constant_pad_nd", pad),
@@ -654,6 +693,9 @@ RULES: dict[str, Rule] = {
         same,
     ),
     "glu": glu,
+    "im2col": im2col,
+    "col2im": col2im,
+    **_all("grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
     **_all("hardswish log_sigmoid softsign relu6", pointwise),  # these carry no pointwise tag
     "prelu": prelu,
     **_all(
@@ -695,13 +737,15 @@ RULES: dict[str, Rule] = {
 
 def rule_for(node: fx.Node) -> Rule:
     """The operator's rule; pointwise operators are known by their tag; else :func:`unknown`."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return unknown
     rule = RULES.get(short_name(node))
-    if rule is None and torch.Tag.pointwise in node.target.tags:  # type: ignore[union-attr]
+    if rule is None and torch.Tag.pointwise in node.target.tags:
         return pointwise
     return rule or unknown
 
 
 def is_move(node: fx.Node) -> bool:
     """Whether the operator only moves data."""
-    moving = (move, view, cat, expand_as, scatter, index, index_select)
-    return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) in moving
+    moving = (move, view, cat, expand_as, scatter, roll, index, index_select)
+    return rule_for(node) in moving

@@ -214,7 +214,7 @@ def _undo_copy(node: fx.Node) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every submodule gets its own mode back."""
+    """Eval mode for a while; afterwards every submodule has its own mode back."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     try:

@@ -75,7 +75,7 @@ def open_run(asked: Asked, name: str, argv: Sequence[str]) -> Run:
     """
     run = runs.named(name)
     if not run.recipe_path.exists():
-        if run.path.exists() and any(p.name != ".lock" for p in run.path.iterdir()):
+        if run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
             raise EdgepruneError(f"{run.path} is there but is no run", next="choose another --name")
         write_recipe(run, asked, argv)
         return run

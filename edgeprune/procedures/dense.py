@@ -14,6 +14,7 @@ from .record import Recorder, Watch
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..graph import Graph
 
 
 def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
@@ -29,9 +30,8 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     network = models.fresh(spec, asked.seed)
     fit = models.fill(network, spec, source, partial=asked.partial) if source else None
     _say_init(run, asked, fit, watch)
-    widths = {
-        n: g.width for n, g in graph.trace(network, checkpoint.example(convention)).groups.items()
-    }
+    traced = graph.trace(network, checkpoint.example(convention))
+    widths = {name: group.width for name, group in traced.groups.items()}
     checkpoint.write_spec(run, spec, convention, dataset.classes, widths, kept={})
     state = run.state_folder / "dense.safetensors"
     trained = train.fit(
@@ -42,12 +42,14 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
         state=state,
         watch=Recorder(run, watch, "dense", "train"),
     )
-    trained.require_learned()
+    if trained.at_chance:
+        watch.note(f"the network learned nothing, pruning it shows nothing: {train.REMEDY}")
     validation = train.evaluate(network, dataset.validation, convention)
     test = train.evaluate(network, dataset.test, convention)
     record_result(
-        run, "dense", network, convention, validation.top1, test.top1,
+        run, "dense", traced, validation.top1, test.top1,
         lowest_lr=trained.lowest_lr, stopped=trained.stopped, precision=trained.precision,
+        at_chance=trained.at_chance,
     )  # fmt: skip
     checkpoint.write_weights(run, "dense", network, spec, convention)
     state.unlink(missing_ok=True)
@@ -66,16 +68,9 @@ def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Conven
 
 
 def record_result(
-    run: Run,
-    network: str,
-    model: Any,
-    convention: Convention,
-    validation: float,
-    test: float,
-    **more: Any,
+    run: Run, network: str, traced: Graph, validation: float, test: float, **more: Any
 ) -> None:
     """One ``result`` line: accuracies as shares, the counts of the network as trained."""
-    traced = graph.trace(model, checkpoint.example(convention))
     cost = graph.cost(traced)
     run.append(
         kind="result", network=network, validation_accuracy=validation, test_accuracy=test,

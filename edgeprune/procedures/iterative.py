@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .. import checkpoint, files, graph, models, prune, train
+from .. import checkpoint, files, graph, prune, train
 from ..checkpoint import Loaded
 from ..runs import Run
 from .asked import Asked, Pruning
@@ -80,7 +80,7 @@ def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Wa
     )  # fmt: skip
     curves = sensitivity(run, dense, dataset, settings, precision, watch)
     _say_forecast(dense, dataset, settings, retrain, watch)
-    position = _read_position(run) or _write_position(run, Position(0, {}), dense.model)
+    position = _read_position(run) or _write_position(run, Position(0, {}), dense.graph)
     while position.ended is None:
         position = _step(run, asked, dense, dataset, retrain, baseline, curves, position, watch)
     _finish(run, dense, dataset, position)
@@ -94,29 +94,28 @@ def _step(
     """One prune-and-retrain round; the new position is on disk when it returns."""
     settings, number, started = asked.pruning, position.step + 1, time.perf_counter()
     assert settings is not None
-    model = _read_model(run, dense, position)
+    traced = _read_network(run, dense, position)
     if settings.max_steps is not None and number > settings.max_steps:
-        return _write_position(run, replace(position, ended="--max-steps reached"), model)
-    traced = graph.trace(model, dense.example)
+        return _write_position(run, replace(position, ended="--max-steps reached"), traced)
     widths = {name: group.width for name, group in traced.groups.items()}
     chosen = choose(curves, widths, _dense_widths(run), settings, traced)
     if chosen is None:
-        return _write_position(run, replace(position, ended="no layer can give more"), model)
+        return _write_position(run, replace(position, ended="no layer can give more"), traced)
     layer, width = chosen
     keep = {layer: prune.largest(prune.l1(traced, layer), width)}
     kept = prune.compose(position.kept, keep)
-    smaller = prune.narrow(traced, keep).model
-    before = _accuracy(smaller, dataset.validation, dense, retrain.precision)
+    smaller = prune.narrow(traced, keep)
+    before = _accuracy(smaller.model, dataset.validation, dense, retrain.precision)
     accuracy = before
     state = run.state_folder / "retrain.safetensors"
     if settings.retrain_epochs:
         trained = train.fit(
-            smaller, dataset, dense.convention, retrain.but(seed=asked.seed + number), state=state,
+            smaller.model, dataset, dense.convention, retrain.but(seed=asked.seed + number), state=state,
             watch=Recorder(run, watch, "pruned", "retrain", number),
         )  # fmt: skip
         accuracy = trained.best_validation
     good = baseline - accuracy <= settings.max_drop / 100 + 1e-9
-    cost = graph.cost(graph.trace(smaller, dense.example))
+    cost = graph.cost(smaller)
     record: dict[str, Any] = {
         "step": number,
         "layer": layer,
@@ -137,7 +136,7 @@ def _step(
         after = _write_position(run, Position(number, kept), smaller)
     else:
         reason = f"step {number} fell more than {settings.max_drop:g} points below the baseline"
-        after = _write_position(run, replace(position, ended=reason), model)
+        after = _write_position(run, replace(position, ended=reason), traced)
     state.unlink(missing_ok=True)
     return after
 
@@ -149,9 +148,7 @@ def _say_forecast(
     if not settings.retrain_epochs:
         return
     step = train.measure(dense.model, dataset, dense.convention, retrain).seconds(retrain.epochs)
-    steps = settings.max_steps or round(
-        len(convolutions(graph.trace(dense.model, dense.example))) / settings.step
-    )
+    steps = settings.max_steps or round(len(convolutions(dense.graph)) / settings.step)
     flags = ("--retrain-epochs", "--limit", "--step", "--max-steps")
     watch.note(
         f"each pruning step takes {train.sentence(step, ())}, at most {steps} steps "
@@ -165,7 +162,7 @@ def sensitivity(
     """Figure 1b of the paper, measured once: each layer alone loses its lowest filters, no retraining."""
     some = dataset.validation.take(settings.sensitivity_images)
     known = {r["layer"]: r for r in run.history("sensitivity")}
-    traced = graph.trace(dense.model, dense.example)
+    traced = dense.graph
     layers = convolutions(traced)
     if len(known) < len(layers):
         watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
@@ -258,11 +255,12 @@ def _dense_widths(run: Run) -> dict[str, int]:
 def _finish(run: Run, dense: Loaded, dataset: Dataset, position: Position) -> None:
     """Judge on the test split, once, and write the pruned network; then the state may go."""
     if not run.has("pruned"):
-        model = _read_model(run, dense, position)
+        traced = _read_network(run, dense, position)
+        model = traced.model
         validation = train.evaluate(model, dataset.validation, dense.convention)
         test = train.evaluate(model, dataset.test, dense.convention)
         record_result(
-            run, "pruned", model, dense.convention, validation.top1, test.top1,
+            run, "pruned", traced, validation.top1, test.top1,
             steps=position.step, stopped=position.ended,
         )  # fmt: skip
         checkpoint.write_spec(
@@ -272,11 +270,11 @@ def _finish(run: Run, dense: Loaded, dataset: Dataset, position: Position) -> No
     shutil.rmtree(run.state_folder, ignore_errors=True)
 
 
-def _write_position(run: Run, position: Position, model: nn.Module) -> Position:
+def _write_position(run: Run, position: Position, network: Graph) -> Position:
     """One file holds the position and the weights, so that they agree whenever the process dies."""
     words = {"step": position.step, "kept": position.kept, "ended": position.ended}
     path = run.state_folder / "pruning.safetensors"
-    files.write_tensors(path, model.state_dict(), {"position": json.dumps(words)})
+    files.write_tensors(path, network.model.state_dict(), {"position": json.dumps(words)})
     return position
 
 
@@ -288,7 +286,7 @@ def _read_position(run: Run) -> Position | None:
     return Position(words["step"], words["kept"], words["ended"])
 
 
-def _read_model(run: Run, dense: Loaded, position: Position) -> nn.Module:
+def _read_network(run: Run, dense: Loaded, position: Position) -> Graph:
     """Always from the file, so that a broken and an unbroken run compute on the same memory layout."""
     tensors, _ = files.read_tensors(run.state_folder / "pruning.safetensors")
-    return checkpoint.rebuild(models.fresh(dense.spec, 0), dense.convention, position.kept, tensors)
+    return checkpoint.rebuild(dense.graph, position.kept, tensors)

@@ -1,9 +1,9 @@
 """Scores say what matters, a plan what stays, a cut makes the network smaller; compensation repairs."""
 
 from .cut import cut, narrow
-from .keep import Keep, compose
+from .keep import Keep, compose, largest
 from .mask import masked
 from .plan import Plan
 from .scores import NEEDS, SCORES, l1
 
-__all__ = ["NEEDS", "SCORES", "Keep", "Plan", "compose", "cut", "l1", "masked", "narrow"]
+__all__ = ["NEEDS", "SCORES", "Keep", "Plan", "compose", "cut", "l1", "largest", "masked", "narrow"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .optimizer import follow_optimizer
 from .rewrite import Rewriter
 
 Mask = NDArray[np.bool_]
+Slice = Callable[[str, Tensor], Tensor]  # (tensor's name, value in its shape) -> the cut value
 
 
 def cut(
@@ -53,7 +55,9 @@ def narrow(
 ) -> Graph:
     """The graph of the smaller network; its ``model`` is what :func:`cut` returns.
 
-    Groups keep their names and their units' order, so further cuts need no new trace.
+    Groups keep their names and their units' order, so further cuts need no new trace. (A new trace
+    of the smaller module may couple otherwise where a cut leaves fewer channels than there are
+    heads or groups: the finer of two couplings is chosen by size.)
     """
     kept = kept_classes(graph, keep)
     rewriter = Rewriter(graph, kept)
@@ -64,31 +68,22 @@ def narrow(
             constants[name] = nn.Parameter(constants[name])
     tensors = {name: cut_tensor(graph, kept, name, value) for name, value in constants.items()}
     used = {str(n.target) for n in rewriter.new.nodes if n.op == "get_attr"}
-    tensors = {name: t for name, t in {**tensors, **rewriter.indices}.items() if name in used}
+    device = next((t.device for t in tensors.values()), torch.device("cpu"))
+    tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
+    tensors = {name: t for name, t in tensors.items() if name in used}
     module = _graph_module(graph.module, rewriter.new, tensors)
     groups = rewriter.groups
     model, reason = patched(graph.model, module, tensors, groups, graph.example)
     if model is None:
-        model = trainable(module)
+        model = trainable(module).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = reason  # type: ignore[assignment]
-    model.train(graph.model.training)
-    slices = Slices(graph, kept)
+    slices = partial(cut_tensor, graph, kept)
     if optimizer is not None:
-        follow_optimizer(optimizer, graph.model, model, slices)
+        follow_optimizer(optimizer, graph, model, slices)
     if ema is not None:
         _cut_average(ema, model, slices, groups)
     return _narrowed(graph, rewriter, module, model)
-
-
-class Slices:
-    """How a tensor of the network, or one of its shape, is cut."""
-
-    def __init__(self, graph: Graph, kept: Mask) -> None:
-        self.graph, self.kept = graph, kept
-
-    def __call__(self, name: str, value: Tensor) -> Tensor:
-        return cut_tensor(self.graph, self.kept, name, value)
 
 
 def cut_tensor(graph: Graph, kept: Mask, name: str, value: Tensor) -> Tensor:
@@ -101,9 +96,12 @@ def cut_tensor(graph: Graph, kept: Mask, name: str, value: Tensor) -> Tensor:
             if stays is not None and not stays.all():
                 index = torch.from_numpy(stays.nonzero()[0]).to(value.device)
                 small = small.index_select(axis, index)
-    if isinstance(value, nn.Parameter):
-        return nn.Parameter(small, requires_grad=value.requires_grad)
-    return small
+    if not isinstance(value, nn.Parameter):
+        return small
+    parameter = nn.Parameter(small, requires_grad=value.requires_grad)
+    if value.grad is not None:
+        parameter.grad = cut_tensor(graph, kept, name, value.grad)
+    return parameter
 
 
 def _graph_module(
@@ -173,7 +171,7 @@ def _shrink_group(group: Group, kept: Mask) -> Group:
 
 
 def _cut_average(
-    ema: nn.Module, model: nn.Module, slices: Slices, groups: Mapping[str, int]
+    ema: nn.Module, model: nn.Module, slices: Slice, groups: Mapping[str, int]
 ) -> None:
     """Give the averaged copy the cut network's form and its own averages, cut, in place."""
     average = ema.module if isinstance(getattr(ema, "module", None), nn.Module) else ema

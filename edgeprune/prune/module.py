@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from torch import Tensor, fx, nn
 
+from ..errors import EdgepruneError
 from ..graph.follow import short_name
-from ..graph.trace import named_tensors, put, quiet
+from ..graph.trace import evaluating, named_tensors, put, quiet
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -32,10 +34,12 @@ def patched(
         return None, "the network is an fx.GraphModule"
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
     memo = {id(named[name]): value for name, value in tensors.items()}
-    small = copy.deepcopy(model, memo)
+    try:
+        small = copy.deepcopy(model, memo)
+    except Exception as e:
+        return None, f"it cannot be copied: {_words(e)}"
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
-    small.eval()
     reason = _disagrees(small, graph, model, example)
     return (None, reason) if reason else (small, "")
 
@@ -88,25 +92,24 @@ def _disagrees(
     small: nn.Module, graph: fx.GraphModule, whole: nn.Module, example: tuple[int, ...]
 ) -> str:
     """Why the module's forward is not the cut graph's ("" if it is), on a fresh input."""
-    reason = _differs(small, graph, example)
-    if not reason and _train_error(small, example) and not _train_error(whole, example):
-        return f"its forward raises in training mode: {_train_error(small, example)}"
-    return reason
+    with evaluating(small):
+        reason = _differs(small, graph, example)
+    if reason or not _has_training_parts(small, graph):
+        return reason
+    error = _train_error(small, example)
+    if not error or _train_error(whole, example):
+        return ""
+    return f"its forward raises in training mode: {error}"
+
+
+def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
+    """Whether eval mode, which the graph is, leaves out parameters (auxiliary classifiers)."""
+    read = {id(t) for t in named_tensors(graph).values()}
+    return any(id(p) not in read for p in model.parameters())
 
 
 def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
-    """Compared in float64 with random weights, so that no tiny layer scale hides a difference."""
-    shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(named_tensors(graph).items())}
-    x = _fresh(example, torch.zeros((), dtype=torch.float64))
-    try:
-        expected = _run(graph, shaken, x)
-        sound = all(bool(t.isfinite().all()) for t in _outputs(expected))
-    except Exception:  # a type is written in the forward
-        sound = False
-    if not sound:
-        shaken = named_tensors(graph)
-        x = _fresh(example, next(iter(graph.parameters()), x))
-        expected = _run(graph, shaken, x)
+    shaken, x, expected = _probe(graph, example)
     try:
         got = _run(small, shaken, x)
     except Exception as e:
@@ -116,18 +119,39 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
     return "" if same else "its forward gives other values than the cut graph"
 
 
+def _probe(
+    graph: fx.GraphModule, example: tuple[int, ...]
+) -> tuple[Mapping[str, Tensor], Tensor, object]:
+    """Weights, input, and what the graph makes of them: random weights in float64, so that no
+    tiny layer scale hides a difference, and another batch than the traced one, where it can."""
+    like = next(iter(graph.parameters()), torch.zeros(()))
+    tensors = named_tensors(graph)
+    for batch in (BATCH, example[0]):
+        shape = (batch, *example[1:])
+        try:
+            shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(tensors.items())}
+            x = _fresh(shape, like.double())
+            expected = _run(graph, shaken, x)
+            if all(bool(t.isfinite().all()) for t in _outputs(expected)):
+                return shaken, x, expected
+        except Exception:  # a type is written in the forward, or the device has no float64
+            pass
+        x = _fresh(shape, like)
+        with suppress(Exception):  # the batch is written in the forward
+            return tensors, x, _run(graph, tensors, x)
+    raise EdgepruneError("the cut network does not run", "", "please report this network")
+
+
 def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
     tensors = {name: t.clone() for name, t in named_tensors(model).items()}
-    modes = {m: m.training for m in model.modules()}
-    model.train()
-    try:
-        _run(model, tensors, _fresh(example, next(iter(model.parameters()), torch.zeros(()))))
-    except Exception as e:
-        return _words(e)
-    finally:
-        for m, training in modes.items():
-            m.training = training
+    like = next(iter(model.parameters()), torch.zeros(()))
+    with evaluating(model):
+        model.train()
+        try:
+            _run(model, tensors, _fresh((BATCH, *example[1:]), like))
+        except Exception as e:
+            return _words(e)
     return ""
 
 
@@ -136,8 +160,8 @@ def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> object:
         return torch.func.functional_call(model, dict(tensors), (x,))
 
 
-def _fresh(example: tuple[int, ...], like: Tensor) -> Tensor:
-    x = torch.randn((BATCH, *example[1:]), generator=torch.Generator().manual_seed(0))
+def _fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.to(like.device, like.dtype)
 
 
@@ -217,6 +241,7 @@ def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
     put_module(root, path, norm)
     with node.graph.inserting_before(node):
         module = node.graph.call_module(path, (x,))
+    module.meta["val"] = x.meta["val"]
     for user in getitems:
         user.replace_all_uses_with(module)
         node.graph.erase_node(user)

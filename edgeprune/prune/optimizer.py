@@ -8,32 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..graph import Graph
+
 
 def follow_optimizer(
     optimizer: torch.optim.Optimizer,
-    old: nn.Module,
-    new: nn.Module,
+    graph: Graph,
+    small: nn.Module,
     cut: Callable[[str, Tensor], Tensor],
 ) -> None:
-    """Point ``optimizer`` at ``new``'s parameters in place; moments are cut like their parameters.
+    """Point ``optimizer`` at the parameters of ``small``, in place; moments are cut like theirs.
 
     State in a parameter's shape (momentum, Adam's moments) is sliced; other state (step counts) is
-    taken over. Parameters that the new network has not are dropped.
+    taken over. A parameter that was folded gives its place to what was computed from it.
     """
-    small = dict(new.named_parameters(remove_duplicate=False))
-    names: dict[Tensor, str] = {
-        p: n for n, p in old.named_parameters(remove_duplicate=False) if n in small
-    }
+    new = dict(small.named_parameters(remove_duplicate=False))
+    old = dict(graph.model.named_parameters(remove_duplicate=False))
+    names: dict[Tensor, str] = {p: n for n, p in old.items() if n in new}
+    heirs = {old[s]: new[n] for n in new if n not in old for s in graph.sources(n) if s in old}
     for group in optimizer.param_groups:
-        group["params"] = [small[names[p]] for p in group["params"] if p in names]
+        places = [new[names[p]] if p in names else heirs.get(p) for p in group["params"]]
+        group["params"] = list(dict.fromkeys(p for p in places if p is not None))
     state: dict[Tensor, Any] = {}
     for p, values in optimizer.state.items():
         if p in names:
-            state[small[names[p]]] = {
-                key: cut(names[p], v)
-                if isinstance(v, Tensor) and v.shape == p.shape and v.ndim
-                else v
-                for key, v in values.items()
+            state[new[names[p]]] = {
+                key: cut(names[p], v) if _is_moment(v, p) else v for key, v in values.items()
             }
     optimizer.state.clear()
     optimizer.state.update(state)
+
+
+def _is_moment(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and value.shape == parameter.shape

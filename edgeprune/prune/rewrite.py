@@ -133,13 +133,10 @@ def parts(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
 def gather(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     """slice, narrow, roll, shuffle, index: positions along the labelled axis, as a slice if one."""
     x, out = r.value(old.args[0]), r.value(old)
-    if x.axis is None or x.name is not None:
-        return
-    positions = _positions(r, old, x, out)
-    if positions is None:
+    if x.axis is None or x.axis not in _acts_along(old, x):
         return
     rank = np.cumsum(r.stays(x)) - 1
-    wanted = rank[positions]
+    wanted = rank[_positions(r, old, x, out)]
     if short_name(old) == "index":
         index_args = list(new.args[1])  # type: ignore[arg-type]
         index_args[x.axis] = r.constant(new, torch.from_numpy(wanted))
@@ -153,30 +150,31 @@ def gather(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
         new.args, new.kwargs = (new.args[0], x.axis, index), {}
 
 
-def _positions(r: Rewriter, old: fx.Node, x: Labelled, out: Labelled) -> Any:
-    """The kept part of what the operator picks along ``x``'s labelled axis; None: all in place."""
+def _acts_along(node: fx.Node, x: Labelled) -> set[int]:
+    """The axes along which the operator picks."""
+    name = short_name(node)
+    if name == "index":
+        return {axis for axis, i in enumerate(node.args[1]) if i is not None}  # type: ignore[arg-type]
+    if name == "channel_shuffle":
+        return {1}
+    dims: Any = _argument(node, 2, "dims", ()) if name == "roll" else _argument(node, 1, "dim", 0)
+    return {int(d) % x.ndim for d in (dims if isinstance(dims, list | tuple) else [dims])}
+
+
+def _positions(r: Rewriter, old: fx.Node, x: Labelled, out: Labelled) -> NDArray[np.int64]:
+    """The kept part of what the operator picks along ``x``'s labelled axis."""
     assert x.axis is not None
-    ids = np.arange(x.shape[x.axis])
-    numbered = Labelled(x.shape, x.axis, ids).array()
+    ids = Labelled((x.shape[x.axis],), 0, np.arange(x.shape[x.axis]))
     if short_name(old) == "index":
-        chosen = old.args[1][x.axis] if x.axis < len(old.args[1]) else None  # type: ignore[index,arg-type]
-        if chosen is None:
-            return None
-        picked = r.constants[r.value(chosen).name].cpu()
-        if picked.dtype == torch.bool:
-            picked = picked.nonzero()[:, 0]
-        picked = torch.where(picked < 0, picked + len(ids), picked)
-        start = x.axis
+        chosen: Any = old.args[1][x.axis]  # type: ignore[index]
+        picked = ids.array()[_plain(r, chosen).cpu()]
     else:
         args, kwargs = fx.map_arg((old.args[1:], old.kwargs), lambda n: _plain(r, n))
-        moved = run_move(old, numbered, *args, **kwargs)
+        moved = run_move(old, Labelled(x.shape, x.axis, ids.labels).array(), *args, **kwargs)
         picked = moved.movedim(x.axis, 0).reshape(moved.shape[x.axis], -1)[:, 0]
-        if torch.equal(picked, torch.from_numpy(ids)):
-            return None
-        start = x.axis
-    if out.axis is not None and start <= out.axis < start + picked.ndim:
+    if out.axis is not None and x.axis <= out.axis < x.axis + picked.ndim:
         stays = torch.from_numpy(r.stays(out).nonzero()[0])
-        picked = picked.index_select(out.axis - start, stays)
+        picked = picked.index_select(out.axis - x.axis, stays)
     return picked.numpy()
 
 

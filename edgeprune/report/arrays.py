@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checkpoint, graph, prune
+from .. import checkpoint, prune
 from ..errors import EdgepruneError
 from .figures import History, LayerNorms, Sensitivity, Step
 from .results import Results
@@ -22,7 +22,7 @@ def norms(found: Results) -> list[LayerNorms]:
     Raises :class:`EdgepruneError` when the run has no dense network.
     """
     loaded = checkpoint.load(found.run, "dense")
-    traced = graph.trace(loaded.model, loaded.example)
+    traced = loaded.graph
     labels = found.labels()
     layers = []
     for name, group in traced.groups.items():

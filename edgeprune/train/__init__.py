@@ -1,5 +1,6 @@
 """Training: a recipe, a model and data in, the best epoch's weights out; killed, it goes on."""
 
+from .chance import REMEDY
 from .forecast import Pace, measure, sentence
 from .loop import Fit, evaluate, fit
 from .recipes import RECIPES, Recipe, named
@@ -7,6 +8,7 @@ from .watch import EpochRecord, Progress, Watch
 
 __all__ = [
     "RECIPES",
+    "REMEDY",
     "EpochRecord",
     "Fit",
     "Pace",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +34,12 @@ class Fit:
     seconds: float  # training and validation, over all resumptions
     stopped: str  # why: "all epochs done" or "converged: ..."
     precision: str  # fp32, bf16, fp16: chosen or asked for
-    at_chance: bool  # it learned nothing: see `require_learned`
+    at_chance: bool  # it learned nothing; pruning it would show nothing
 
     @property
     def best_validation(self) -> float:
         """Validation accuracy of the weights kept, share 0..1."""
         return self.best.validation_accuracy
-
-    def require_learned(self) -> None:
-        """Refuse a network at chance: pruning one, or measuring it, means nothing."""
-        if self.at_chance:
-            raise EdgepruneError(
-                f"the network is still at chance after {len(self.epochs)} epochs",
-                f"validation accuracy {self.best_validation:.3f}, "
-                f"training loss {self.best.train_loss:.3f}",
-                chance.REMEDY,
-            )
 
 
 def fit(
@@ -158,9 +147,9 @@ class _Training:
         self.model.train()
         total = torch.tensor(at.loss_sum, device=self.stepper.device)
         window = (at.batch, at.loss_sum)  # where the judged stretch of batches began
-        drawn = self.loader.epoch(at.epoch + 1) if at.batch < self.batches else ()
+        drawn = self.loader.epoch(at.epoch + 1, start=at.batch) if at.batch < self.batches else ()
         then = time.perf_counter()
-        for x, y in islice(drawn, at.batch, None):
+        for x, y in drawn:
             self._seed()
             total += self.stepper.step(x, y, learning_rate(recipe, self._epochs_done()))
             at.batch += 1

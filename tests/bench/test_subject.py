@@ -6,10 +6,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tiny_onnx import conv_net, macs, save
 
 from edgeprune.bench import subject
 from edgeprune.errors import EdgepruneError
+from tests.tiny_onnx import conv_net, macs, save
 
 
 def test_operations_of_a_foreign_file(tmp_path: Path) -> None:

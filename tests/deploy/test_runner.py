@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_onnx import conv_net, save, with_random_output
 
 from edgeprune.bench.devices.base import runner_path
+from tests.tiny_onnx import conv_net, save, with_random_output
 
 QUICK = ["--passes", "2", "--rounds", "4", "--seconds", "0.02", "--samples", "1"]
 

@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,6 @@ def test_it_learns_and_gives_back_the_best_epoch() -> None:
     assert evaluate(model, data.test, CONVENTION).top1 > 0.9
     assert not model.training
     assert not done.at_chance
-    done.require_learned()
     assert watch.records == done.epochs
 
 
@@ -128,15 +128,13 @@ class Deaf(nn.Module):
         return self.answer.expand(len(x), 4)
 
 
-def test_a_network_at_chance_is_said_early_and_refused() -> None:
+def test_a_network_at_chance_is_said_early() -> None:
     watch = Listener()
     done = fit(Deaf(), dataset(), CONVENTION, RECIPE.but(epochs=6), watch=watch)
     assert len(watch.notes) == 1
     assert "at chance after epoch" in watch.notes[0]
     assert "--init imagenet" in watch.notes[0]
     assert done.at_chance
-    with pytest.raises(EdgepruneError, match="still at chance after 6 epochs"):
-        done.require_learned()
 
 
 def test_chance_is_said_inside_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,12 +198,26 @@ def test_float16_without_a_gpu_is_refused() -> None:
         fit(network(), dataset(), CONVENTION, RECIPE.but(precision="fp16"))
 
 
-def test_bfloat16_trains_and_repeats_itself() -> None:
-    recipe = RECIPE.but(precision="bf16", epochs=3)
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_threads_repeat_themselves(precision: str, two_threads: None) -> None:
     one, other = network(), network()
-    fit(one, dataset(), CONVENTION, recipe)
-    fit(other, dataset(), CONVENTION, recipe)
+    for model in (one, other):
+        fit(model, dataset(), CONVENTION, RECIPE.but(precision=precision, epochs=2))
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+def test_bfloat16_is_another_arithmetic() -> None:
+    recipe = RECIPE.but(precision="bf16", epochs=2)
+    one = network()
+    fit(one, dataset(), CONVENTION, recipe)
     plain = network()
     fit(plain, dataset(), CONVENTION, recipe.but(precision="fp32"))
     assert not torch.equal(plain[0].weight, one[0].weight)

@@ -97,7 +97,7 @@ class StopAt(Watch):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("steps", [0, 1, 7, 9, 10, 11, 23, 39])
+@pytest.mark.parametrize("steps", [0, 7, 10, 11, 39])
 def test_every_optimizer_goes_on_from_any_batch(
     optimizer: str, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +107,7 @@ def test_every_optimizer_goes_on_from_any_batch(
     state = tmp_path / "state.safetensors"
     with pytest.raises(KilledError):
         fit(network(), dataset(), CONVENTION, recipe, state=state, watch=StopAt(monkeypatch, steps))
+    monkeypatch.setattr(loop, "SAVE_EVERY", 30.0)
     again = network()
     went_on = fit(again, dataset(), CONVENTION, recipe, state=state)
     for name, tensor in whole.state_dict().items():

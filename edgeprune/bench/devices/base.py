@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -56,28 +55,40 @@ def words(request: Request, models: Sequence[str], accuracy: str | None) -> list
     return [*request.arguments(), *given, "--stream", "--", *models]
 
 
-def stream(command: Sequence[str], on_line: Lines, *, cwd: Path | None = None) -> None:
-    """Run ``command`` and hand on its stdout line by line. If that is empty, its stderr is the error.
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, and the end of its stderr on one line."""
+
+    code: int
+    said: str
+
+
+def stream(
+    command: Sequence[str],
+    on_line: Lines = lambda line: None,
+    *,
+    cwd: Path | None = None,
+    give: Path | None = None,
+) -> Ended:
+    """Run ``command``, with ``give`` as its stdin, and hand on its stdout line by line.
 
     The process is ended when this is left by an exception, Ctrl-C included.
     """
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-    with tempfile.TemporaryFile() as noise:
+    with tempfile.TemporaryFile() as noise, open(give or os.devnull, "rb") as given:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=noise,
             text=True,
             errors="replace",
         )
         assert process.stdout is not None
-        last = ""
         try:
             for line in process.stdout:
-                last = line
                 on_line(line)
         except BaseException:
             process.terminate()
@@ -85,16 +96,8 @@ def stream(command: Sequence[str], on_line: Lines, *, cwd: Path | None = None) -
         finally:
             process.stdout.close()
             code = process.wait()
-        if not _is_object(last):
-            noise.seek(0)
-            said = " ".join(noise.read().decode(errors="replace").split())[-300:]
-            raise EdgepruneError(f"the runner ended with code {code}", said or "it said nothing")
-
-
-def _is_object(line: str) -> bool:
-    with suppress(ValueError):
-        return isinstance(json.loads(line), dict)
-    return False
+        noise.seek(0)
+        return Ended(code, " ".join(noise.read().decode(errors="replace").split())[-300:])
 
 
 def python() -> str:

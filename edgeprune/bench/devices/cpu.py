@@ -9,11 +9,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...errors import EdgepruneError
 from ..protocol import Request
 from .base import Lines, python, runner_path, stream, words
 
 
 class Cpu:
+    def __init__(self, name: str = "cpu") -> None:
+        if name != "cpu":
+            raise EdgepruneError(f"unknown device {name!r}", "this machine is called cpu")
+
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
         self.folder = Path(self._folder.name)
@@ -35,7 +40,9 @@ class Cpu:
         self, request: Request, models: Sequence[str], accuracy: str | None, on_line: Lines
     ) -> None:
         command = [python(), "runner.py", *words(request, models, accuracy)]
-        stream(command, on_line, cwd=self.folder)
+        ended = stream(command, on_line, cwd=self.folder)
+        if ended.code not in (0, 2):  # at 2 the runner's last line says why
+            raise EdgepruneError(f"the runner ended with code {ended.code}", ended.said)
 
     def pull(self, name: str, to: Path) -> None:
         shutil.copyfile(self.folder / name, to)

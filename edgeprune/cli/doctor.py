@@ -1,0 +1,185 @@
+"""``edgeprune doctor``: why a network is as fast as it is, and which width brings the speed back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import EdgepruneError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..doctor import Case, Finding
+    from ..doctor.ledger import Rows
+    from ..doctor.probe import Device
+    from ..runs import Run
+
+SHOWN = 10  # findings on the terminal; all of them are in the JSON
+
+
+def doctor(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN | MODEL.onnx [OTHER.onnx]]",
+            help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to look: cpu.")] = "cpu",
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Measure this device (about a minute, once) to predict times."
+        ),
+    ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Write the run NAME-fixed: widths rounded up again, same answers; and time it.",
+        ),
+    ] = False,
+    as_json: options.JSON = False,
+) -> None:
+    """Say where the time goes, layer by layer, what holds each back, and what to do next.
+
+    Reads the graph as the runtime optimised it for this machine and its profile, and measures on the spot
+    what this core can attain. Findings come most expensive first, each with the time it costs and the
+    width that brings it back.
+
+    Example: [b]edgeprune doctor model.onnx[/b]
+    """
+    from .. import doctor as room
+    from .bench import targets
+
+    run, models, names = targets(what or [])
+    if fix and (run is None or not run.has("pruned")):
+        raise EdgepruneError(
+            "--fix", "needs a run with a pruned network", "edgeprune doctor RUN --fix"
+        )
+    output.note("profiling …")
+    cases = room.examine(models, names=names, device=device)
+    known = profile(probe)
+    found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
+    if as_json and not fix:
+        output.show_json(document(cases, found, known, run))
+    else:
+        show(cases, found, known, run)
+    if fix and run is not None:
+        repair(run, cases[-1], as_json)
+
+
+def profile(probe: bool) -> Device | None:
+    """This device's profile: kept, or measured where that is asked for."""
+    from ..doctor import probe as room
+
+    if probe or room.profile_path().is_file():
+        return room.load_or_probe(output.note)
+    return None
+
+
+def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Any:
+    from ..doctor import ledger as room
+    from ..doctor import predictor
+
+    predictions = [
+        predictor.predict(known.model, c.network.layers) if known and not c.network.int8 else None
+        for c in cases
+    ]
+    return room.ledger(cases, predictions, [_counted(run, c.network.name) for c in cases])
+
+
+def _counted(run: Run | None, network: str) -> Rows | None:
+    """The paper's counts by layer, for a network of a run."""
+    if run is None or not run.has(network):
+        return None
+    from .. import checkpoint, graph
+
+    loaded = checkpoint.load(run, network)
+    return {row.layer: row for row in graph.cost(graph.trace(loaded.model, loaded.example)).rows}
+
+
+def show(
+    cases: list[Case], found: list[list[Finding]], known: Device | None, run: Run | None
+) -> None:
+    from ..doctor import ledger as room
+
+    table = ledger(cases, known, run)
+    for case, findings in zip(cases, found, strict=True):
+        output.show(room.layers(case))
+        if findings:
+            output.show(room.told(findings[:SHOWN]))
+        else:
+            output.note(f"{case.network.name}: no findings")
+        if len(findings) > SHOWN:
+            output.note(f"and {len(findings) - SHOWN} cheaper findings: --json shows all")
+    output.show(room.totals(table, cases))
+    if known is None:
+        output.note("no prediction: edgeprune doctor --probe measures this device, about a minute")
+    else:
+        error = known.error
+        output.note(
+            f"predictor: on networks it had not seen off by {100 * error.median:.1f} % (median), "
+            f"{100 * error.worst:.1f} % at worst"
+        )
+
+
+def document(
+    cases: list[Case], found: list[list[Finding]], known: Device | None, run: Run | None
+) -> dict[str, Any]:
+    """Everything, as values: peaks, each network's layers and findings, the ledger."""
+    from dataclasses import asdict
+
+    from ..doctor import ledger as room
+
+    return {
+        "peaks": cases[0].peaks.to_json(),
+        "block": cases[0].network.block,
+        "networks": [
+            {
+                "name": c.network.name,
+                "seconds": c.network.seconds,
+                "layers": room.layers(c).records(),
+                "others": [asdict(o) for o in c.network.others],
+                "findings": [f.to_json() for f in findings],
+            }
+            for c, findings in zip(cases, found, strict=True)
+        ],
+        "ledger": ledger(cases, known, run).records(),
+        "predictor": asdict(known.error) if known else None,
+    }
+
+
+def repair(run: Run, case: Case, as_json: bool) -> None:
+    """Write the fixed run, export it, and say whether the promised milliseconds came."""
+    from .. import doctor as room
+    from ..doctor import fix as mend
+    from .export import dataset_of, one
+
+    fixed, changed = mend.fix(run, max(case.network.block, 1))
+    one(fixed, "pruned", dataset_of(fixed), 18)
+    before, after = room.examine(
+        [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
+    )
+    kinds = ("depthwise off layout", "off layout")
+    promised = sum(f.seconds for f in room.findings(before) if f.kind in kinds)
+    came = before.network.seconds - after.network.seconds
+    result = {
+        "run": str(fixed.path),
+        "widths": {name: list(pair) for name, pair in changed.items()},
+        "before": before.network.seconds,
+        "after": after.network.seconds,
+        "promised": promised,
+        "came": came,
+    }
+    if as_json:
+        output.show_json(result)
+        return
+    widths = ", ".join(f"{name} {a} → {b}" for name, (a, b) in changed.items())
+    output.note(f"widths rounded up, answers unchanged: {widths}")
+    output.note(
+        f"{1e3 * before.network.seconds:.3g} ms → {1e3 * after.network.seconds:.3g} ms a run: "
+        f"{1e3 * came:.3g} ms back of {1e3 * promised:.3g} promised"
+    )
+    output.note(f"next: edgeprune bench {fixed.path}")

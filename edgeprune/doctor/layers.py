@@ -1,0 +1,402 @@
+"""The layers of a network as the runtime runs them: layout, padding, reorders, time; and its widths.
+
+The rules of layout (onnxruntime's x86 provider, read from its NCHWc transformer and from dumped graphs):
+float convolutions are laid out in blocks of 16 (AVX-512) or 8 (AVX2) channels when their width allows,
+and fall back to im2col + sgemm, depthwise ones to one channel at a time, where it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..bench import subject
+from ..errors import EdgepruneError
+from .profile import Node, Profile
+
+BLOCKED = "com.microsoft.nchwc"
+MOVES = ("ReorderInput", "ReorderOutput", "Transpose")
+INT8 = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulIntegerToFloat",
+)
+INT8_GRID, INT8_DEPTHWISE_GRID = 4, 16  # channels; measured: its kernels step at these
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or dense layer, for one image. Shapes without N; seconds a run."""
+
+    name: str
+    kind: str  # conv, depthwise, grouped, linear
+    width_in: int
+    width_out: int
+    kernel: int  # its longer side
+    stride: int
+    groups: int
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    macs: int
+    weight_bytes: int
+    map_bytes: int  # read and written
+    operator: str = ""  # the runtime's own name for what it runs
+    layout: str = ""  # blocked (NCHWc), plain, int8
+    padded_macs: int = 0  # multiply-adds really done, zeros included
+    fused: tuple[str, ...] = ()  # operators that run inside it
+    seconds: float = 0.0
+    moves: int = 0  # reorders and transposes of its input
+    moving: float = 0.0  # seconds of them
+
+    @property
+    def padding(self) -> float:
+        """Share of the multiply-adds that are done on zeros."""
+        return 1 - self.macs / self.padded_macs if self.padded_macs else 0.0
+
+    @property
+    def flops_per_second(self) -> float | None:
+        return 2 * self.macs / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Other:
+    """An operator that is no layer: pooling, an activation left alone, a reorder."""
+
+    name: str
+    operator: str
+    seconds: float
+    after: str  # the layer before it, "" at the input
+
+
+@dataclass(frozen=True)
+class Width:
+    """Channels that are one number: cutting it changes all these layers together."""
+
+    channels: int
+    producers: tuple[str, ...]
+    depthwise: tuple[str, ...]
+    consumers: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (*self.producers, *self.depthwise, *self.consumers)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A layer at certain widths."""
+
+    layer: str
+    width_in: int
+    width_out: int
+
+
+def asked(layer: Layer, width_in: int, width_out: int) -> Ask:
+    return Ask(layer.name, width_in, width_out)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it runs on this machine."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    others: tuple[Other, ...]
+    widths: tuple[Width, ...]
+    seconds: float  # a whole run
+    params: int
+    block: int  # channels of a block on this machine, 1: none
+    variable: tuple[str, ...] = field(default=())  # layers whose weights are inputs of the graph
+
+    def __getitem__(self, name: str) -> Layer:
+        return next(layer for layer in self.layers if layer.name == name)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(layer.weight_bytes for layer in self.layers)
+
+    @property
+    def int8(self) -> bool:
+        return any(layer.layout == "int8" for layer in self.layers)
+
+
+def up(width: int, multiple: int) -> int:
+    return -(-width // multiple) * multiple
+
+
+def laid_out(kind: str, width_in: int, width_out: int, groups: int, block: int) -> bool:
+    """Whether a float convolution runs in blocks of channels, from its widths alone."""
+    if block == 1 or kind == "linear":
+        return False
+    if kind == "depthwise":
+        return width_in == width_out and width_in % 4 == 0
+    if kind == "grouped":
+        return (width_in // groups) % block == 0 and (width_out // groups) % block == 0
+    return width_in < block or width_in % 4 == 0
+
+
+def padded(kind: str, width_in: int, width_out: int, groups: int, block: int) -> tuple[int, int]:
+    """The widths that are really computed."""
+    if not laid_out(kind, width_in, width_out, groups, block):
+        return width_in, width_out
+    few = kind == "conv" and width_in < block  # the first layer reads unblocked maps
+    return (width_in if few else up(width_in, block)), up(width_out, block)
+
+
+def kind_of(groups: int, width_in: int, weight: Sequence[int]) -> str:
+    if len(weight) < 3:
+        return "linear"
+    if groups == 1:
+        return "conv"
+    return "depthwise" if groups == width_in and weight[1] == 1 else "grouped"
+
+
+def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Network:
+    """Put together what the model says and what the runtime did.
+
+    Raises :class:`EdgepruneError` where shapes cannot be inferred.
+    """
+    model = profile.model
+    counted = subject.weighted(model, batch=batch)
+    if counted is None:
+        raise EdgepruneError(name, "its shapes cannot be inferred", "run onnxsim on it first")
+    origins = _Origins(model, counted)
+    layers: dict[str, Layer] = {}
+    others: list[Other] = []
+    waiting: list[Node] = []  # reorders, until the layer that reads them
+    last = ""
+    for node in profile.nodes:
+        which = origins.of(node)
+        if which is None:
+            others.append(Other(node.name, _operator(node), node.seconds, last))
+            waiting += [node] if node.operator in MOVES else []
+            continue
+        layer = _layer(counted[which], node, profile, block, origins.fused(node, which))
+        last = layer.name if layer.name not in layers else f"{layer.name}#{len(layers)}"
+        moved = [m for m in waiting if set(m.outputs) & set(node.inputs)]
+        layers[last] = _with(
+            layer, name=last, moves=len(moved), moving=sum(m.seconds for m in moved)
+        )
+    overridable = {v.name for v in model.graph.input}
+    return Network(
+        name=name,
+        layers=tuple(layers.values()),
+        others=tuple(others),
+        widths=_widths(model, counted, batch),
+        seconds=profile.seconds,
+        params=int(subject.count(model, batch=batch)["params"] or 0),
+        block=block,
+        variable=tuple(
+            _name(c.node)
+            for c in counted
+            if c.node.input[subject.COUNTED[c.node.op_type]] in overridable
+        ),
+    )
+
+
+def _name(node: Any) -> str:
+    """The layer's name: the module (edgeprune's files), else the node or what it makes."""
+    return str(node.name or node.output[0]).partition("#")[0]
+
+
+def _operator(node: Node) -> str:
+    return (
+        f"NCHWc {node.operator}"
+        if node.domain == BLOCKED and node.operator not in MOVES
+        else node.operator
+    )
+
+
+def _with(layer: Layer, **changes: Any) -> Layer:
+    from dataclasses import replace
+
+    return replace(layer, **changes)
+
+
+def _layer(
+    counted: subject.Weighted, node: Node, profile: Profile, block: int, fused: tuple[str, ...]
+) -> Layer:
+    original, weight = counted.node, counted.weight
+    attributes = {a.name: a for a in original.attribute}
+    groups = attributes["group"].i if "group" in attributes else 1
+    strides = list(attributes["strides"].ints) if "strides" in attributes else [1]
+    spatial = "Conv" in original.op_type
+    inputs, outputs = (
+        (counted.input[1], counted.out[1]) if spatial else (counted.input[-1], counted.out[-1])
+    )
+    kind = kind_of(groups, inputs, weight if spatial else ())
+    layout = "plain"
+    if node.domain == BLOCKED:
+        layout = "blocked"
+    elif node.operator in INT8:
+        layout = "int8"
+    done = counted.macs
+    if layout == "blocked" and spatial:
+        wide_in, wide_out = padded(kind, inputs, outputs, groups, block)
+        found = _padded_weight(node, profile)  # what the runtime itself wrote down counts
+        wide_out = found if found else wide_out
+        per_output = 1 if kind == "depthwise" else wide_in / inputs
+        done = round(counted.macs * wide_out / outputs * per_output)
+    item = 1 if layout == "int8" else 4  # bytes
+    return Layer(
+        name=_name(original),
+        kind=kind,
+        width_in=inputs,
+        width_out=outputs,
+        kernel=max(weight[2:], default=1) if spatial else 1,
+        stride=max(strides),
+        groups=groups,
+        in_shape=counted.input[1:],
+        out_shape=counted.out[1:],
+        macs=counted.macs,
+        weight_bytes=item * math.prod(weight),
+        map_bytes=item * (math.prod(counted.input[1:]) + math.prod(counted.out[1:])),
+        operator=_operator(node),
+        layout=layout,
+        padded_macs=done,
+        fused=fused,
+        seconds=node.seconds,
+    )
+
+
+def _padded_weight(node: Node, profile: Profile) -> int | None:
+    shapes = [profile.shapes[name] for name in node.inputs[1:2] if name in profile.shapes]
+    return shapes[0][0] if shapes and len(shapes[0]) == 4 else None
+
+
+class _Origins:
+    """Which layer of the given model a node of the optimised graph is.
+
+    Weights keep their names where they are not laid out anew; a blocked convolution is called after the
+    tensor that it makes, and that may be an activation's which runs inside it.
+    """
+
+    def __init__(self, model: Any, counted: Sequence[subject.Weighted]) -> None:
+        self.layers = counted
+        self.producers = {name: node for node in model.graph.node for name in node.output}
+        self.readers: dict[str, list[Any]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.outputs = {c.node.output[0]: i for i, c in enumerate(counted)}
+        self.weights: dict[str, int | None] = {}
+        for i, c in enumerate(counted):
+            name = c.node.input[subject.COUNTED[c.node.op_type]]
+            while name in self.producers and self.producers[name].op_type in (
+                "DequantizeLinear",
+                "Identity",
+            ):
+                name = self.producers[name].input[0]
+            self.weights[name] = None if name in self.weights else i  # shared: of no use
+
+    def of(self, node: Node) -> int | None:
+        """The place in ``counted`` or None. Only operators that may be layers are asked."""
+        if not any(word in node.operator for word in ("Conv", "Gemm", "MatMul")):
+            return None
+        for name in node.inputs:
+            if self.weights.get(name) is not None:
+                return self.weights[name]
+        for name in (node.name.removesuffix("_nchwc"), *node.outputs):
+            path = self._up(name)
+            if path is not None:
+                return path[0]
+        return None
+
+    def fused(self, node: Node, which: int) -> tuple[str, ...]:
+        """The operators between the layer and what the node makes."""
+        paths = [self._up(name) for name in (node.name.removesuffix("_nchwc"), *node.outputs)]
+        found = [path[1] for path in paths if path is not None and path[0] == which]
+        if node.operator in INT8 and not any(found):  # its tensors are renamed: look ahead instead
+            return self._ahead(which)
+        return max(found, key=len, default=())
+
+    def _ahead(self, which: int) -> tuple[str, ...]:
+        """The operators between the layer and its quantisation."""
+        passed: list[str] = []
+        tensor = self.layers[which].node.output[0]
+        while len(readers := self.readers.get(tensor, [])) == 1 and len(readers[0].output) == 1:
+            if readers[0].op_type == "QuantizeLinear":
+                return tuple(passed)
+            passed.append(readers[0].op_type)
+            tensor = readers[0].output[0]
+        return ()
+
+    def _up(self, tensor: str) -> tuple[int, tuple[str, ...]] | None:
+        """The layer above ``tensor`` and the operators passed on the way, first inputs first."""
+        passed: list[str] = []
+        while tensor in self.producers:
+            if tensor in self.outputs:
+                return self.outputs[tensor], tuple(reversed(passed))
+            producer = self.producers[tensor]
+            passed.append(producer.op_type)
+            tensor = next((n for n in producer.input if n in self.producers), "")
+        return None
+
+
+KEEPS_NO_CHANNELS = ("Transpose", "Concat", "Slice", "Gather", "Split", "Shape", *subject.COUNTED)
+
+
+def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tuple[Width, ...]:
+    """Follow axis 1 through the graph: tensors whose channels are one number share a root."""
+    shapes = subject.shapes_of(model, batch=batch)
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            name = parents[name]
+        return name
+
+    constants = {t.name for t in model.graph.initializer}
+    by_output = {c.node.output[0]: c for c in counted}
+    for node in model.graph.node:
+        layer = by_output.get(node.output[0])
+        if layer is not None and _kind(layer) == "depthwise":
+            parents[root(node.output[0])] = root(node.input[0])
+        if node.op_type in KEEPS_NO_CHANNELS:
+            continue
+        for x in node.input:
+            for y in node.output:
+                a, b = shapes.get(x, ()), shapes.get(y, ())
+                if x not in constants and len(a) > 1 and len(b) > 1 and a[1] == b[1]:
+                    parents[root(x)] = root(y)
+    found: dict[str, tuple[list[str], list[str], list[str]]] = {}
+    channels: dict[str, int] = {}
+    for c in counted:
+        name, kind = _name(c.node), _kind(c)
+        source = root(c.node.input[0]), c.input[1 if len(c.input) > 2 else -1]
+        result = root(c.node.output[0]), c.out[1 if len(c.out) > 2 else -1]
+        if kind == "depthwise":
+            sides = [(result, 1)]
+        else:
+            sides = [(result, 0), (source, 2)]
+        for (where, count), role in sides:
+            found.setdefault(where, ([], [], []))[role].append(name)
+            channels[where] = count
+    return tuple(
+        Width(channels[where], tuple(a), tuple(b), tuple(c))
+        for where, (a, b, c) in found.items()
+        if a
+    )
+
+
+def _kind(counted: subject.Weighted) -> str:
+    if "Conv" not in counted.node.op_type:
+        return "linear"
+    groups = next((a.i for a in counted.node.attribute if a.name == "group"), 1)
+    return kind_of(groups, counted.input[1], counted.weight)
+
+
+def grid(network: Network, width: Width, names: Mapping[str, Layer]) -> int:
+    """The multiple of channels at which this width runs without waste."""
+    if any(names[n].layout == "int8" for n in width.layers if n in names):
+        return INT8_DEPTHWISE_GRID if width.depthwise else INT8_GRID
+    return network.block

@@ -1,0 +1,263 @@
+"""Milliseconds of layers that were never run, from a probe of this device. Pure.
+
+A layer's least time by the roofline is scaled by how far layers like it were from theirs in the probe:
+Gaussian process regression (Rasmussen & Williams 2006, ch. 2) of log(seconds / roofline) over the
+logarithms of shapes, one for each way in which the runtime computes. Widths enter as the runtime pads
+them, so 49 to 64 channels take the same time, and one that falls off the layout is another way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .layers import Network, laid_out, padded
+from .roofline import Peaks, bandwidth
+
+BYTES = 4  # of a float32
+TICK = 1e-6  # seconds: what the profiler's clock tells apart
+
+
+class Row(Protocol):
+    """What the predictor reads of a layer; ``edgeprune.graph.cost`` and ``doctor.layers`` give it."""
+
+    @property
+    def kind(self) -> str: ...  # conv, depthwise, linear; others cost nothing here
+    @property
+    def width_in(self) -> int: ...
+    @property
+    def width_out(self) -> int: ...
+    @property
+    def kernel(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...  # without N
+
+
+COUNTED = ("conv", "depthwise", "linear")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A fitted Gaussian process: ``mean + kernel(x, points) @ weights``, squared-exponential."""
+
+    points: list[list[float]]
+    weights: list[float]
+    scales: list[float]
+    variance: float
+    mean: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """``x`` [n, features] -> [n]."""
+        scales = np.asarray(self.scales)
+        a, b = x / scales, np.asarray(self.points) / scales
+        distance = ((a[:, None, :] - b[None, :, :]) ** 2).sum(-1)
+        return self.mean + self.variance * np.exp(-distance / 2) @ np.asarray(self.weights)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that a device's probe taught."""
+
+    block: int
+    peaks: Peaks
+    processes: Mapping[str, Process]  # by way
+    move: tuple[float, float]  # seconds of a reorder: constant, and per byte
+    rest: tuple[
+        float, float, float
+    ]  # of a network beside its layers: constant, per layer, per byte of maps
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Model:
+        return cls(
+            value["block"], Peaks.from_json(value["peaks"]),
+            {way: Process(**p) for way, p in value["processes"].items()},
+            tuple(value["move"]), tuple(value["rest"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prediction:
+    layers: tuple[float, ...]  # seconds of each counted row, its reorders included
+    seconds: float  # of the whole network
+
+
+def predict(model: Model, rows: Sequence[Row]) -> Prediction:
+    """Seconds a run (batch 1, 1 thread) of each layer and of the network, in the rows' order.
+
+    ``rows`` of other kinds (norms fold into convolutions) are passed over.
+    """
+    rows = [row for row in rows if row.kind in COUNTED]
+    if not rows:
+        return Prediction((), 0.0)
+    total = weight_bytes(rows, model.block)
+    seconds = np.zeros(len(rows))
+    ways = [way(row, model.block) for row in rows]
+    for name in sorted(set(ways)):
+        mine = [i for i, w in enumerate(ways) if w == name]
+        x = np.array([features(rows[i], model.block, total) for i in mine])
+        base = np.array([roofline(rows[i], model.block, model.peaks, total) for i in mine])
+        process = model.processes.get(name)
+        seconds[mine] = base * (np.exp(process(x)) if process else 1.0)
+    for i, moved in enumerate(moves(rows, model.block)):
+        seconds[i] += model.move[0] * (moved > 0) + model.move[1] * moved
+    rest = np.dot(model.rest, _rest_features(rows))
+    return Prediction(tuple(map(float, seconds)), float(seconds.sum() + rest))
+
+
+def way(row: Row, block: int) -> str:
+    """How the runtime computes the layer."""
+    if row.kind == "linear":
+        return "linear"
+    groups = row.width_in if row.kind == "depthwise" else 1
+    blocked = laid_out(row.kind, row.width_in, row.width_out, groups, block)
+    if row.kind == "conv":
+        if blocked and row.width_in < block:
+            return "first"
+        return ("blocked " if blocked else "plain ") + ("1x1" if row.kernel == 1 else "kxk")
+    return ("blocked " if blocked else "plain ") + "depthwise"
+
+
+def features(row: Row, block: int, total: int) -> list[float]:
+    """Logarithms of what the kernels loop over; ``total``: bytes of the whole network's weights."""
+    wide_in, wide_out = _padded(row, block)
+    height, width = _space(row)
+    filled = (
+        wide_out // block % 4 if block > 1 else 0
+    )  # blocked kernels take 4 blocks of filters at a time
+    return [
+        math.log2(wide_in), math.log2(wide_out), math.log2(height * width), math.log2(row.kernel),
+        math.log2(row.stride), math.log2(total), float(filled != 0) * (4 - filled) / max(wide_out / block, 1),
+    ]  # fmt: skip
+
+
+def roofline(row: Row, block: int, peaks: Peaks, total: int) -> float:
+    """Seconds if arithmetic, weights, maps and the call came one after another."""
+    height, width = _space(row)
+    wide_in, wide_out = _padded(row, block)
+    per_output = row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    weights = BYTES * per_output * wide_out
+    maps = BYTES * height * width * (wide_out + wide_in * row.stride**2)
+    return (
+        peaks.call
+        + 2 * per_output * wide_out * height * width / peaks.flops
+        + weights / bandwidth(peaks.weights, total)
+        + maps / bandwidth(peaks.maps, maps)
+    )
+
+
+def moves(rows: Sequence[Row], block: int) -> list[int]:
+    """Bytes that are laid out anew before each row: where the layout changes from one to the next."""
+    found, before = [], False
+    for row in rows:
+        name = way(row, block)
+        now = name.startswith("blocked")
+        height, width = _space(row)
+        found.append(BYTES * row.width_in * height * width * row.stride**2 if now != before else 0)
+        before = now or name == "first"
+    return found
+
+
+def weight_bytes(rows: Iterable[Row], block: int) -> int:
+    """Of all weights as they lie in memory, padding included."""
+    total = 0
+    for row in rows:
+        wide_in, wide_out = _padded(row, block)
+        total += BYTES * wide_out * row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    return total
+
+
+def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
+    """The model that these measured networks teach. Takes some seconds (hyperparameters by maximum
+    likelihood)."""
+    samples: dict[str, list[tuple[list[float], float, float]]] = {}
+    moved: list[tuple[int, float]] = []
+    for network in networks:
+        rows = [x for x in network.layers if x.kind in COUNTED and x.seconds > 0]
+        total = weight_bytes(rows, block)
+        for row in rows:
+            excess = math.log(row.seconds / roofline(row, block, peaks, total))
+            doubt = (TICK / row.seconds) ** 2
+            samples.setdefault(way(row, block), []).append(
+                (features(row, block, total), excess, doubt)
+            )
+            if row.moves:
+                moved.append((BYTES * math.prod(row.in_shape) * row.moves, row.moving))
+    return Model(
+        block, peaks, {name: _process(values) for name, values in samples.items()},
+        _line(moved), _rest(networks),
+    )  # fmt: skip
+
+
+def _process(samples: Sequence[tuple[Sequence[float], float, float]]) -> Process:
+    """``samples``: (features, log excess, variance of the clock's step in it)."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    x = np.array([s[0] for s in samples])
+    y = np.array([s[1] for s in samples])
+    mean = float(y.mean())
+    if len(y) < 4:  # too few to learn a shape from
+        return Process(x.tolist(), [0.0] * len(y), [1.0] * x.shape[1], 0.0, mean)
+    kernel = ConstantKernel(0.2, (1e-3, 10)) * RBF([2.0] * x.shape[1], (0.5, 30)) + WhiteKernel(
+        2e-3, (2e-4, 0.1)
+    )
+    import warnings
+
+    with warnings.catch_warnings():  # a scale at its bound says that a feature does not matter
+        warnings.simplefilter("ignore")
+        found = GaussianProcessRegressor(kernel, alpha=np.array([s[2] for s in samples])).fit(
+            x, y - mean
+        )
+    smooth = found.kernel_.k1
+    scales = np.broadcast_to(smooth.k2.length_scale, x.shape[1:])
+    return Process(
+        x.tolist(), found.alpha_.tolist(), scales.tolist(), float(smooth.k1.constant_value), mean
+    )
+
+
+def _line(moved: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Constant and slope, neither negative, each sample counting by its share."""
+    from scipy.optimize import nnls
+
+    if not moved:
+        return 0.0, 0.0
+    size, seconds = (np.array(v, float) for v in zip(*moved, strict=True))
+    weight = 1 / np.maximum(seconds, 1e-6)
+    found, _ = nnls(np.stack([weight, size * weight], 1), seconds * weight)
+    return float(found[0]), float(found[1])
+
+
+def _rest(networks: Sequence[Network]) -> tuple[float, float, float]:
+    from scipy.optimize import nnls
+
+    a, y = [], []
+    for network in networks:
+        rows = [x for x in network.layers if x.kind in COUNTED]
+        rest = network.seconds - sum(x.seconds + x.moving for x in rows)
+        a.append(np.array(_rest_features(rows)) / network.seconds)
+        y.append(max(rest, 0.0) / network.seconds)
+    found, _ = nnls(np.array(a), np.array(y))
+    return float(found[0]), float(found[1]), float(found[2])
+
+
+def _rest_features(rows: Sequence[Row]) -> tuple[float, float, float]:
+    return 1.0, float(len(rows)), float(BYTES * sum(math.prod(row.out_shape) for row in rows))
+
+
+def _space(row: Row) -> tuple[int, int]:
+    shape = row.out_shape[1:] if row.kind != "linear" else ()
+    return (shape[0], shape[1]) if len(shape) == 2 else (1, 1)
+
+
+def _padded(row: Row, block: int) -> tuple[int, int]:
+    groups = row.width_in if row.kind == "depthwise" else 1
+    return padded(row.kind, row.width_in, row.width_out, groups, block)

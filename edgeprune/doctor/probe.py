@@ -1,0 +1,204 @@
+"""A device's probe: a minute of random networks under the profiler, kept as the device's profile."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import fetch, files, runs
+from ..bench.blocks import channel_block
+from ..errors import EdgepruneError
+from . import predictor, sweep
+from .layers import Network, network
+from .predictor import Model
+from .synthetic import Builder
+
+FORMAT = 1
+NETWORKS = 32
+SECONDS = 0.4  # of runs for each network
+FOLDS = 8  # for the error on networks that were left out
+
+
+@dataclass(frozen=True)
+class Error:
+    """Share by which predictions missed, on networks that were left out of the fit."""
+
+    median: float
+    worst: float
+    layer_median: float
+    networks: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device's profile: what it is, what the probe taught, how far off it is."""
+
+    cpu: str
+    onnxruntime: str
+    model: Model
+    error: Error
+    created: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self), "model": self.model.to_json()}
+
+
+def load_or_probe(note: Callable[[str], None] = lambda text: None) -> Device:
+    """This machine's profile; probed, which takes about a minute, where there is none yet."""
+    path = profile_path()
+    if path.is_file():
+        return load(path)
+    note(f"probing this machine, about a minute; kept in {path}")
+    device = probe()
+    files.write_json(path, device.to_json())
+    return device
+
+
+def profile_path() -> Path:
+    """``devices/CPU-VERSION.json`` in the home folder; the version is onnxruntime's."""
+    from importlib import metadata
+
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{_cpu()} ort {metadata.version('onnxruntime')}").strip(
+        "-"
+    )
+    return fetch.home() / "devices" / f"{words.lower()[:120]}.json"
+
+
+def load(path: Path) -> Device:
+    value = files.read_json(path)
+    try:
+        if value["format"] != FORMAT:
+            raise KeyError
+        return Device(
+            value["cpu"], value["onnxruntime"], Model.from_json(value["model"]),
+            Error(**value["error"]), value["created"],
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        raise EdgepruneError(
+            str(path), "not a device's profile of this version", "delete it"
+        ) from None
+
+
+def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Device:
+    """Measure random networks and fit. About ``count * (seconds + 0.5)`` seconds on a quiet core."""
+    block = channel_block()
+    random = np.random.default_rng(seed)
+    profiles = sweep.run([random_network(random, block) for _ in range(count)], seconds)
+    networks = [network(f"probe {i}", p, block) for i, p in enumerate(profiles)]
+    peaks = sweep.peaks()
+    return Device(
+        cpu=_cpu(),
+        onnxruntime=str(profiles[0].environment["onnxruntime"]),
+        model=predictor.fit(networks, peaks, block),
+        error=left_out(networks, peaks, block),
+        created=runs.now(),
+    )
+
+
+def left_out(networks: Sequence[Network], peaks: Any, block: int) -> Error:
+    """Errors by leaving out every eighth network in turn."""
+    whole, layers = [], []
+    for fold in range(min(FOLDS, len(networks))):
+        model = predictor.fit(
+            [n for i, n in enumerate(networks) if i % FOLDS != fold], peaks, block
+        )
+        for unseen in networks[fold::FOLDS]:
+            said = predictor.predict(model, unseen.layers)
+            whole.append(abs(said.seconds / unseen.seconds - 1))
+            rows = [x for x in unseen.layers if x.kind in predictor.COUNTED]
+            layers += [
+                abs(s / (x.seconds + x.moving) - 1) for s, x in zip(said.layers, rows, strict=True)
+            ]
+    return Error(statistics.median(whole), max(whole), statistics.median(layers), len(networks))
+
+
+def random_network(random: np.random.Generator, block: int) -> Any:
+    """A chain as people build them, with widths on and off the grid."""
+    return (_plain if random.random() < 0.4 else _separable)(random, block)
+
+
+def _width(random: np.random.Generator, low: int, high: int, block: int, off: float) -> int:
+    width = float(np.exp(random.uniform(np.log(low), np.log(high))))
+    multiple = random.choice([1, 4, max(block, 8)], p=[off, 0.1, 0.9 - off])
+    return int(max(multiple, round(width / multiple) * multiple))
+
+
+def _plain(random: np.random.Generator, block: int) -> Any:
+    """3x3 convolutions with pooling between, now and then a 1x1 or 5x5, dense layers at the end."""
+    b = Builder(int(random.integers(1 << 31)))
+    side = int(random.choice([32, 48, 64]))
+    off = 0.5 if random.random() < 0.4 else 0.0
+    scale = 32 / side
+    x, channels = b.input("x", (1, 3, side, side)), 3
+    base, depth = int(random.integers(16, 72)), 0
+    while side > 1 and depth < 12:
+        for _ in range(int(random.integers(1, 4))):
+            high = min(base * 2.0 * scale + 16, 512.0)
+            to = _width(random, max(int(high / 3), 8), int(high), block, off)
+            kernel = int(random.choice([1, 3, 5], p=[0.15, 0.82, 0.03]))
+            x = b.conv(f"c{depth}", x, channels, to, kernel)
+            channels, depth = to, depth + 1
+        x = b.op("MaxPool", f"pool{depth}", [x], kernel_shape=[2, 2], strides=[2, 2])
+        side, base = side // 2, base * 2
+    return _head(b, x, channels, random, block, off)
+
+
+def _separable(random: np.random.Generator, block: int) -> Any:
+    """A strided stem, then depthwise and pointwise pairs, now and then expanded with a shortcut."""
+    b = Builder(int(random.integers(1 << 31)))
+    side = int(random.choice([32, 64, 96, 128, 160, 192, 224]))
+    off = 0.5 if random.random() < 0.4 else 0.0
+    x = b.input("x", (1, 3, side, side))
+    base = int(random.integers(12, 40))
+    channels = _width(random, base // 2 + 4, base, block, off)
+    x, side = b.conv("stem", x, 3, channels, stride=2), side // 2
+    inverted = random.random() < 0.3
+    for i in range(int(random.integers(8, 14))):
+        stride = 2 if i % 2 and side > 4 else 1
+        base = min(base * 2, 900) if stride == 2 or not i else base
+        skip = x
+        inner, to = channels, _width(random, max(base // 2, 8), base, block, off)
+        if inverted:
+            to = channels if stride == 1 else max(to // 2, 8)
+            inner = min(_width(random, 2 * channels, 6 * channels, block, off), 768)
+            x = b.conv(f"b{i}.expand", x, channels, inner, 1)
+        x = b.conv(f"b{i}.dw", x, inner, inner, stride=stride, groups=inner)
+        x = b.conv(f"b{i}.pw", x, inner, to, 1, activation="" if inverted else "Relu")
+        if inverted and stride == 1:
+            x = b.op("Add", f"b{i}.add", [x, skip])
+        channels, side = to, -(-side // stride)
+    return _head(b, x, channels, random, block, off)
+
+
+def _head(
+    b: Builder, x: str, channels: int, random: np.random.Generator, block: int, off: float
+) -> Any:
+    x = b.op("Flatten", "flat", [b.op("GlobalAveragePool", "gap", [x])])
+    hidden = _width(random, 64, 1024, block, off)
+    x = b.op("Relu", "fc/Relu", [b.dense("fc", x, channels, hidden)])
+    b.output(b.dense("classes", x, hidden, int(random.choice([10, 100, 1000]))))
+    return b.model()
+
+
+def _cpu() -> str:
+
+    for line in _lines("/proc/cpuinfo"):
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware"):
+            return value.strip()
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,114 @@
+"""Wrong words, files and places: one line on stderr, exit code 2, nothing left half-written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.cli import app, errors
+from edgeprune.models import weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(words: str | list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command in this process; its one line."""
+    code = errors.run(app.app, words if isinstance(words, list) else words.split())
+    seen = capsys.readouterr()
+    lines = [line for line in seen.err.splitlines() if line.startswith("error:")]
+    assert code == 2, seen
+    assert len(lines) == 1, seen.err
+    assert "Traceback" not in seen.err
+    assert seen.out == ""
+    return lines[0]
+
+
+def test_words(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean vgg16?" in refused("prune --model vgg61 --data digits", capsys)
+    assert "--step 5" in refused("prune --model vgg16 --data digits --step 5", capsys)
+    assert "--round-to x" in refused("prune --model vgg16 --data digits --round-to x", capsys)
+    assert "no such option" in refused("prune --modell vgg16", capsys).lower()
+    assert "Did you mean 'prune'" in refused("prun", capsys)
+    assert "--head" in refused("train --model vgg16 --data digits --head other", capsys)
+    assert "not a run name" in refused("train --data digits --model vgg16 --name ../x", capsys)
+    assert "recipe" in refused("train --data digits --model vgg16 --recipe best", capsys)
+    assert not Path("runs").exists() or not any(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", ["export", "bench", "report", "plot", "prune x", "cost --run x"]
+)
+def test_no_run(command: str, empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no run" in refused(command, capsys)
+
+
+def test_data(empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = "train --model mobilenetv1-0.25 --data"
+    assert "nowhere" in refused(f"{train} nowhere", capsys)
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(f"{train} {tmp_path / 'empty'}", capsys)
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
+    assert "torn.npz" in refused(f"{train} {tmp_path / 'torn.npz'}", capsys)
+    np.savez(tmp_path / "keys.npz", images=np.zeros((3, 28, 28), np.uint8))
+    assert "keys.npz" in refused(f"{train} {tmp_path / 'keys.npz'}", capsys)
+
+
+def test_weights_out_of_reach(
+    empty_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = weights.replace(weights.REMOTES["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
+    monkeypatch.setitem(weights.REMOTES, "vgg16", gone)
+    line = refused("prune --model vgg16 --init imagenet --data digits", capsys)
+    assert f"put the file there yourself: {empty_home}/weights/vgg16-397923af.pth" in line
+    assert not any(empty_home.rglob("*.pth"))
+
+
+def test_weights_that_do_not_fit(
+    empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.pth").write_bytes(b"\x80\x04no pickle")
+    words = f"train --model vgg16 --data digits --init {tmp_path / 'w.pth'}"
+    assert "w.pth" in refused(words, capsys)
+
+
+def test_a_run_that_is_not_whole(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path("runs/r")
+    run.mkdir(parents=True)
+    (run / "recipe.json").write_text("{")
+    assert "recipe.json" in refused("prune r", capsys)
+    (run / "recipe.json").write_text("{}")
+    assert "not a recipe of this version" in refused("prune r", capsys)
+    assert "dense" in refused("export r", capsys)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="needs root to mount a tmpfs"
+)
+def test_full_disk(tmp_path: Path) -> None:
+    """A disk of 1 MiB: the network does not fit; one line, and nothing that looks whole."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        words = "train --model mobilenetv1-0.5 --data digits --epochs 1 --limit 64 --precision fp32"
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeprune", *words.split()], cwd=disk, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        left = [p.name for p in disk.rglob("*") if p.is_file()]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 2, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "No space left on device" in done.stderr
+    assert "dense.safetensors" not in left
+    assert not [name for name in left if ".part" in name]

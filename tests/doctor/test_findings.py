@@ -1,0 +1,153 @@
+"""Each case must be explained right. What runs comes from the real runtime; times are set by the test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgeprune.doctor.findings import Case, Finding, findings, questions
+from edgeprune.doctor.layers import Layer, Network, asked
+from edgeprune.doctor.roofline import Peaks, bound
+
+from . import networks
+
+MIB = 2**20
+PEAKS = Peaks(
+    flops=250e9, int8=1000e9, weights=((MIB, 90e9), (64 * MIB, 20e9)), maps=((MIB, 100e9), (64 * MIB, 40e9)),
+    call=2e-6,
+)  # fmt: skip
+L2 = [
+    {"level": 2, "kind": "Unified", "bytes": MIB},
+    {"level": 3, "kind": "Unified", "bytes": 32 * MIB},
+]
+
+
+def case(network: Network, gain: float = 0.5) -> Case:
+    """``network`` with times of 100 us a layer; at the widths of the grid layers take 1 - ``gain``."""
+    layers = tuple(replace(x, seconds=1e-4, moving=1e-5 * x.moves) for x in network.layers)
+    others = tuple(replace(o, seconds=1e-6) for o in network.others)
+    network = replace(network, layers=layers, others=others, seconds=1.05e-4 * len(layers))
+    what_if = {
+        asked(x, i, o): 1.0 if (i, o) == (x.width_in, x.width_out) else 1 - gain
+        for x, i, o in questions(network)
+    }
+    return Case(network, PEAKS, {x.name: bound(x, network, PEAKS) for x in layers}, what_if, L2)
+
+
+def one(found: list[Finding], kind: str) -> Finding:
+    mine = [f for f in found if f.kind == kind]
+    assert len(mine) == 1, found
+    return mine[0]
+
+
+def test_depthwise_of_odd_width(run: dict[str, Network]) -> None:
+    f = one(findings(case(run["dw 63"])), "depthwise off layout")
+    assert f.width == 64
+    assert f.layers == ("dw", "pw")
+    assert "63 is no multiple of 4" in f.cause
+    # half of stem, dw and pw, and the reorder
+    assert f.seconds == pytest.approx(3 * 0.5e-4 + 1e-5, rel=0.05)
+
+
+def test_64_to_63(run: dict[str, Network]) -> None:
+    f = one(findings(case(run["63"])), "off layout")
+    assert (f.width, f.layers) == (64, ("last",))
+    assert "64 filters instead of 63 in middle" in f.next
+
+
+@pytest.mark.parametrize("healthy", ["64", "dw 64", "E 192", "int8 64"])
+def test_healthy_networks_are_not_off_layout(run: dict[str, Network], healthy: str) -> None:
+    kinds = {f.kind for f in findings(case(run[healthy]))}
+    assert not kinds & {
+        "off layout",
+        "depthwise off layout",
+        "padding",
+        "int8 width",
+        "grouped off layout",
+    }
+
+
+def test_residual_expansion_191(run: dict[str, Network]) -> None:
+    f = one(findings(case(run["E 191"])), "depthwise off layout")
+    assert f.width == 192
+    assert set(f.layers) == {"dw", "project"}
+    assert "in expand" in f.next
+
+
+def test_stem_of_21_filters(run: dict[str, Network]) -> None:
+    found = findings(case(run["MobileNet-A"]))
+    f = one(found, "depthwise off layout")
+    assert f.width == 24
+    assert set(f.layers) == {"features.1.dw.conv", "features.1.pw.conv"}
+    assert "24 filters instead of 21 in features.0.conv" in f.next
+    assert run["MobileNet-A"]["features.0.conv"].layout == "blocked"  # the stem itself is not slow
+    again = {f.kind for f in findings(case(run["MobileNet-A, stem 24"]))}
+    assert "depthwise off layout" not in again
+
+
+def test_padding_says_what_is_free(run: dict[str, Network]) -> None:
+    f = one(findings(case(run["60"])), "padding")
+    assert "60 channels are computed as 64" in f.seen
+    assert "4 more filters in middle are free" in f.next
+
+
+def test_int8_of_odd_width(run: dict[str, Network]) -> None:
+    f = one(findings(case(run["int8 63"])), "int8 width")
+    assert f.width == 64
+    assert set(f.layers) == {"stem", "dw", "pw"}
+    assert "depthwise kernel steps at multiples of 16" in f.cause
+    assert "back" not in one(findings(case(run["int8 63"], gain=-0.1)), "int8 width").next
+
+
+def test_grouped_and_variable(run: dict[str, Network]) -> None:
+    assert one(findings(case(run["grouped"])), "grouped off layout").layers == ("grouped",)
+    f = one(findings(case(run["variable"])), "variable weights")
+    assert f.layers == ("middle", "last") or f.layers == ("first", "middle", "last")
+
+
+def vgg(widths: tuple[int, ...], name: str) -> Case:
+    """Every layer takes exactly its roofline's time."""
+    layers = networks.vgg_layers(widths)
+
+    def made(layers: tuple[Layer, ...]) -> Network:
+        size = sum(x.weight_bytes for x in layers) // 4
+        return Network(name, layers, (), (), sum(x.seconds for x in layers), size, 16)
+
+    network = made(layers)
+    timed = tuple(
+        replace(x, seconds=bound(replace(x, seconds=1), network, PEAKS).attainable) for x in layers
+    )
+    network = made(timed)
+    return Case(network, PEAKS, {x.name: bound(x, network, PEAKS) for x in timed}, {}, L2)
+
+
+def test_vgg16_a_beats_its_promise() -> None:
+    dense, pruned = vgg(networks.VGG16, "dense"), vgg(networks.VGG16_A, "pruned")
+    by = {name: b.by for name, b in dense.bounds.items()}
+    assert [by[f"conv{i}"] for i in (11, 12, 13)] == ["weights"] * 3
+    assert by["conv2"] == "arithmetic"
+    f = findings(pruned, dense)[0]
+    assert f.kind == "more than promised"
+    assert {"conv11", "conv12", "conv13"} <= set(f.layers)
+    assert "bound by reading weights" in f.cause
+
+
+def test_a_network_outside_the_caches() -> None:
+    f = one(findings(vgg(networks.VGG16, "dense")), "outside the caches")
+    assert "56." in f.seen  # MiB of weights
+    assert "main memory" in f.seen
+    small = vgg(tuple(w // 8 for w in networks.VGG16), "small")
+    assert "outside the caches" not in {f.kind for f in findings(small)}
+
+
+def test_most_expensive_first(run: dict[str, Network]) -> None:
+    costs = [f.seconds for f in findings(case(run["MobileNet-A"]))]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_less_than_promised_names_who_is_behind(run: dict[str, Network]) -> None:
+    pruned, dense = case(run["dw 63"]), case(run["dw 64"])
+    f = findings(pruned, dense)[0]
+    assert f.kind == "promise"
+    assert f.seconds > 0 or "nothing to mend" in f.next

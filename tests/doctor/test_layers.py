@@ -1,0 +1,68 @@
+"""The rules of layout against what the real runtime wrote into its optimised graph."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeprune.doctor.layers import Network, Width, laid_out, padded
+
+from .conftest import MADE
+
+
+@pytest.mark.parametrize("name", [n for n in MADE if not n.startswith(("int8", "variable"))])
+def test_layout_as_the_rules_say(run: dict[str, Network], name: str) -> None:
+    network = run[name]
+    for layer in network.layers:
+        expected = laid_out(
+            layer.kind, layer.width_in, layer.width_out, layer.groups, network.block
+        )
+        assert (layer.layout == "blocked") == expected, layer
+
+
+def test_every_layer_is_found_and_timed(run: dict[str, Network]) -> None:
+    for name, network in run.items():
+        counted = [n for n in MADE[name].graph.node if n.op_type in ("Conv", "Gemm")]
+        assert len(network.layers) == len(counted), name
+        assert all(layer.seconds > 0 for layer in network.layers), name
+        assert network.seconds > 0
+
+
+def test_padding_is_that_of_the_next_block(run: dict[str, Network]) -> None:
+    network = run["60"]
+    assert padded("conv", 64, 60, 1, network.block) == (64, 64)
+    assert network["middle"].padding == pytest.approx(1 - 60 / 64)
+    assert network["last"].padding == pytest.approx(1 - 60 / 64)
+    assert run["64"]["middle"].padding == 0
+
+
+def test_activations_run_inside_the_layer(run: dict[str, Network]) -> None:
+    for name in ("64", "63", "dw 64", "int8 64"):
+        assert all(layer.fused == ("Relu",) for layer in run[name].layers), name
+
+
+def test_int8_layers_are_told_apart(run: dict[str, Network]) -> None:
+    assert {layer.layout for layer in run["int8 63"].layers} == {"int8"}
+    assert run["int8 63"]["dw"].kind == "depthwise"
+    assert run["int8 63"]["pw"].weight_bytes == 63 * 64
+
+
+def test_reorders_stand_with_the_layer_that_reads_them(run: dict[str, Network]) -> None:
+    assert run["63"]["last"].moves == 1
+    assert all(layer.moves == 0 for layer in run["64"].layers)
+
+
+def test_widths_join_what_is_one_number(run: dict[str, Network]) -> None:
+    widths = {w.channels: w for w in run["E 191"].widths}
+    assert widths[191] == Width(191, ("expand",), ("dw",), ("project",))
+    assert set(widths[32].producers) == {"stem", "project"}  # tied by the sum
+    assert set(widths[32].consumers) == {"expand", "head"}
+
+
+def test_nodes_without_names_are_layers_too(run: dict[str, Network]) -> None:
+    assert [layer.kind for layer in run["unnamed"].layers] == ["conv", "depthwise", "conv"]
+    assert len({layer.name for layer in run["unnamed"].layers}) == 3
+
+
+def test_weights_among_the_inputs_are_seen(run: dict[str, Network]) -> None:
+    assert run["variable"].variable == ("first", "middle", "last")
+    assert run["64"].variable == ()

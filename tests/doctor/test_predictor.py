@@ -1,0 +1,105 @@
+"""The predictor learns a device that is known exactly: times made by a formula with steps at the grid."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.doctor import predictor, probe
+from edgeprune.doctor.layers import Layer, Network, padded
+from edgeprune.doctor.roofline import Peaks
+from edgeprune.errors import EdgepruneError
+
+BLOCK = 16
+PEAKS = Peaks(200e9, None, ((1e6, 80e9), (6e7, 20e9)), ((1e5, 90e9), (6e7, 30e9)), 2e-6)
+
+
+def true_seconds(x: Layer) -> float:
+    """A machine of its own: efficiency depends on the side and the kind, widths are padded."""
+    a, b = padded(x.kind, x.width_in, x.width_out, x.groups, BLOCK)
+    macs = math.prod(x.out_shape[1:]) * x.kernel**2 * b * (1 if x.kind == "depthwise" else a)
+    off = predictor.way(x, BLOCK).startswith("plain")
+    efficiency = (
+        (0.9 - 0.3 / x.out_shape[1]) * (0.4 if x.kind == "depthwise" else 1) * (0.3 if off else 1)
+    )
+    return 3e-6 + 2 * macs / (PEAKS.flops * efficiency) + 4 * x.kernel**2 * a * b / 60e9
+
+
+def layer(kind: str, a: int, b: int, kernel: int, side: int) -> Layer:
+    return Layer(
+        name=f"{kind}{a}-{b}", kind=kind, width_in=a, width_out=b, kernel=kernel, stride=1,
+        groups=a if kind == "depthwise" else 1, in_shape=(a, side, side), out_shape=(b, side, side),
+        macs=0, weight_bytes=0, map_bytes=0,
+    )  # fmt: skip
+
+
+def made(random: np.random.Generator, i: int) -> Network:
+    layers, before = [], 32
+    for _ in range(12):
+        side, to = int(random.choice([4, 7, 14, 28, 56])), int(random.integers(17, 400))
+        kind = str(random.choice(["conv", "depthwise"]))
+        kernel = 3 if kind == "depthwise" else int(random.choice([1, 3]))
+        layers.append(layer(kind, before, before if kind == "depthwise" else to, kernel, side))
+        before = layers[-1].width_out
+    timed = tuple(replace(x, seconds=true_seconds(x)) for x in layers)
+    return Network(f"n{i}", timed, (), (), sum(x.seconds for x in timed) + 5e-6, 0, BLOCK)
+
+
+@pytest.fixture(scope="module")
+def model() -> predictor.Model:
+    random = np.random.default_rng(0)
+    return predictor.fit([made(random, i) for i in range(20)], PEAKS, BLOCK)
+
+
+def test_networks_it_never_saw(model: predictor.Model) -> None:
+    random = np.random.default_rng(1)
+    errors = []
+    for i in range(12):
+        unseen = made(random, i)
+        errors.append(abs(predictor.predict(model, unseen.layers).seconds / unseen.seconds - 1))
+    assert np.median(errors) < 0.05
+    assert max(errors) < 0.15
+
+
+def test_it_knows_the_grid(model: predictor.Model) -> None:
+    def seconds(width: int) -> float:
+        return predictor.predict(model, [layer("conv", 64, width, 3, 14)]).layers[0]
+
+    assert seconds(52) == pytest.approx(seconds(64))
+    assert seconds(48) < 0.9 * seconds(64)
+
+    def reader(width: int) -> float:
+        return predictor.predict(model, [layer("conv", width, 64, 3, 14)]).layers[0]
+
+    assert reader(63) > 1.5 * reader(64)
+
+
+def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
+    rows = [layer("norm", 64, 64, 1, 14), layer("conv", 64, 64, 3, 14)]
+    assert len(predictor.predict(model, rows).layers) == 1
+    assert predictor.predict(model, []).seconds == 0
+
+
+def test_a_profile_survives_its_file(model: predictor.Model, tmp_path: Path) -> None:
+    device = probe.Device("a cpu", "1.0", model, probe.Error(0.01, 0.02, 0.03, 4), "now")
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(device.to_json()))
+    again = probe.load(path).model
+    rows = made(np.random.default_rng(2), 0).layers
+    assert predictor.predict(again, rows) == predictor.predict(model, rows)
+    path.write_text('{"format": 99}')
+    with pytest.raises(EdgepruneError, match="delete it"):
+        probe.load(path)
+
+
+def test_random_networks_are_whole() -> None:
+    import onnx
+
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        onnx.checker.check_model(probe.random_network(random, 16), full_check=True)

@@ -1,0 +1,83 @@
+"""Groups, refusals and their reasons; what trace leaves as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import trace
+from tests.graphs import traced
+from tests.nets import images
+
+# Units of every group: pinning hides missing rules, so what can leave is written down.
+UNITS = {
+    "Plain": {"features.0": 6, "features.3": 8, "classifier.0": 10},
+    "Depthwise": {"stem": 6, "pw.0": 8},
+    "Residual": {"stem.0": 8, "a.0": 6, "squeeze": 4},
+    "Dense": {"stem": 5, "a": 4, "b": 3},
+    "Shuffle": {"stem.0": 6, "stem.0#2": 6, "last.0": 7},
+    "Grouped": {"stem": 3, "few": 4, "up": 6},
+    "Attention": {"stem": 12, "qkv": 4},
+    "Scaled": {"stem": 8, "last": 6},
+    "Slices": {"stem.0": 5, "stem.0#2": 5, "a.0": 2, "a.0#2": 2, "b.0": 6, "c.0": 6},
+    "Gated": {"stem": 6, "gate": 4, "einsum": 7},
+    "Fused": {"stem": 12, "q": 6, "v": 6, "v#2": 2},
+    "Tied": {"stem.0": 8, "b.0": 6},
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNITS))
+def test_what_can_leave(name: str) -> None:
+    assert {group: g.width for group, g in traced(name).groups.items()} == UNITS[name]
+
+
+def test_sites_lie_on_real_axes() -> None:
+    graph = traced("Depthwise")
+    constants = graph.constants()
+    for group in graph.groups.values():
+        for site in group.sites:
+            assert len(site.unit) == constants[site.tensor].shape[site.axis]
+            assert set(site.unit.tolist()) - {-1} == set(range(group.width))
+    assert {s.tensor for s in graph.groups["stem"].sites} >= {"stem.weight", "dw.1.running_var"}
+
+
+class Unknown(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 8, 1), nn.Linear(14, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.sort(self.a(x), 1).values  # channels change places with the data
+        return self.head(torch.cat([a, F.relu(self.b(x))], 1).mean((2, 3)))
+
+
+def test_an_unknown_operator_pins_and_says_so() -> None:
+    graph = trace(Unknown().double(), images(2))
+    assert list(graph.groups) == ["b"]
+    (refusal,) = [r for r in graph.refusals if r.operator == "sort"]
+    assert refusal.reason == "no rule for this operator"
+    assert "test_trace.py:" in refusal.source
+
+
+class DataDependent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_module_that_export_refuses_is_told_in_one_line() -> None:
+    with pytest.raises(EdgepruneError, match="DataDependent cannot be traced") as caught:
+        trace(DataDependent(), images(2))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_image_is_too_few() -> None:
+    with pytest.raises(EdgepruneError, match="batch of 2"):
+        trace(Unknown().double(), images(1))
+
+
+def test_fingerprints_tell_networks_apart() -> None:
+    again = trace(traced("Plain").model, images(2, seed=9))
+    assert again.fingerprint == traced("Plain").fingerprint != traced("Residual").fingerprint

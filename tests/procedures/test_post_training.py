@@ -1,0 +1,80 @@
+"""A trained network and unlabelled images in, a smaller one and an honest forecast out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import cost
+from edgeprune.models import Convention
+from edgeprune.procedures import heal
+from edgeprune.procedures.post_training import Settings, forecast, plain, post_training, split
+from edgeprune.train import RECIPES
+from edgeprune.train.recipes import learning_rate, lowest_lr
+from tests.nets import build
+
+INPUT = Convention(size=16)
+
+
+def pixels(n: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+    """Blocks of colour, uint8 [n, 18, 18, 3]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 3), np.uint8)
+    return coarse.repeat(3, 1).repeat(3, 2)
+
+
+@pytest.fixture(scope="module")
+def net() -> torch.nn.Module:
+    return build("Depthwise").float()
+
+
+def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Module) -> None:
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    made = {
+        how: post_training(net, pixels(320), INPUT, Settings(keep_flops=0.6, compensate=how))
+        for how in ("none", "lstsq")
+    }
+    assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
+    assert made["lstsq"].forecast.variance_kept > made["none"].forecast.variance_kept
+    for result in made.values():
+        assert cost(result.graph).flops == result.plan.promised["flops"]
+        assert abs(result.plan.reached()["flops"] - 0.6) < 0.08
+    held = split(320)[1]
+    again = forecast(net, made["lstsq"].model, [plain(pixels(320)[held], INPUT)])
+    assert again.images == len(held) == 64
+    assert again.agreement == pytest.approx(made["lstsq"].forecast.agreement)
+    assert again.variance_kept == pytest.approx(made["lstsq"].forecast.variance_kept, abs=1e-4)
+
+
+def test_split_shares_no_image() -> None:
+    calibrate, judge = split(101)
+    assert not set(calibrate) & set(judge)
+    assert len(calibrate) + len(judge) == 101
+
+
+def test_bad_input_is_one_line(net: torch.nn.Module) -> None:
+    settings = Settings(keep_flops=0.5)
+    with pytest.raises(EdgepruneError, match="64 are the least"):
+        post_training(net, pixels(10), INPUT, settings)
+    with pytest.raises(EdgepruneError, match="wants 32 x 32"):
+        post_training(net, pixels(100), Convention(size=32), settings)
+    broken = build("Depthwise").float()
+    with torch.no_grad():
+        next(broken.parameters())[0] = float("nan")
+    with pytest.raises(EdgepruneError, match="NaN"):
+        post_training(broken, pixels(100), INPUT, settings)
+    with pytest.raises(EdgepruneError, match="did you mean lstsq"):
+        Settings(compensate="lstq")
+
+
+def test_healing_restarts_high_and_falls() -> None:
+    dense = RECIPES["default"]
+    recipe = heal.healing(dense, 3, distil=True)
+    rates = [learning_rate(recipe, t) for t in (0.1, 1.0, 2.0, 2.99)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > lowest_lr(dense, 40)
+    assert rates[-1] < 0.05 * rates[0]
+    assert recipe.teacher_share == heal.TAUGHT
+    with pytest.raises(EdgepruneError):
+        heal.healing(dense, 0, distil=False)

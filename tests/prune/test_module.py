@@ -1,0 +1,150 @@
+"""What comes out of a cut: wrappers, averages, files, modes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeprune import files
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import cost, trace
+from edgeprune.prune import cut, l1, narrow
+from tests.graphs import random_keep, relative, traced
+from tests.nets import build, images
+
+
+@pytest.mark.parametrize("name", ["Residual", "Attention", "Scaled"])
+def test_weights_load_into_a_fresh_cut(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A file's weights fit a network that is built anew and cut the same way."""
+    keep = random_keep(traced(name), 0, 0.5)
+    small = cut(traced(name).model, traced(name), keep)
+    files.write_tensors(tmp_path / "small.safetensors", small.state_dict())
+    fresh = cut(build(name, seed=5), images(2), keep)
+    fresh.load_state_dict(files.read_tensors(tmp_path / "small.safetensors")[0])
+    x = images(3, seed=4)
+    with torch.no_grad():
+        assert torch.equal(fresh(x), small(x))
+
+
+def test_weights_trained_after_the_trace_are_cut() -> None:
+    """The graph reads the model's tensors as they are when the cut is made."""
+    model = build("Scaled")
+    graph = trace(model, images(2))
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.mul_(1.3)
+    model.var = model.var.clone() + 0.2  # a new buffer, as model.to(device) makes
+    whole = {name: list(range(g.width)) for name, g in graph.groups.items()}
+    x = images(3)
+    with torch.no_grad():
+        assert relative(cut(model, graph, whole)(x), model(x)) < 1e-12
+        assert not torch.equal(build("Scaled")(x), model(x))
+
+
+def test_wrapped_models_are_unwrapped() -> None:
+    model = build("Plain")
+    keep = {"features.0": [1, 3]}
+    for wrapped in (nn.DataParallel(model), torch.compile(model)):
+        small = cut(wrapped, images(2), keep)  # type: ignore[arg-type]
+        assert type(small) is type(model)
+        assert small.features[0].out_channels == 2  # type: ignore[index, union-attr]
+
+
+def test_the_average_follows() -> None:
+    model = build("Residual")
+    average = torch.optim.swa_utils.AveragedModel(model)
+    graph = trace(model, images(2))
+    with torch.no_grad():
+        for p in average.module.parameters():
+            p.mul_(0.9)
+    other = copy.deepcopy(average.module)
+    keep = random_keep(graph, 1, 0.5)
+    cut(model, graph, keep, ema=average)
+    x = images(3)
+    with torch.no_grad():
+        assert torch.equal(average(x), cut(other, images(2), keep)(x))
+
+
+def test_the_mode_is_kept() -> None:
+    model = build("Residual").train()
+    model.stem[1].eval()  # type: ignore[index, operator]
+    graph = trace(model, images(2))
+    assert model.training
+    assert not model.stem[1].training  # type: ignore[index, union-attr]
+    assert model.a[1].training  # type: ignore[index, union-attr]
+    small = narrow(graph, {"a.0": [0]}).model
+    assert {n: m.training for n, m in small.named_modules()} == {
+        n: m.training for n, m in model.named_modules()
+    }
+
+
+@pytest.mark.parametrize("name", ["Plain", "Grouped", "Attention", "Scaled", "Fused"])
+def test_a_cut_network_can_be_traced_again(name: str) -> None:
+    small = narrow(traced(name), random_keep(traced(name), 0, 0.8))
+    again = trace(small.model, images(2))
+    assert {g: again.groups[g].width for g in again.groups} == {
+        g: small.groups[g].width for g in small.groups
+    }
+    assert cost(again).params == cost(small).params
+    assert cost(again).flops == cost(small).flops
+
+
+class Auxiliary(nn.Module):
+    """A second classifier that only training mode runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.aux = nn.Conv2d(3, 6, 3), nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu().mean((2, 3))
+        return self.head(x) + self.aux(x) if self.training else self.head(x)
+
+
+def test_parts_that_only_training_runs_are_not_broken() -> None:
+    small = cut(Auxiliary().double(), images(2), {"stem": [0, 4]}).train()
+    assert small.edgeprune_kind == "graph"
+    assert "training mode" in str(small.edgeprune_reason)
+    assert small(images(3)).shape == (3, 4)
+
+
+def test_gradients_follow() -> None:
+    model = build("Plain")
+    model(images(2)).sum().backward()
+    small = cut(model, images(2), {"features.0": [1, 4]})
+    whole, part = model.get_parameter("features.3.weight"), small.get_parameter("features.3.weight")
+    assert whole.grad is not None
+    assert part.grad is not None
+    assert torch.equal(part.grad, whole.grad[:, [1, 4]])
+
+
+@pytest.mark.parametrize("units", [[], [3, 1], [0, 0], [-1], [6], [0.5], [[1]]])
+def test_a_keep_that_makes_no_sense_is_refused(units: list[int]) -> None:
+    with pytest.raises(EdgepruneError, match=r"kept units of features\.0"):
+        narrow(traced("Plain"), {"features.0": units})
+
+
+def test_a_mistyped_group_is_named() -> None:
+    with pytest.raises(EdgepruneError, match=r"did you mean features\.0"):
+        narrow(traced("Plain"), {"feature.0": [1]})
+
+
+def test_l1_is_the_filters_own_sum() -> None:
+    graph = traced("Residual")
+    stem, b = graph.model.get_parameter("stem.0.weight"), graph.model.get_parameter("b.0.weight")
+    excite = graph.model.get_parameter("excite.weight")
+    by_hand = sum(w.detach().abs().sum((1, 2, 3)) for w in (stem, b, excite))
+    assert torch.allclose(l1(graph, "stem.0"), by_hand)  # three layers produce the sum's channels
+    single = graph.model.get_parameter("a.0.weight").detach().abs().sum((1, 2, 3))
+    assert torch.allclose(l1(graph, "a.0"), single)
+
+
+def test_a_depthwise_layer_produces_nothing() -> None:
+    graph = traced("Depthwise")
+    assert graph.groups["stem"].producers == ("stem",)
+    assert torch.allclose(
+        l1(graph, "stem"), graph.model.get_parameter("stem.weight").detach().abs().sum((1, 2, 3))
+    )
