@@ -94,7 +94,7 @@ def test_repair_helps_on_fresh_images(dense: Graph) -> None:
 def test_nothing_cut_changes_nothing(dense: Graph) -> None:
     whole = narrow(dense, {})
     assert compensate.lstsq(dense, whole, {}, CALIBRATION) == []
-    assert torch.equal(logits(whole), logits(dense))
+    torch.testing.assert_close(logits(whole), logits(dense), rtol=1e-5, atol=1e-5)
 
 
 class Twins(nn.Module):
@@ -195,7 +195,7 @@ def test_distillation_brings_the_answers_nearer() -> None:
     pruned = narrow(dense, keep)
     compensate.lstsq(dense, pruned, keep, CALIBRATION)
     before = divergence(dense, pruned, seen)
-    blocks.distil(dense, pruned, keep, [*CALIBRATION.batches] * 10, steps=60, lr=1e-3)
+    blocks.distil(dense, pruned, keep, [*CALIBRATION.batches] * 10, steps=60, lr=3e-4)
     assert divergence(dense, pruned, seen) < 0.8 * before
 
 
