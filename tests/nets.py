@@ -196,6 +196,7 @@ class Fused(nn.Module):
         self.stem = nn.Conv2d(3, 12, 4, stride=4)
         self.q, self.k, self.v = nn.Linear(12, 6), nn.Linear(12, 6), nn.Linear(12, 8)
         self.register_buffer("order", torch.tensor([3, 1, 0, 2, 7, 5]))
+        self.register_buffer("window", torch.rand(12), persistent=False)
         self.head = nn.Linear(18, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ class Fused(nn.Module):
             x = F.gelu(self.stem(x)).flatten(2).transpose(1, 2)
         y = F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
         with torch.no_grad():
-            z = x * 0.5
+            z = x * self.window
         return self.head(torch.cat([y[:, :, self.order], z], 2).sum(1))
 
 

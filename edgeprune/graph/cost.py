@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from torch import fx
@@ -128,21 +129,7 @@ def stored_tensors(graph: Graph) -> set[str]:
     return state | aliases | set(graph.folded)
 
 
-def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
-    priced = _Priced(graph, lengths)
-    for node in graph.module.graph.nodes:
-        out = graph.values.get(node)
-        out = out[0] if isinstance(out, list | tuple) and out else out
-        if node.op != "call_function" or not isinstance(out, Labelled):
-            continue
-        args = [graph.values[n] for n in node.all_input_nodes]
-        leaves = [a for a in args if isinstance(a, Labelled) and a.name in priced.stored]
-        data = [a for a in args if isinstance(a, Labelled) and a.name is None and not a.constant]
-        if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
-            yield _row(node, out, leaves, data, priced)
-
-
-PRODUCTS = ("matmul", "bmm", "mm", "scaled_dot_product_attention")
+PRODUCTS = ("matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention")
 KINDS = {
     **dict.fromkeys("conv1d conv2d conv3d".split(), "conv"),
     **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), "conv"),
@@ -156,38 +143,63 @@ KINDS = {
 }
 
 
+def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
+    priced = _Priced(graph, lengths)
+    for node in graph.module.graph.nodes:
+        out = graph.values.get(node)
+        out = out[0] if isinstance(out, list | tuple) and out else out
+        if node.op != "call_function" or not isinstance(out, Labelled):
+            continue
+        operands = _operands(graph, node)
+        leaves = [x for x in operands if x.name in priced.stored]
+        data = [x for x in operands if x.name is None and not x.constant]
+        if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
+            yield _row(node, out, leaves, data, priced)
+
+
+def _operands(graph: Graph, node: fx.Node) -> list[Labelled]:
+    """The tensors among the node's arguments, in order (one twice if it is there twice)."""
+    found: list[Any] = []
+    fx.map_arg((node.args, node.kwargs), lambda n: found.append(graph.values[n]))
+    return [x for x in found if isinstance(x, Labelled)]
+
+
 def _row(
     node: fx.Node, out: Labelled, leaves: list[Labelled], data: list[Labelled], priced: _Priced
 ) -> Row:
     kind = KINDS.get(short_name(node), "parameter")
-    shape = priced.lengths.shape(out)[1:]
+    shape = priced.lengths.shape(out)
+    shape = shape if out.constant else shape[1:]
     inputs = priced.lengths.shape(data[0])[1:] if data else ()
     channels = -1 if kind in ("linear", "matmul") else 0
     macs = biases = 0
+<<<<<<< HEAD
     kernel = stride = 1
     if kind in ("conv", "linear") and leaves:
         weights = [leaf for leaf in leaves if leaf.ndim > 1]
         weight = prod(priced.shape(weights[0])) if weights else 0
         kernel, stride = _window(node, kind, weights)
+=======
+    weights = [leaf for leaf in leaves if leaf.ndim > 1]
+    if kind in ("conv", "linear") and weights:
+>>>>>>> graph
         transposed = "transpose" in short_name(node)
-        places = _places(inputs if transposed else shape, kind)
-        macs = weight * places
+        macs = prod(priced.shape(weights[0])) * _places(inputs if transposed else shape, kind)
         bias = sum(prod(priced.shape(leaf)) for leaf in leaves if leaf.ndim == 1)
         biases = bias * _places(shape, kind)
-        if kind == "conv" and weights and _is_depthwise(node, weights[0], data, priced.graph):
+        if kind == "conv" and _is_depthwise(node, weights[0], data, priced.graph):
             kind = "depthwise"
     elif kind == "matmul":
         macs = _product_macs(node, priced)
     params = priced.pay(leaves)
-    name = _layer_name(node, leaves)
     return Row(
-        layer=name,
+        layer=_layer_name(node, leaves),
         kind=kind,
         out_shape=shape,
         width_in=inputs[channels] if inputs else 0,
         width_out=shape[channels] if shape else 0,
         params=params,
-        flops=2 * (macs + biases) if kind != "matmul" else 0,
+        flops=2 * (macs + biases) if leaves else 0,  # the paper has no products of feature maps
         macs=macs,
         bytes=BYTES * params,
         activation_bytes=BYTES * prod(shape),
@@ -218,16 +230,25 @@ def _places(shape: tuple[int, ...], kind: str) -> int:
 
 
 def _product_macs(node: fx.Node, priced: _Priced) -> int:
-    """Multiply-adds of a product of feature maps, for one image (the paper counts none)."""
-    tensors = [priced.graph.values[n] for n in node.all_input_nodes]
-    batch = priced.graph.example[0]
-    shapes = [priced.lengths.shape(t) for t in tensors if isinstance(t, Labelled)]
-    out = priced.graph.values[node]
-    inner = shapes[0][-1]
-    if short_name(node) == "scaled_dot_product_attention":
-        rows, keys = shapes[0], shapes[1]
-        return prod(rows[:-1]) * keys[-2] * (inner + shapes[2][-1]) // batch
-    return prod(priced.lengths.shape(out)) * inner // batch
+    """Multiply-adds of a product, for one image: the product of all its letters' sizes."""
+    shapes = [
+        priced.shape(x) if x.name else priced.lengths.shape(x)
+        for x in _operands(priced.graph, node)
+    ]
+    if short_name(node) == "einsum":
+        terms = str(node.args[0]).replace(" ", "").partition("->")[0].split(",")
+        sizes = {
+            c: n
+            for term, s in zip(terms, shapes, strict=True)
+            for c, n in zip(term, s, strict=False)
+        }
+        macs = prod(sizes.values())
+    elif short_name(node) == "scaled_dot_product_attention":
+        q, k, v = shapes[:3]
+        macs = prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+    else:
+        macs = prod(priced.lengths.shape(priced.graph.values[node])) * shapes[0][-1]
+    return macs // priced.graph.example[0]
 
 
 def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:

@@ -340,6 +340,11 @@ def _is_vector(node: fx.Node) -> bool:
     return sum(int(size) != 1 for size in value.shape) <= 1
 
 
+def unsaved(model: nn.Module) -> set[str]:
+    """Names of the buffers that no file holds: each build makes them anew."""
+    return {name for name, _ in model.named_buffers()} - set(model.state_dict())
+
+
 def leaves(module: fx.GraphModule) -> dict[str, Tensor]:
     return {
         str(node.target): fetch(module, str(node.target))
@@ -354,8 +359,11 @@ def fetch(module: nn.Module, name: str) -> Tensor:
     return getattr(module.get_submodule(path), leaf)
 
 
-def put(root: nn.Module, name: str, value: Tensor) -> None:
-    """Set a parameter or buffer at a qualified name, making empty modules on the way."""
+def put(root: nn.Module, name: str, value: Tensor, persistent: bool = True) -> None:
+    """Set a parameter or buffer at a qualified name, making empty modules on the way.
+
+    ``persistent``: whether a file of the network holds the buffer.
+    """
     *path, leaf = name.split(".")
     for part in path:
         if part not in root._modules:
@@ -366,7 +374,7 @@ def put(root: nn.Module, name: str, value: Tensor) -> None:
     if isinstance(value, nn.Parameter):
         root.register_parameter(leaf, value)
     else:
-        root.register_buffer(leaf, value)
+        root.register_buffer(leaf, value, persistent)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

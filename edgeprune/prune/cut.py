@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from ..errors import EdgepruneError
 from ..graph import Graph, trace
 from ..graph.groups import Group, Site
 from ..graph.labels import Labelled
-from ..graph.trace import fetch, put
+from ..graph.trace import named_tensors, put, unsaved
 from .keep import Keep, kept_classes
 from .module import adapt, patched, replace_tensors, trainable
 from .optimizer import follow_optimizer
@@ -71,14 +70,15 @@ def narrow(
     device = next((t.device for t in tensors.values()), torch.device("cpu"))
     tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
     tensors = {name: t for name, t in tensors.items() if name in used}
-    module = _graph_module(graph.module, rewriter.new, tensors)
+    module = _graph_module(graph.model, rewriter.new, tensors)
     groups = rewriter.groups
     model, reason = patched(graph.model, module, tensors, groups, graph.example)
     if model is None:
         model = trainable(module).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = reason  # type: ignore[assignment]
-    slices = partial(cut_tensor, graph, kept)
+    known = _names_in_graph(graph)
+    slices = partial(_cut_by_any_name, graph, kept, known)
     if optimizer is not None:
         follow_optimizer(optimizer, graph, model, slices)
     if ema is not None:
@@ -104,44 +104,43 @@ def cut_tensor(graph: Graph, kept: Mask, name: str, value: Tensor) -> Tensor:
     return parameter
 
 
+def _names_in_graph(graph: Graph) -> dict[str, str]:
+    """The name by which the graph reads a tensor, for each of the tensor's names."""
+    named = named_tensors(graph.model)
+    read = {id(named[name]): name for name in graph.constants() if name in named}
+    return {name: read.get(id(t), name) for name, t in named.items()}
+
+
+def _cut_by_any_name(
+    graph: Graph, kept: Mask, known: Mapping[str, str], name: str, value: Tensor
+) -> Tensor:
+    return cut_tensor(graph, kept, known.get(name, name), value)
+
+
 def _graph_module(
-    old: fx.GraphModule, operators: fx.Graph, tensors: Mapping[str, Tensor]
+    model: nn.Module, operators: fx.Graph, tensors: Mapping[str, Tensor]
 ) -> fx.GraphModule:
-    root = nn.Module()
+    root, anew = nn.Module(), unsaved(model)
     for name, value in tensors.items():
-        put(root, name, value)
-    module = fx.GraphModule(root, operators, class_name=type(old).__name__)
+        put(root, name, value, persistent=name not in anew)
+    module = fx.GraphModule(root, operators, class_name=type(model).__name__)
     module.eval()
     return module
 
 
 def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module) -> Graph:
     """The old labels without those that left, on the new operators."""
-    kept, roots = rewriter.kept, graph.roots
     new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
     nodes = {old: new_of[new] for old, new in rewriter.nodes.items() if new in new_of}
-
-    def shrink(x: Any) -> Any:
-        if not isinstance(x, Labelled):
-            return x
-        if x.name is not None:
-            return replace(x, shape=rewriter.leaf_shape(x))
-        if x.labels is None:
-            return x
-        labels = x.labels[kept[roots[x.labels]]]
-        shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
-        return replace(x, shape=shape, labels=labels)
-
-    values = {new: fx.node.map_aggregate(graph.values[old], shrink) for old, new in nodes.items()}
-    for node in module.graph.nodes:  # index tensors that the cut wrote
-        if node not in values:
-            shape = tuple(fetch(module, str(node.target)).shape)
-            values[node] = Labelled(shape, constant=True, name=str(node.target))
-    sites = {key: labels[kept[roots[labels]]] for key, labels in graph.sites.items()}
+    values = {
+        new: fx.node.map_aggregate(graph.values[old], rewriter.shrink) for old, new in nodes.items()
+    }
+    for name, index in rewriter.indices.items():  # index tensors that the cut wrote
+        node = next(n for n in module.graph.nodes if n.target == name)
+        values[node] = Labelled(tuple(index.shape), constant=True, name=name)
     contractions = {
         nodes[old]: [
-            replace(c, operand=nodes[c.operand], labels=c.labels[kept[roots[c.labels]]])
-            for c in found
+            replace(c, operand=nodes[c.operand], labels=rewriter.left(c.labels)) for c in found
         ]
         for old, found in graph.contractions.items()
         if old in nodes
@@ -150,13 +149,13 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         model=model,
         module=module,
         example=graph.example,
-        groups={name: _shrink_group(g, kept) for name, g in graph.groups.items()},
+        groups={name: _shrink_group(g, rewriter.kept) for name, g in graph.groups.items()},
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         values=values,
-        sites=sites,
+        sites={key: rewriter.left(labels) for key, labels in graph.sites.items()},
         contractions=contractions,
-        roots=roots,
+        roots=graph.roots,
     )
 
 
@@ -181,6 +180,7 @@ def _cut_average(
             str(model.edgeprune_reason),
             "start a new average from the cut network",
         )
-    tensors = dict(average.state_dict(keep_vars=True))  # type: ignore[union-attr]
-    replace_tensors(average, {n: slices(n, t) for n, t in tensors.items()})  # type: ignore[arg-type]
+    named = named_tensors(average)  # type: ignore[arg-type]
+    once = {id(t): slices(n, t) for n, t in named.items()}  # tied weights stay tied
+    replace_tensors(average, {n: once[id(t)] for n, t in named.items()})  # type: ignore[arg-type]
     adapt(average, groups)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph.follow import short_name
-from ..graph.trace import evaluating, named_tensors, put, quiet
+from ..graph.trace import evaluating, named_tensors, put, quiet, unsaved
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -203,9 +203,9 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
 
     Export froze eval mode into the operators. Stochastic depth is gone from the graph for good.
     """
-    root = nn.Module()
+    root, anew = nn.Module(), unsaved(graph)
     for name, value in named_tensors(graph).items():
-        put(root, name, value)
+        put(root, name, value, persistent=name not in anew)
     operators = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}
     operators.output(operators.graph_copy(graph.graph, nodes))

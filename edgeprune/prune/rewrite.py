@@ -7,7 +7,7 @@ shape operator is then checked on numbered elements: cut(op(ids)) == rewritten o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from ..errors import EdgepruneError
 from ..graph import Graph
 from ..graph.follow import short_name
-from ..graph.labels import Labelled
+from ..graph.labels import Labelled, Vector
 from ..graph.rules import is_move, padding_of, run_move, size_position
 
 aten = torch.ops.aten
@@ -69,6 +69,22 @@ class Rewriter:
             size if found is None else int(self.kept[self.graph.roots[found]].sum())
             for size, found in zip(x.shape, labels, strict=True)
         )
+
+    def left(self, labels: Vector) -> Vector:
+        """Those of the labels that stay."""
+        return labels[self.kept[self.graph.roots[labels]]]
+
+    def shrink(self, x: Any) -> Any:
+        """A tensor's labels without what leaves; other values as they are."""
+        if not isinstance(x, Labelled):
+            return x
+        if x.name is not None:
+            return replace(x, shape=self.leaf_shape(x))
+        if x.labels is None:
+            return x
+        labels = self.left(x.labels)
+        shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
+        return replace(x, shape=shape, labels=labels)
 
     def cut(self, x: Labelled, array: Tensor) -> Tensor:
         """``array`` (in the shape of ``x``) without what leaves."""

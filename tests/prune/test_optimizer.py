@@ -77,6 +77,16 @@ def test_moments_follow(kind: str) -> None:
         assert relative(small(x), Zeroed(reference, readers)(x)) < 1e-9
 
 
+def test_moments_of_tied_weights_follow() -> None:
+    model = build("Tied")
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    train(model, optimizer, 1)
+    small = cut(model, images(2), {"stem.0": [0, 3, 4]}, optimizer=optimizer)
+    weight = small.get_parameter("c.weight")
+    assert optimizer.state[weight]["exp_avg"].shape == weight.shape == (3, 3, 3, 3)
+    train(small, optimizer, 1)
+
+
 def test_frozen_parameters_stay_frozen() -> None:
     model = build("Plain")
     model.features.requires_grad_(False)  # type: ignore[union-attr]
