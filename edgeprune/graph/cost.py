@@ -173,16 +173,9 @@ def _row(
     inputs = priced.lengths.shape(data[0])[1:] if data else ()
     channels = -1 if kind in ("linear", "matmul") else 0
     macs = biases = 0
-<<<<<<< HEAD
-    kernel = stride = 1
-    if kind in ("conv", "linear") and leaves:
-        weights = [leaf for leaf in leaves if leaf.ndim > 1]
-        weight = prod(priced.shape(weights[0])) if weights else 0
-        kernel, stride = _window(node, kind, weights)
-=======
     weights = [leaf for leaf in leaves if leaf.ndim > 1]
+    kernel, stride = _window(node, kind, weights)
     if kind in ("conv", "linear") and weights:
->>>>>>> graph
         transposed = "transpose" in short_name(node)
         macs = prod(priced.shape(weights[0])) * _places(inputs if transposed else shape, kind)
         bias = sum(prod(priced.shape(leaf)) for leaf in leaves if leaf.ndim == 1)
