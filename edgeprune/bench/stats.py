@@ -47,9 +47,13 @@ def clean(models: Sequence[Mapping[str, Any]], threads: int = 1) -> list[Clean]:
     by_wall = [_gather(m, "wall_s", only_unswitched=True) for m in models]
     if all(len(c.seconds) >= FEWEST for c in by_wall):
         return by_wall
-    if threads > 1:
+    if threads > 1 or any(None in r["cpu_s"] for m in models for r in _rounds(m)):
         return [_gather(m, "wall_s", only_unswitched=False) for m in models]
     return [_gather(m, "cpu_s", only_unswitched=False) for m in models]
+
+
+def _rounds(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [r for session in model["sessions"] for r in session["rounds"]]
 
 
 def _gather(model: Mapping[str, Any], clock: str, *, only_unswitched: bool) -> Clean:
@@ -267,7 +271,7 @@ def _memory(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 def _energy(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     """Joules a run, by the processor's own counter, over all rounds; None where there is none."""
-    rounds = [r for s in sessions for r in s["rounds"]]
+    rounds = _rounds({"sessions": sessions})
     if not rounds or any(r["energy_uj"] is None for r in rounds):
         return None
     return sum(r["energy_uj"] for r in rounds) / 1e6 / sum(len(r["wall_s"]) for r in rounds)
