@@ -59,22 +59,24 @@ def measure(
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
+    place = devices.connect(device) if isinstance(device, str) else device
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "status": "incomplete",
         "created": runs.now(),
         "device": label or str(device),
+        "emulated": place.emulated,
         "request": asdict(request),
         "models": [s.to_json() for s in subjects],
     }
-    with devices.connect(device) if isinstance(device, str) else device as place:
+    with place:
         document["measured"] = _run(place, request, subjects, accuracy, out, document, watch)
     for model, raw in zip(document["models"], document["measured"]["models"], strict=True):
         found = raw["accuracy"]
         model["images"] = found["n"] if found else None
         model["top1"] = found["correct"] / found["n"] if found and found["n"] else None
-    summary = stats.summary(document["models"], document["measured"])
+    summary = stats.summary(document["models"], document["measured"], emulated=document["emulated"])
     seen = warnings.warnings(summary["networks"], document["measured"])
     document["summary"] = {**summary, "warnings": [w.to_json() for w in seen]}
     document["status"] = "complete"

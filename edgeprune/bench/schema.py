@@ -23,7 +23,9 @@ def check(document: Any, models: int) -> None:
             for r, taken in enumerate(session["rounds"]):
                 lengths = {len(taken[k]) for k in ("wall_s", "cpu_s", "switches")}
                 if len(lengths) != 1 or not taken["wall_s"]:
-                    raise _wrong(f"models[{i}].sessions[{s}].rounds[{r}]", "columns of unlike length")
+                    raise _wrong(
+                        f"models[{i}].sessions[{s}].rounds[{r}]", "columns of unlike length"
+                    )
         if not any(session["rounds"] for session in model["sessions"]):
             raise _wrong(f"models[{i}]", "no samples")
 

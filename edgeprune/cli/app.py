@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import bench, cost, datasets, errors, export, models, plot, prune, report, runs, train
+from . import (
+    bench,
+    compare,
+    cost,
+    datasets,
+    devices,
+    errors,
+    export,
+    models,
+    plot,
+    prune,
+    report,
+    runs,
+    train,
+)
 
 app = typer.Typer(
     name="edgeprune",
@@ -26,6 +40,8 @@ app.command("export", rich_help_panel=MAIN)(export.export)
 app.command("bench", rich_help_panel=MAIN)(bench.bench)
 app.command("report", rich_help_panel=LOOK)(report.report)
 app.command("plot", rich_help_panel=LOOK)(plot.plot)
+app.command("compare", rich_help_panel=LOOK)(compare.compare)
+app.command("devices", rich_help_panel=LOOK)(devices.devices)
 app.command("cost", rich_help_panel=LOOK)(cost.cost)
 app.command("models", rich_help_panel=LOOK)(models.models)
 app.command("datasets", rich_help_panel=LOOK)(datasets.datasets)
