@@ -108,7 +108,7 @@ def _run(
         event = collected.add(line)
         if event is not None:
             watch(event)
-        if time.monotonic() - saved > SAVED_EVERY:
+        if collected.rounds and time.monotonic() - saved > SAVED_EVERY:
             files.write_json(out, {**document, "measured": collected.partial})
             saved = time.monotonic()
 

@@ -257,6 +257,8 @@ def summary(
             network |= {
                 "latency": dict.fromkeys(network["latency"]) | {"samples": len(own.seconds)},
                 "load": dict.fromkeys(LOADING),
+                "memory": dict.fromkeys(STAGES),
+                "contended": False,
                 "verdict": "emulated: it runs; its times say nothing",
             }
             network |= dict.fromkeys(("speedup", "speedup_interval", "realised_speedup"))
@@ -266,6 +268,7 @@ def summary(
 
 
 LOADING = ("import_s", "load_s", "first_run_s")
+STAGES = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
 
 
 def _against(measured: Ratio, baseline_flops: int | None, flops: int | None) -> dict[str, Any]:
@@ -291,10 +294,9 @@ def _median(values: Any) -> float | None:
 
 
 def _memory(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    stages = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
     return {
         stage: _median(s["memory"][stage][which] for s in sessions if stage in s.get("memory", {}))
-        for stage, which in stages.items()
+        for stage, which in STAGES.items()
     }
 
 
