@@ -7,7 +7,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from .. import files, runs
 from ..errors import EdgepruneError
 from ..models.spec import Convention
-from . import devices, stats, subject, warnings
+from . import devices, schema, stats, subject, warnings
 from .devices import Device
 from .protocol import FORMAT, VERSION, Request, Result
 
@@ -60,22 +59,24 @@ def measure(
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
+    place = devices.connect(device) if isinstance(device, str) else device
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "status": "incomplete",
         "created": runs.now(),
         "device": label or str(device),
+        "emulated": place.emulated,
         "request": asdict(request),
         "models": [s.to_json() for s in subjects],
     }
-    with devices.connect(device) if isinstance(device, str) else device as place:
+    with place:
         document["measured"] = _run(place, request, subjects, accuracy, out, document, watch)
     for model, raw in zip(document["models"], document["measured"]["models"], strict=True):
         found = raw["accuracy"]
         model["images"] = found["n"] if found else None
         model["top1"] = found["correct"] / found["n"] if found and found["n"] else None
-    summary = stats.summary(document["models"], document["measured"])
+    summary = stats.summary(document["models"], document["measured"], emulated=document["emulated"])
     seen = warnings.warnings(summary["networks"], document["measured"])
     document["summary"] = {**summary, "warnings": [w.to_json() for w in seen]}
     document["status"] = "complete"
@@ -107,7 +108,7 @@ def _run(
         event = collected.add(line)
         if event is not None:
             watch(event)
-        if time.monotonic() - saved > SAVED_EVERY:
+        if collected.rounds and time.monotonic() - saved > SAVED_EVERY:
             files.write_json(out, {**document, "measured": collected.partial})
             saved = time.monotonic()
 
@@ -157,20 +158,21 @@ class Collected:
 
     def add(self, line: str) -> dict[str, Any] | None:
         """The line's event, or None if it is something else."""
-        with suppress(ValueError):
+        try:
             value = json.loads(line)
-            if isinstance(value, dict):
-                self._last = value
-        event = self._last.get("event")
-        if event is None:
-            return None
-        sessions = self.partial["models"][self._last["model"]]["sessions"]
-        if event == "session":
-            sessions.append({**self._last["session"], "rounds": []})
-        elif event == "round":
-            sessions[-1]["rounds"].append(self._last["round"])
-            self.rounds += 1
-        return self._last
+            event, model = value.get("event"), value.get("model")
+            self._last = value
+            if event is None:
+                return None
+            sessions = self.partial["models"][model]["sessions"]
+            if event == "session":
+                sessions.append({**value["session"], "rounds": []})
+            elif event == "round":
+                sessions[-1]["rounds"].append({**value["round"]})
+                self.rounds += 1
+        except (ValueError, AttributeError, TypeError, KeyError, IndexError):
+            return None  # not of the runner's making
+        return value
 
     def document(self, paths: Sequence[Path], there: Sequence[str]) -> dict[str, Any]:
         """The document; its error, with the paths as the user knows them."""
@@ -180,4 +182,5 @@ class Collected:
             raise EdgepruneError(where, str(self._last["error"]))
         if "runner" not in self._last:
             raise EdgepruneError("bench", "the device's answer was cut off", "run it once more")
+        schema.check(self._last, len(paths))
         return self._last

@@ -7,6 +7,7 @@ The result file (``runs/NAME/bench/*.json``, or wherever ``--out`` says) is one 
 ``status``    ``"complete"``; ``"incomplete"`` while it is being measured, and for ever if that broke off.
 ``created``   local time of the start.
 ``device``    as it was asked for: ``cpu``, ``ssh://pi@board``, ...
+``emulated``  whether the device is an emulator, whose times say nothing.
 ``request``   the fields of :class:`Request`.
 ``models``    one object a model, in the order of the command line; the first is the baseline:
               ``name``, ``file``, ``bytes``, ``params``, ``macs``, ``flops``, ``counted_by``

@@ -47,9 +47,13 @@ def clean(models: Sequence[Mapping[str, Any]], threads: int = 1) -> list[Clean]:
     by_wall = [_gather(m, "wall_s", only_unswitched=True) for m in models]
     if all(len(c.seconds) >= FEWEST for c in by_wall):
         return by_wall
-    if threads > 1:
+    if threads > 1 or any(None in r["cpu_s"] for m in models for r in _rounds(m)):
         return [_gather(m, "wall_s", only_unswitched=False) for m in models]
     return [_gather(m, "cpu_s", only_unswitched=False) for m in models]
+
+
+def _rounds(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [r for session in model["sessions"] for r in session["rounds"]]
 
 
 def _gather(model: Mapping[str, Any], clock: str, *, only_unswitched: bool) -> Clean:
@@ -168,6 +172,25 @@ def speedup(baseline: Clean, other: Clean, *, resamples: int = RESAMPLES, seed: 
     return Ratio(value, low, high)
 
 
+# Two benches of one network at different times came out up to 7.5 % apart on a shared machine, where the
+# same two interleaved were within 1.1 % (measured; 100 runs each).
+DRIFT = 0.075
+
+
+def apart(before: Clean, after: Clean, *, seed: int = 0) -> Ratio:
+    """t_before / t_after of samples that were not interleaved: both spreads, and ``DRIFT``."""
+    medians_of = [float(np.median(s.seconds)) for s in (before, after)]
+    value = medians_of[0] / medians_of[1]
+    half = [DRIFT]
+    for samples, median in zip((before, after), medians_of, strict=True):
+        cells = np.unique(samples.cells, axis=0)
+        resampled = medians(samples, cells, weights(cells, seed=seed))
+        _, high = widened(median, resampled, len(np.unique(_groups(cells))))
+        half.append(math.log(high / median))
+    spread = math.hypot(*half)
+    return Ratio(value, value * math.exp(-spread), value * math.exp(spread))
+
+
 def latency(samples: Clean, *, seed: int = 0) -> dict[str, Any]:
     """Median with its interval, minimum and the percentiles that the sample carries; seconds."""
     cells = np.unique(samples.cells, axis=0)
@@ -190,7 +213,9 @@ def _finite(interval: tuple[float, float]) -> list[float | None]:
     return [v if math.isfinite(v) else None for v in interval]
 
 
-def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) -> dict[str, Any]:
+def summary(
+    models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any], *, emulated: bool = False
+) -> dict[str, Any]:
     """``{"baseline", "networks"}`` from a result file's ``models`` and ``measured``.
 
     Each network: ``name``, ``bytes``, ``params``, ``flops``, ``latency`` (:func:`latency`), ``load``
@@ -198,7 +223,7 @@ def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) ->
     ``bare``, ``imported``, ``loaded``, ``peak``), ``top1``, ``images``, ``energy_j`` (a run; with whatever
     else the processor did meanwhile), ``contended``, and against the baseline ``speedup``,
     ``promised_speedup`` (FLOPs over FLOPs) and ``realised_speedup`` = speedup / promised, each of the
-    measured two with ``..._interval``, and ``verdict``.
+    measured two with ``..._interval``, and ``verdict``. Of an emulated machine no time is told.
     """
     samples = clean(measured["models"], measured["options"]["threads"])
     networks = []
@@ -228,11 +253,22 @@ def summary(models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) ->
             network |= _against(
                 speedup(samples[0], own), models[0].get("flops"), model.get("flops")
             )
+        if emulated:
+            network |= {
+                "latency": dict.fromkeys(network["latency"]) | {"samples": len(own.seconds)},
+                "load": dict.fromkeys(LOADING),
+                "memory": dict.fromkeys(STAGES),
+                "contended": False,
+                "verdict": "emulated: it runs; its times say nothing",
+            }
+            network |= dict.fromkeys(("speedup", "speedup_interval", "realised_speedup"))
+            network["realised_speedup_interval"] = None
         networks.append(network)
     return {"baseline": models[0]["name"], "networks": networks}
 
 
 LOADING = ("import_s", "load_s", "first_run_s")
+STAGES = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
 
 
 def _against(measured: Ratio, baseline_flops: int | None, flops: int | None) -> dict[str, Any]:
@@ -258,16 +294,15 @@ def _median(values: Any) -> float | None:
 
 
 def _memory(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    stages = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
     return {
         stage: _median(s["memory"][stage][which] for s in sessions if stage in s.get("memory", {}))
-        for stage, which in stages.items()
+        for stage, which in STAGES.items()
     }
 
 
 def _energy(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     """Joules a run, by the processor's own counter, over all rounds; None where there is none."""
-    rounds = [r for s in sessions for r in s["rounds"]]
+    rounds = _rounds({"sessions": sessions})
     if not rounds or any(r["energy_uj"] is None for r in rounds):
         return None
     return sum(r["energy_uj"] for r in rounds) / 1e6 / sum(len(r["wall_s"]) for r in rounds)

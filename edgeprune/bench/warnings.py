@@ -28,7 +28,7 @@ def warnings(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> lis
 
 
 def _clock(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    if all(n["latency"]["clock"] == "wall" for n in networks):
+    if all(n["latency"]["clock"] in ("wall", None) for n in networks):
         return None
     return Warning(
         "times are thread CPU time, not wall time",

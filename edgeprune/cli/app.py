@@ -7,8 +7,10 @@ import typer
 from .. import __version__
 from . import (
     bench,
+    compare,
     cost,
     datasets,
+    devices,
     doctor,
     errors,
     export,
@@ -40,6 +42,8 @@ app.command("bench", rich_help_panel=MAIN)(bench.bench)
 app.command("report", rich_help_panel=LOOK)(report.report)
 app.command("plot", rich_help_panel=LOOK)(plot.plot)
 app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
+app.command("compare", rich_help_panel=LOOK)(compare.compare)
+app.command("devices", rich_help_panel=LOOK)(devices.devices)
 app.command("cost", rich_help_panel=LOOK)(cost.cost)
 app.command("models", rich_help_panel=LOOK)(models.models)
 app.command("datasets", rich_help_panel=LOOK)(datasets.datasets)

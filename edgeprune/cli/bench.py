@@ -28,7 +28,12 @@ def bench(
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to measure: cpu.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device", help="Where to measure: cpu, ssh://user@host, arm64; see edgeprune devices."
+        ),
+    ] = "cpu",
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads inside an operator.")
     ] = 1,
@@ -225,10 +230,12 @@ def _top1(network: dict[str, Any]) -> str | None:
     return None if top1 is None else f"{units.percent(top1, 2)} of {network['images']}"
 
 
-def _samples(network: dict[str, Any]) -> str:
+def _samples(network: dict[str, Any]) -> str | None:
     from .. import units
 
     latency = network["latency"]
+    if latency["kept_share"] is None:
+        return None
     share = units.percent(latency["kept_share"], 0)
     return f"{latency['samples']} ({share} kept, {latency['clock']})"
 

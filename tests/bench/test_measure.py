@@ -117,6 +117,22 @@ def test_unknown_device_and_senseless_request() -> None:
         bench.Request(rounds=0)
 
 
+def test_an_emulators_times_are_never_told(models: list[Path], tmp_path: Path) -> None:
+    from edgeprune.cli.bench import table
+
+    device = Fake(tmp_path / "d", timing({"0": 1.25, "1": 0.5}))
+    device.emulated = True
+    result = bench.measure(models, out=tmp_path / "r.json", device=device)
+    for network in result.networks:
+        told = dict(network) | {"flops": None, "macs": None, "params": None, "bytes": None}
+        assert not any(isinstance(v, float) for v in told["latency"].values())
+        assert told["speedup"] is told["realised_speedup"] is None
+        assert told["verdict"].startswith("emulated")
+    text = table(result).text()
+    assert "latency" not in text
+    assert "emulated" in text
+
+
 def test_this_machine(tmp_path: Path) -> None:
     """The real thing, small: two networks, accuracy, JSON back."""
     models = [save(tmp_path / "a b'.onnx"), save(tmp_path / "-c.onnx", conv_net(width=4))]

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from edgeprune import bench
-from edgeprune.bench.devices import Ssh, connect
+from edgeprune.bench.devices import connect
+from edgeprune.bench.devices.ssh import Ssh
 from edgeprune.errors import EdgepruneError
 from tests.tiny_onnx import conv_net, save
 

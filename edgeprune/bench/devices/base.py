@@ -21,6 +21,8 @@ Lines = Callable[[str], None]
 class Device(Protocol):
     """Entering makes an empty folder on the device; leaving removes it, whatever happened."""
 
+    emulated: bool  # its times are not those of any real machine
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

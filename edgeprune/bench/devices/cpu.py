@@ -15,6 +15,9 @@ from .base import Lines, python, runner_path, stream, words
 
 
 class Cpu:
+    emulated = False
+    _extra: Sequence[str] = ()  # more words for the runner
+
     def __init__(self, name: str = "cpu") -> None:
         if name != "cpu":
             raise EdgepruneError(f"unknown device {name!r}", "this machine is called cpu")
@@ -39,7 +42,8 @@ class Cpu:
     def run(
         self, request: Request, models: Sequence[str], accuracy: str | None, on_line: Lines
     ) -> None:
-        command = [python(), "runner.py", *words(request, models, accuracy)]
+        arguments = words(request, models, accuracy)
+        command = [python(), "runner.py", *self._extra, *arguments]
         ended = stream(command, on_line, cwd=self.folder)
         if ended.code not in (0, 2):  # at 2 the runner's last line says why
             raise EdgepruneError(f"the runner ended with code {ended.code}", ended.said)

@@ -21,6 +21,8 @@ class Fake:
     """``timing`` decides every sample; the document has the runner's form. ``failing`` breaks off
     with that error after the first pass, as a device that is pulled out would."""
 
+    emulated = False
+
     def __init__(self, folder: Path, timing: Timing, *, runs: int = 5, failing: str = "") -> None:
         self.folder, self.timing, self.runs, self.failing = folder, timing, runs, failing
 

@@ -36,6 +36,8 @@ HINTS = (  # part of what ssh says -> what to do
 class Ssh:
     """``ssh://[user@]host[:port]``."""
 
+    emulated = False
+
     def __init__(self, name: str) -> None:
         self.name = name
         url = urlsplit(name)
@@ -140,6 +142,13 @@ class Ssh:
                 self._call(f"rm -rf {_q(self.folder)}")
             stream([*self._ssh, "-O", "exit", "--", self.target])
         shutil.rmtree(self._control, ignore_errors=True)
+
+
+def missing() -> tuple[str, str] | None:
+    """What is missing here and how to get it; None when all is there."""
+    if shutil.which("ssh") is None:
+        return "no ssh client", "apt-get install openssh-client"
+    return None
 
 
 FORM = "write ssh://user@host:port"

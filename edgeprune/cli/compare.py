@@ -1,0 +1,50 @@
+"""``edgeprune compare``: two result files of bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options, output
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="A result file of edgeprune bench.")],
+    after: Annotated[Path, typer.Argument(help="Another one, of the same machine and settings.")],
+    as_json: options.JSON = False,
+) -> None:
+    """Judge two benches of the same networks: faster, slower, or no measurable difference.
+
+    Files that differ in machine, runtime or settings are refused, and what differs is named. Since the
+    two were not measured side by side, differences within 7.5 % are not told apart: for those, measure
+    both networks in one [b]edgeprune bench A.onnx B.onnx[/b].
+    """
+    from .. import bench
+    from ..bench.compare import compare as judge
+
+    rows = judge(bench.load(before), bench.load(after))
+    if as_json:
+        output.show_json({"before": str(before), "after": str(after), "networks": rows})
+    else:
+        output.show(table(before, after, rows))
+
+
+def table(before: Path, after: Path, rows: list[dict[str, Any]]) -> Any:
+    from .. import units
+    from ..report.tables import Column, Table
+
+    def interval(value: list[float]) -> str:
+        return f"{value[0]:.2f} to {value[1]:.2f}"
+
+    columns = [
+        Column("name", "network", align="left"),
+        Column("before_s", "before", units.duration),
+        Column("after_s", "after", units.duration),
+        Column("speedup", "speed-up", lambda v: f"{v:.2f}x"),
+        Column("speedup_interval", "95 %", interval),
+        Column("verdict", "verdict", align="left"),
+        Column("same_file", "same file", lambda v: "yes" if v else "no", align="left"),
+    ]
+    return Table(f"{before.name} against {after.name}", columns, rows)

@@ -1,0 +1,87 @@
+"""Like with like only; and what two separate benches can and cannot tell apart."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune import bench
+from edgeprune.bench.compare import compare
+from edgeprune.bench.devices.fake import Fake
+from edgeprune.cli import errors
+from edgeprune.cli.app import app
+from edgeprune.errors import EdgepruneError
+from tests.tiny_onnx import save
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[bench.Result]:
+    """The same network in 1 s and in 0.5 s."""
+    model = save(tmp_path / "net.onnx")
+    results = []
+    for i, seconds in enumerate((1.0, 0.5)):
+        device = Fake(tmp_path / "device", lambda *_, s=seconds: (s, 0))  # type: ignore[misc]
+        results.append(
+            bench.measure([model], out=tmp_path / f"{i}.json", device=device, label="fake")
+        )
+    return results
+
+
+def test_faster_and_slower(two: list[bench.Result]) -> None:
+    (row,) = compare(*two)
+    assert row["speedup"] == pytest.approx(2.0)
+    assert (row["verdict"], row["same_file"]) == ("faster", True)
+    assert compare(*two[::-1])[0]["verdict"] == "slower"
+    assert compare(two[0], two[0])[0]["verdict"] == "no measurable difference"
+
+
+def test_five_percent_between_two_benches_may_be_drift(two: list[bench.Result]) -> None:
+    near = copy.deepcopy(two[0])
+    for session in near.document["measured"]["models"][0]["sessions"]:
+        for r in session["rounds"]:
+            r["wall_s"] = [0.95 * v for v in r["wall_s"]]
+    assert compare(two[0], near)[0]["verdict"] == "no measurable difference"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("device", "ssh://pi", "device fake / ssh://pi"),
+        ("request.threads", 4, "threads 1 / 4"),
+        ("measured.environment.onnxruntime", "1.0", "onnxruntime none / 1.0"),
+        ("measured.environment.cpu.name", "other", "processor fake / other"),
+        ("measured.environment.cpu.flags", ["avx2"], "instruction sets"),
+        ("measured.before.governor", "powersave", "governor None / powersave"),
+    ],
+)
+def test_unlike_files_are_refused_by_name(
+    two: list[bench.Result], path: str, value: Any, said: str
+) -> None:
+    other = copy.deepcopy(two[1])
+    inner: Any = other.document
+    *way, last = path.split(".")
+    for key in way:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(EdgepruneError, match=said):
+        compare(two[0], other)
+
+
+def test_other_networks_are_refused(two: list[bench.Result]) -> None:
+    other = copy.deepcopy(two[1])
+    other.document["models"][0]["name"] = "b"
+    with pytest.raises(EdgepruneError, match="net against b"):
+        compare(two[0], other)
+
+
+def test_the_command(two: list[bench.Result], capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(r.path) for r in two]
+    assert errors.run(app, ["compare", *paths, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"][0]["verdict"] == "faster"
+    assert errors.run(app, ["compare", *paths]) == 0
+    assert "2.00x" in capsys.readouterr().out
+    assert errors.run(app, ["compare", paths[0], "none.json"]) == 2
