@@ -170,11 +170,12 @@ def _shaken(value: Tensor, seed: int) -> Tensor:
     if not value.is_floating_point():
         return value
     random = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(value.shape, generator=random, dtype=torch.float64)
     if value.ndim <= 1:
-        shaken = torch.rand(value.shape, generator=random, dtype=torch.float64) + 0.5
+        shaken = uniform + 0.5
     else:
         fan_in = max(1, value[0].numel())
-        shaken = torch.randn(value.shape, generator=random, dtype=torch.float64) / fan_in**0.5
+        shaken = (uniform - 0.5) * (12 / fan_in) ** 0.5
     return shaken.to(value.device)
 
 
