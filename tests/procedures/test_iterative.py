@@ -7,14 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
 
 from edgeprune import checkpoint, files, graph, procedures, prune, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.procedures.iterative import Curve, next_width
 
+from . import tiny
+
 CONTEXT = multiprocessing.get_context("forkserver")  # torch is imported once, not for each kill
-CONTEXT.set_forkserver_preload(["tiny"])
+CONTEXT.set_forkserver_preload([tiny.__name__])
 POINTS = 20
 
 
