@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...errors import EdgepruneError, closest
-from . import arm64, cpu, ssh
+from . import arm64, browser, cpu, ssh
 from .base import Device
 
 __all__ = ["DEVICES", "Device", "Kind", "connect"]
@@ -25,6 +25,9 @@ class Kind(NamedTuple):
 DEVICES: dict[str, Kind] = {
     "cpu": Kind(cpu.Cpu, "cpu", "this machine", lambda: None),
     "ssh": Kind(ssh.Ssh, "ssh://user@host", "a board, phone or server", ssh.missing),
+    "browser": Kind(
+        browser.Browser, "browser[:headless|:lan]", "onnxruntime-web in a browser", browser.missing
+    ),
     "arm64": Kind(arm64.Arm64, "arm64", "64-bit Arm, emulated: no times", arm64.missing),
 }
 

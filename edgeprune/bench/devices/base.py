@@ -42,13 +42,17 @@ class Device(Protocol):
         """Copy a file of the folder back."""
 
 
-def runner_path() -> Path:
-    """``deploy/runner.py``: in the wheel beside this package, in a checkout beside ``edgeprune/``."""
+def deploy_path(name: str) -> Path:
+    """A file of ``deploy/``: in the wheel it lies in this package, in a checkout beside it."""
     package = Path(__file__).resolve().parents[2]
-    for path in (package / "_deploy" / "runner.py", package.parent / "deploy" / "runner.py"):
-        if path.is_file():
-            return path
-    raise EdgepruneError("deploy/runner.py", "not found", "install edgeprune again")
+    for folder in (package / "_deploy", package.parent / "deploy"):
+        if (folder / name).is_file():
+            return folder / name
+    raise EdgepruneError(f"deploy/{name}", "not found", "install edgeprune again")
+
+
+def runner_path() -> Path:
+    return deploy_path("runner.py")
 
 
 def words(request: Request, models: Sequence[str], accuracy: str | None) -> list[str]:
