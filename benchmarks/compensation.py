@@ -99,15 +99,15 @@ def imagenet(images: int, seed: int) -> Case:
 def caltech101(images: int, seed: int) -> Case:
     spec = ModelSpec("mobilenetv1", 101, "original", padding="same", bn_eps=1e-3)
     size = 128
-    dataset = data.load("caltech101", size=size, seed=seed)
+    dataset = data.load("caltech101", size=size, seed=seed, limit=3500)
     model, convention = pretrained(spec, "imagenet-float", partial=True)
     convention = replace(convention, size=size)
     cached = home() / "cache" / f"compensation-caltech101-{seed}.safetensors"
     if cached.is_file():
         model.load_state_dict(files.read_tensors(cached)[0])
     else:
-        recipe = train.named("default", data="caltech101", size=size, pretrained=True)
-        recipe = recipe.but(epochs=6, batch_size=32, lr=1e-3, warmup_epochs=0.5, seed=seed)
+        recipe = train.named("default", pretrained=True)
+        recipe = recipe.but(epochs=6, batch_size=32, augment="photos", lr=1e-3, seed=seed)
         train.fit(model, dataset, convention, recipe)
         cached.parent.mkdir(exist_ok=True)
         files.write_tensors(cached, model.state_dict(), {})
