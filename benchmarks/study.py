@@ -24,25 +24,28 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "study"
 FOLDER = Path(".study")
 
-MOBILENET = (
-    "--model mobilenetv1 --epochs 10 --retrain-epochs 1 --step 0.25 --max-steps 10 --limit 4000"
+MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 4000"
+VGG = "--model vgg16 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 3000 --precision bf16"
+PHOTOS = (
+    "--model mobilenetv1 --epochs 8 --retrain-epochs 1 --step 0.25 --max-steps 12 --limit 2000 "
+    "--size 96 --precision bf16"
 )
-VGG = "--model vgg16 --epochs 8 --retrain-epochs 1 --step 0.25 --max-steps 8 --limit 2000 --precision bf16"
-PHOTOS = "--model mobilenetv1 --epochs 6 --retrain-epochs 1 --step 0.25 --max-steps 6 --limit 1500 --size 96"
 RUNS = {  # name: words; A and B of a comparison have the same schedule and the same images
-    "mobilenet-cifar10-A": f"{MOBILENET} --data cifar10 --init imagenet",
-    "mobilenet-cifar10-A2": f"{MOBILENET} --data cifar10 --init imagenet-float --partial",
-    "mobilenet-cifar10-B": f"{MOBILENET} --data cifar10 --init scratch",
     "vgg16-cifar10-A": f"{VGG} --data cifar10 --init tiny-imagenet",
     "vgg16-cifar10-B": f"{VGG} --data cifar10 --init scratch",
+    "mobilenet-cifar10-A": f"{MOBILENET} --data cifar10 --init imagenet",
+    "mobilenet-cifar10-B": f"{MOBILENET} --data cifar10 --init scratch",
     "mobilenet-caltech101-A": f"{PHOTOS} --data caltech101 --init imagenet",
-    "mobilenet-caltech101-A2": f"{PHOTOS} --data caltech101 --init imagenet-float --partial",
     "mobilenet-caltech101-B": f"{PHOTOS} --data caltech101 --init scratch",
+    "mobilenet-cifar10-A2": f"{MOBILENET} --data cifar10 --init imagenet-float --partial",
+    "mobilenet-caltech101-A2": f"{PHOTOS} --data caltech101 --init imagenet-float --partial",
     "mobilenet-svhn-A": f"{MOBILENET} --data svhn --init imagenet",
     "mobilenet-svhn-B": f"{MOBILENET} --data svhn --init scratch",
     "mobilenet-cifar100-A": f"{MOBILENET} --data cifar100 --init imagenet",
     "mobilenet-cifar100-B": f"{MOBILENET} --data cifar100 --init scratch",
     "vgg16-cifar10-A2": f"{VGG} --data cifar10 --init imagenet-first7 --partial",
+    "vgg16-svhn-A": f"{VGG} --data svhn --init tiny-imagenet",
+    "vgg16-svhn-B": f"{VGG} --data svhn --init scratch",
 }
 PAIRS = [(name, name.replace("-A", "-B")) for name in RUNS if name.endswith("-A")]
 NOTES = """\
