@@ -24,10 +24,10 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "study"
 FOLDER = Path(".study")
 
-MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 4000"
-VGG = "--model vgg16 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 3000 --precision bf16"
+MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 20 --limit 4000"
+VGG = "--model vgg16 --epochs 10 --retrain-epochs 1 --step 0.25 --max-steps 12 --limit 2000 --precision bf16"
 PHOTOS = (
-    "--model mobilenetv1 --epochs 8 --retrain-epochs 1 --step 0.25 --max-steps 12 --limit 2000 "
+    "--model mobilenetv1 --epochs 6 --retrain-epochs 1 --step 0.25 --max-steps 8 --limit 1500 "
     "--size 96 --precision bf16"
 )
 RUNS = {  # name: words; A and B of a comparison have the same schedule and the same images
@@ -44,8 +44,6 @@ RUNS = {  # name: words; A and B of a comparison have the same schedule and the 
     "mobilenet-cifar100-A": f"{MOBILENET} --data cifar100 --init imagenet",
     "mobilenet-cifar100-B": f"{MOBILENET} --data cifar100 --init scratch",
     "vgg16-cifar10-A2": f"{VGG} --data cifar10 --init imagenet-first7 --partial",
-    "vgg16-svhn-A": f"{VGG} --data svhn --init tiny-imagenet",
-    "vgg16-svhn-B": f"{VGG} --data svhn --init scratch",
 }
 PAIRS = [(name, name.replace("-A", "-B")) for name in RUNS if name.endswith("-A")]
 NOTES = """\
