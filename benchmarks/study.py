@@ -24,11 +24,11 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "study"
 FOLDER = Path(".study")
 
-MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 20 --limit 4000"
+MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 16 --limit 4000"
 VGG = "--model vgg16 --epochs 10 --retrain-epochs 1 --step 0.25 --max-steps 12 --limit 2000 --precision bf16"
 PHOTOS = (
     "--model mobilenetv1 --epochs 6 --retrain-epochs 1 --step 0.25 --max-steps 8 --limit 1500 "
-    "--size 96 --precision bf16"
+    "--size 80 --precision bf16"
 )
 RUNS = {  # name: words; A and B of a comparison have the same schedule and the same images
     "vgg16-cifar10-A": f"{VGG} --data cifar10 --init tiny-imagenet",
