@@ -45,8 +45,8 @@ class Curve:
     accuracy: tuple[float, ...]
 
     def at(self, share: float) -> float:
-        """Linear between the measured points."""
-        points = list(zip(self.shares, self.accuracy, strict=True))
+        """Linear between the measured points, and from the last one down to nothing at share 1."""
+        points = [*zip(self.shares, self.accuracy, strict=True), (1.0, 0.0)]
         for (s0, a0), (s1, a1) in pairwise(points):
             if share <= s1:
                 return a0 + (a1 - a0) * (share - s0) / (s1 - s0)
@@ -205,11 +205,15 @@ def choose(
 
 
 def next_width(width: int, dense: int, settings: Pruning) -> int | None:
-    """``width`` less ``step * dense``, on the grid of ``round_to``; None if it is at its least."""
+    """``width`` less ``step * dense``, on the grid of ``round_to``; None if it is at its least.
+
+    A step takes half of what is left at most: a quarter of 512 filters is all that a layer of 128 has.
+    """
     grid = settings.round_to
     below = (width - 1) // grid * grid  # the next width on the grid
+    half = -(-width // (2 * grid)) * grid
     wanted = round((width - settings.step * dense) / grid) * grid
-    new = min(below, max(wanted, grid))
+    new = min(below, max(wanted, half))
     return new if new >= max(grid, 1) else None
 
 

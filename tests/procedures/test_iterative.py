@@ -123,6 +123,7 @@ def settings(**changes: float) -> procedures.Pruning:
         (16, 64, {}, None),  # at its least
         (21, 64, {}, 16),  # off the grid: onto it
         (64, 64, {"round_to": 1}, 48),
+        (128, 512, {}, 64),  # a quarter is all of it: half at most
         (1, 64, {"round_to": 1}, None),
         (24, 24, {"round_to": 8, "step": 0.01}, 16),
     ],
@@ -135,7 +136,7 @@ def test_curves_are_linear_between_points() -> None:
     curve = Curve("a", (0.0, 0.5, 0.75), (0.9, 0.8, 0.2))
     assert curve.at(0.25) == pytest.approx(0.85)
     assert curve.at(0.625) == pytest.approx(0.5)
-    assert curve.at(0.9) == 0.2
+    assert curve.at(0.9) == pytest.approx(0.08)  # nothing is left at share 1
 
 
 @pytest.mark.parametrize("changes", [{"step": 0}, {"max_drop": -1}, {"round_to": 0}, {"step": 1.5}])
