@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def test_torn_lines_are_dropped_and_the_next_one_starts_fresh(tmp_path: Path) ->
     assert files.read_lines(path) == [{"n": 1}, {"n": 3}]
 
 
+def test_a_path_that_is_no_text_survives_json(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"photos/r\xe9d")
+    files.write_json(tmp_path / "a.json", {"data": odd})
+    assert files.read_json(tmp_path / "a.json") == {"data": odd}
+    files.append_line(tmp_path / "a.jsonl", {"data": odd})
+    assert files.read_lines(tmp_path / "a.jsonl") == [{"data": odd}]
+
+
+def test_json_without_end_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(EdgepruneError, match=r"a\.json: not readable as JSON"):
+        files.read_json(tmp_path / "a.json")
+    assert files.read_lines(tmp_path / "a.json") == []
+    with pytest.raises(EdgepruneError, match="Is a directory"):
+        files.read_lines(tmp_path)
+
+
 def test_tensors_round_trip_with_strides_and_metadata(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     files.write_tensors(tmp_path / "t.safetensors", {"x": x, "same": x}, {"why": "because"})
@@ -64,6 +82,12 @@ def test_history_counts_a_repeated_record_once(tmp_path: Path) -> None:
 def test_a_run_is_locked_while_a_command_works_on_it(tmp_path: Path) -> None:
     run = runs.Run(tmp_path / "r")
     with run.lock(), pytest.raises(EdgepruneError, match="another command"), run.lock():
+        pass
+
+
+def test_a_lock_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgepruneError, match="cannot write"), runs.Run(tmp_path / "file").lock():
         pass
 
 
