@@ -22,7 +22,14 @@ def show(*tables: Table) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (
+        UnicodeEncodeError
+    ):  # an old terminal, or a path that is no UTF-8: escaped, nothing is lost
+        text = json.dumps(value, indent=1, allow_nan=False)
+    print(text)
 
 
 def note(text: str) -> None:
