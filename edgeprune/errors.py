@@ -11,7 +11,7 @@ class EdgepruneError(Exception):
     """
 
     def __init__(self, what: str, why: str = "", next: str = "") -> None:
-        self.what, self.why, self.next = _line(what), _line(why), _line(next)
+        self.what, self.why, self.next = one_line(what), one_line(why), one_line(next)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -23,8 +23,9 @@ class EdgepruneError(Exception):
         return text
 
 
-def _line(text: str) -> str:
-    """Everything on one line: what a library says may hold line breaks and control characters."""
+def one_line(text: str) -> str:
+    """Everything on one line: what a library says, and names that come from outside, may hold line breaks
+    and control characters, with which a file could write on somebody's terminal."""
     words = " ".join(str(text).split())
     return "".join(c for c in words if c.isprintable())
 

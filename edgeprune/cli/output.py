@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
+
 if TYPE_CHECKING:
     from ..report.tables import Table
 
@@ -34,4 +36,4 @@ def show_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """One sentence for the person at the terminal; never part of the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
