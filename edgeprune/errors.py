@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+SHOWN = 20  # names in a message
+
+
 class EdgepruneError(Exception):
     """A failure that is told in one line and ends the command with exit code 2.
 
@@ -35,4 +38,7 @@ def closest(word: str, known: list[str] | tuple[str, ...]) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    if near:
+        return f"did you mean {near[0]}?"
+    more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""  # timm knows 1,300
+    return "known: " + ", ".join(known[:SHOWN]) + more

@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def word(self) -> str:
+        """What to type for this run: its name under runs/, else its path, quoted for the shell."""
+        return shlex.quote(self.name if self.path == RUNS / self.name else str(self.path))
 
     @property
     def recipe_path(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,16 @@ def test_finding_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             runs.named(bad)
 
 
+def test_what_to_type_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs.named("plain").word == "plain"
+    assert runs.Run(Path("/elsewhere/plain")).word == "/elsewhere/plain"
+    odd = runs.Run(tmp_path / "my run's")
+    assert shlex.split(f"edgeprune bench {odd.word}") == ["edgeprune", "bench", str(odd.path)]
+
+
 def test_an_error_is_one_printable_line() -> None:
     error = EdgepruneError("a\nb", "c\x1b[31m\td", "e")
     assert str(error) == "a b: c[31m d — e"
     assert closest("vgg61", ["vgg16", "mobilenetv1"]) == "did you mean vgg16?"
+    assert closest("?", [f"net{i}" for i in range(1300)]).endswith("net19 and 1,280 more")
     assert json.dumps(str(error))

@@ -269,7 +269,7 @@ def notes(found: Results) -> list[str]:
 
 def missing(found: Results) -> list[str]:
     """What is not there (yet), with the command that makes it."""
-    name, said = found.run.name, list(found.left_out)
+    name, said = found.run.word, list(found.left_out)
     if not found.dense:
         said.append("not trained to the end yet: the command of this run goes on with it")
     elif not found.pruned:
