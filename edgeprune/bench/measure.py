@@ -59,6 +59,7 @@ def measure(
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
+    files.check_writable(out)  # before minutes of measuring, not after them
     place = devices.connect(device) if isinstance(device, str) else device
     document: dict[str, Any] = {
         "format": FORMAT,

@@ -32,6 +32,7 @@ from typing import Any
 
 from .. import files
 from ..errors import EdgepruneError
+from . import schema
 
 FORMAT, VERSION = "edgeprune-bench", 1
 
@@ -97,4 +98,8 @@ def load(path: Path) -> Result:
         raise EdgepruneError(
             str(path), "its measurement was broken off", "edgeprune bench once more"
         )
+    try:
+        schema.check_summary(document)
+    except EdgepruneError as e:
+        raise EdgepruneError(str(path), f"not the form of a result ({e.why})") from None
     return Result(path, document)

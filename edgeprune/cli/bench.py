@@ -95,7 +95,7 @@ def bench(
             output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
         output.note(f"every sample: {path}")
     if run is not None:
-        output.note(f"next: edgeprune report {run.name}")
+        output.note(f"next: edgeprune report {run.word}")
 
 
 def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
@@ -115,7 +115,7 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     for network in ("dense", "pruned"):
         if run.has(network) and network not in names:
             raise EdgepruneError(
-                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.name}"
+                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"
             )
     if not names:
         raise EdgepruneError(
@@ -136,13 +136,13 @@ def test_images(run: Run, models: list[Path]) -> Images:
         if run.has(known.name) and made_from not in (None, fingerprint(run, known.name)):
             raise EdgepruneError(
                 f"{known.path} was made from other weights than the run has now",
-                next=f"edgeprune export {run.name}",
+                next=f"edgeprune export {run.word}",
             )
         convention = subject.convention(known)
     if convention is None:
         raise EdgepruneError(
             f"{models[-1]} does not say how its input is made",
-            next=f"edgeprune export {run.name}, or --no-accuracy",
+            next=f"edgeprune export {run.word}, or --no-accuracy",
         )
     return room.images_of(dataset_of(run).test, Convention.from_json(convention))
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from .. import units
+from ..errors import one_line
 from ..procedures import Watch
 from ..train import EpochRecord, Progress
 
@@ -93,7 +94,7 @@ class Terminal(Watch):
             self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
 
     def _line(self, text: str) -> None:
-        self.bars.console.print(text, markup=False, soft_wrap=True)
+        self.bars.console.print(one_line(text), markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
 
