@@ -54,6 +54,11 @@ class Run:
         return self.path / "spec.json"
 
     @property
+    def plan_path(self) -> Path:
+        """What stays in each group of the dense network, why, and what that promises."""
+        return self.path / "plan.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -14,6 +14,7 @@ from . import (
     doctor,
     errors,
     export,
+    inspect,
     models,
     plot,
     prune,
@@ -44,6 +45,7 @@ app.command("plot", rich_help_panel=LOOK)(plot.plot)
 app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
 app.command("compare", rich_help_panel=LOOK)(compare.compare)
 app.command("devices", rich_help_panel=LOOK)(devices.devices)
+app.command("inspect", rich_help_panel=LOOK)(inspect.inspect)
 app.command("cost", rich_help_panel=LOOK)(cost.cost)
 app.command("models", rich_help_panel=LOOK)(models.models)
 app.command("datasets", rich_help_panel=LOOK)(datasets.datasets)

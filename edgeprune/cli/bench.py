@@ -124,12 +124,12 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     return run, [run.onnx_path(n) for n in names], names
 
 
-def test_images(run: Run, models: list[Path]) -> Images:
-    """The run's test split, in the convention that the files were exported with."""
+def test_images(run: Run, models: list[Path]) -> Images | None:
+    """The run's test split, in the convention that the files were exported with; None: no labels."""
     from .. import bench as room
     from ..bench import subject
     from ..models.spec import Convention
-    from .export import dataset_of, fingerprint
+    from .export import dataset_of, fingerprint, labelled
 
     for known in subject.inspect(models, [p.stem for p in models]):
         made_from = known.metadata.get("edgeprune.weights")
@@ -144,6 +144,11 @@ def test_images(run: Run, models: list[Path]) -> Images:
             f"{models[-1]} does not say how its input is made",
             next=f"edgeprune export {run.word}, or --no-accuracy",
         )
+    if not labelled(run):
+        output.note(
+            "no labels in this run: accuracy is left out (edgeprune export tells agreement)"
+        )
+        return None
     return room.images_of(dataset_of(run).test, Convention.from_json(convention))
 
 

@@ -155,10 +155,10 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
     """Write the fixed run, export it, and say whether the promised milliseconds came."""
     from .. import doctor as room
     from ..doctor import fix as mend
-    from .export import dataset_of, one
+    from .export import judging, one
 
     fixed, changed = mend.fix(run, max(case.network.block, 1))
-    one(fixed, "pruned", dataset_of(fixed), 18)
+    one(fixed, "pruned", judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
     )

@@ -12,7 +12,7 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .. import files
 from ..errors import EdgepruneError
 from ..fetch import fetch, home
 from .spec import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
-from .zoo import ALPHA
+from .zoo import ALPHA, fresh
 
 State = dict[str, Tensor]
 HALF = (0.5, 0.5, 0.5)
@@ -180,13 +180,51 @@ def fill(network: nn.Module, spec: ModelSpec, source: Source, *, partial: bool =
             f"missing: {', '.join(missing)}",
             "add --partial to start these fresh",
         )
-    if len(missing) == len(body):
+    if body and len(missing) == len(body):
         raise EdgepruneError(f"{source.where} does not fit {spec.model}", "no tensor of it matches")
     with torch.no_grad():
         for name, tensor in own.items():
             if name not in missing and name not in head_missing:
                 tensor.copy_(given[name])
     return Fit(fresh=missing + head_missing, head=head_missing)
+
+
+def whole(spec: ModelSpec, source: Source, heads: Sequence[str]) -> tuple[ModelSpec, nn.Module]:
+    """``source`` as a whole network, classifier and all: its spec and the network in eval mode.
+
+    The classes are as many as the checkpoint's last layer has; the head is the first of ``heads``
+    that it fits. Raises :class:`EdgepruneError` for a checkpoint that holds anything less.
+    """
+    refusals = []
+    for head in heads:
+        fitting = spec.but(head=head)
+        fitting = fitting.but(classes=_classes(fitting, source))
+        network = fresh(fitting, 0)
+        try:
+            fit = fill(network, fitting, source)
+        except EdgepruneError as e:
+            refusals.append(e)
+            continue
+        if not fit.fresh:
+            return fitting, network
+        refusals.append(
+            EdgepruneError(
+                f"{source.where} is no whole {spec.model}",
+                f"missing: {_some(fit.fresh)}",
+                "a trained network with its classifier is needed; edgeprune train makes one",
+            )
+        )
+    raise refusals[0]
+
+
+def _classes(spec: ModelSpec, source: Source) -> int:
+    """The width of the checkpoint's last layer: the tensors that depend on the number of classes."""
+    few, more = (fresh(spec.but(classes=n), 0).state_dict() for n in (7, 11))
+    for name, tensor in few.items():
+        given = source.tensors.get(name)
+        if tensor.shape != more[name].shape and given is not None and given.ndim:
+            return max(2, len(given))
+    return spec.classes
 
 
 def head_of(network: nn.Module, spec: ModelSpec) -> str:

@@ -225,10 +225,12 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
         _row("Validation accuracy", "share", found, "validation_accuracy", accuracy),
         _row("Test accuracy", "share", found, "test_accuracy", accuracy),
+        _row("Dense network's answer", "share", found, "agreement", accuracy),
     ]
+    known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
     if not found.measurements:
-        return [row for row in rows if row["dense"].value is not None]
-    return rows + bench_rows(found.measurements[0])
+        return known
+    return known + bench_rows(found.measurements[0])
 
 
 def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
@@ -261,6 +263,9 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
 def notes(found: Results) -> list[str]:
     """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
     said = missing(found)
+    if found.pruned.get("agreement") is not None:
+        judged = found.pruned.get("images")
+        said.append(f"The dense network's answer: on {judged:,} held-out images, without labels.")
     if found.measurements:
         latest = found.measurements[0]
         said.append(f"Measured on {latest.where}: {verdict(latest)}.")
@@ -302,7 +307,7 @@ def history_table(found: Results) -> Table:
     names, dense = found.short_labels(), found.dense
     rows = []
     for step in found.steps:
-        layer = str(step.get("layer"))
+        layer = str(step.get("layer") or "all")
         taken, width = len(step.get("removed") or ()), (step.get("widths") or {}).get(layer)
         rows.append(
             {

@@ -1,0 +1,158 @@
+"""``edgeprune inspect``: which channels leave together, and what cannot leave and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import EdgepruneError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+    from ..report.tables import Table
+
+
+def inspect(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's name or path: its dense network."),
+    ] = None,
+    model: Annotated[str | None, options.model()] = None,
+    classes: Annotated[
+        int, typer.Option("--classes", min=2, help="Classes of the last layer.")
+    ] = 10,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=16, max=1024, help="Side of the input in pixels (32; others 224)."
+        ),
+    ] = None,
+    head: options.HEAD = "paper",
+    as_json: options.JSON = False,
+) -> None:
+    """Show a network's groups of channels: what leaves together, how much hangs on it, what must stay.
+
+    A group's share of the parameters (FLOPs) is what would go if all of it could. A filter that
+    leaves takes the same filter of every layer of its group along, and the kernels that read it.
+
+    Example: [b]edgeprune inspect --model torchvision/resnet18[/b]
+    """
+    if (run is None) == (model is None):
+        raise EdgepruneError("edgeprune inspect", "wants one network", "give --model NAME or a run")
+    title, traced, names = _of_run(run) if run is not None else _fresh(model, classes, size, head)
+    value = document(title, traced, names)
+    if as_json:
+        output.show_json(value)
+        return
+    output.show(groups_table(value), *([refusals_table(value)] if value["refusals"] else []))
+
+
+def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]:
+    """Everything as JSON: totals, groups in execution order, refusals."""
+    from .. import graph
+    from ..prune.price import Price
+
+    whole = graph.cost(traced)
+    free = {layer for group in traced.groups.values() for layer in group.producers}
+    prices = {what: Price(traced, what) for what in ("params", "flops")}
+    rows = []
+    for name, group in traced.groups.items():
+        rows.append(
+            {
+                "group": name,
+                "paper": names.get(name),
+                "width": group.width,
+                "layers": list(group.producers),
+                "tensors": sorted({site.tensor for site in group.sites}),
+                **{
+                    f"{what}_share": 1 - price.at({name: 0}) / price.dense
+                    for what, price in prices.items()
+                },
+            }
+        )
+    refusals = [
+        {"layer": r.where, "operator": r.operator, "reason": r.reason, "source": r.source}
+        for r in traced.refusals
+    ]
+    return {
+        "network": title,
+        "input": list(traced.example[1:]),
+        "params": whole.params,
+        "flops": whole.flops,
+        "macs": whole.macs,
+        "groups": rows,
+        "whole": [r.layer for r in whole.rows if r.flops and r.layer not in free],
+        "refusals": refusals,
+    }
+
+
+def groups_table(value: dict[str, Any]) -> Table:
+    from .. import units
+    from ..report.tables import Column, Table
+
+    rows = [
+        {
+            **row,
+            "name": f"{row['paper']} ({row['group']})" if row["paper"] else row["group"],
+            "others": [layer for layer in row["layers"] if layer != row["group"]],
+        }
+        for row in value["groups"]
+    ]
+    columns = [
+        Column("name", "group", align="left", wraps=True),
+        Column("width"),
+        Column("params_share", "params", units.percent),
+        Column("flops_share", "FLOPs", units.percent),
+        Column("others", "tied to it", ", ".join, align="left", wraps=True),
+    ]
+    shape = " x ".join(map(str, value["input"]))
+    channels = sum(row["width"] for row in rows)
+    notes = [
+        f"input {shape}: {units.count(value['params'])} parameters, "
+        f"{units.count(value['flops'])} FLOPs",
+        f"{len(rows)} groups, {channels:,} units that can leave" if rows else "nothing can leave",
+    ]
+    if value["whole"]:
+        notes.append(f"all filters stay in: {', '.join(value['whole'])}")
+    return Table(str(value["network"]), columns, rows, notes)
+
+
+def refusals_table(value: dict[str, Any]) -> Table:
+    from ..report.tables import Column, Table
+
+    columns = [
+        Column("layer", align="left", wraps=True),
+        Column("operator", align="left"),
+        Column("reason", align="left", wraps=True),
+        Column("source", "where", _short, align="left", wraps=True),
+    ]
+    return Table("What must stay, and why", columns, value["refusals"])
+
+
+def _short(source: str) -> str:
+    """``.../torchvision/models/resnet.py:280`` by its last three parts; JSON has the whole path."""
+    return "/".join(Path(source).parts[-2:]) if source else ""
+
+
+def _of_run(wanted: str) -> tuple[str, Graph, dict[str, str]]:
+    from .. import checkpoint, models, runs
+
+    run = runs.find(wanted)
+    loaded = checkpoint.load(run, "dense")
+    return run.name, loaded.graph, models.layer_names(loaded.spec)
+
+
+def _fresh(
+    model: str | None, classes: int, size: int | None, head: str
+) -> tuple[str, Graph, dict[str, str]]:
+    from .. import checkpoint, graph, models
+
+    assert model is not None
+    models.check_name(model)
+    spec = models.ModelSpec(model, classes, head)
+    side = size or (32 if models.layer_names(spec) else 224)
+    example = checkpoint.example(models.Convention(side))
+    return model, graph.trace(models.fresh(spec, 0), example), models.layer_names(spec)
