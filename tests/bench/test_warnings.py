@@ -54,6 +54,14 @@ def test_each() -> None:
     def unstable(n: Any, m: Any) -> None:
         m["models"][0]["sessions"] = [SESSION | {"stable": False}] * 3
 
+    def unseen(n: Any, m: Any) -> None:
+        n["unswitched_share"] = None
+
+    def fewer(n: Any, m: Any) -> None:
+        m["options"] |= {"threads_asked": 4, "threads": 1}
+
+    assert seen(unseen) == ["whether runs were interrupted is not known"]
+    assert seen(fewer) == ["4 threads were asked for, 1 ran"]
     assert seen(contended) == [
         "contended: share of runs that kept their core: dense 24 %, load 3.9 on 2 cores"
     ]
