@@ -27,9 +27,9 @@ def devices(as_json: options.JSON = False) -> None:
     what = Column("what", "what it is", align="left")
     output.show(Table("Devices", [name, what, usable], rows))
     label = Column("what", "what it is", align="left", wraps=True)
-    through = Column("transport", "through", align="left", wraps=True)
+    through = Column("transport", "through", align="left")
     threads = Column("threads", show=lambda v: ", ".join(map(str, v)), align="left")
-    output.show(Table("Profiles", [name, label, through, threads, usable], profiles))
+    output.show(Table("Profiles", [name, label, through, threads], profiles))
     for row in [*rows, *profiles]:
         if row["missing"]:
             remedy = f": {row['next']}" if row["next"] else ""
