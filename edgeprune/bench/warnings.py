@@ -23,7 +23,7 @@ def warnings(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> lis
     """All warnings on a runner's document ``measured`` and the ``networks`` of its summary."""
     found = [
         w
-        for check in (_clock, _contended, _unseen, _threads, _short)
+        for check in (_clock, _contended, _unseen, _threads, _unheeded, _short)
         if (w := check(networks, measured))
     ]
     for network, model in zip(networks, measured["models"], strict=True):
@@ -77,6 +77,21 @@ def _threads(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> War
         f"{asked} threads were asked for, {ran} ran",
         "a page over plain http is not isolated, and gets no threads",
         "measure on the device itself (localhost), or over adb; or ask for --threads 1",
+    )
+
+
+def _unheeded(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    options, lost = measured["options"], []
+    if options.get("cores") and measured["environment"].get("provider") == "wasm":
+        lost.append("the cores to run on")
+    if options.get("max_temperature") and not measured["before"].get("temperatures"):
+        lost.append("the highest temperature")
+    if not lost:
+        return None
+    return Warning(
+        f"{' and '.join(lost)} could not be heeded",
+        "this place tells no temperature, or lets nobody choose cores, as a browser",
+        "leave them out of the device's profile, and give it time to cool down",
     )
 
 
