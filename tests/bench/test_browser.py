@@ -7,8 +7,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +165,42 @@ def test_closed_in_the_middle(
     if out.exists():
         with pytest.raises(EdgepruneError, match="broken off"):
             bench.load(out)
+
+
+@pytest.mark.slow
+def test_killed_outright_it_leaves_no_browser(chromium: None, tmp_path: Path) -> None:
+    program = (
+        "import time\n"
+        "from edgeprune.bench.devices import browser\n"
+        "with browser.headless('data:text/html,x'):\n"
+        "    print('there', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"there\n"
+    assert _running(str(tmp_path))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    for _ in range(200):
+        if not _running(str(tmp_path)):
+            break
+        time.sleep(0.1)
+    assert not _running(str(tmp_path))
+
+
+def _running(word: str) -> list[str]:
+    """The processes whose command line holds ``word``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 # The server alone: whoever posts, what arrives is checked.

@@ -12,9 +12,10 @@ import pytest
 from edgeprune import bench, checkpoint, graph, models, procedures, runs
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
-from edgeprune.doctor import rounding
+from edgeprune.doctor import rounding, sweep
 from edgeprune.models import Convention, ModelSpec
 from edgeprune.train import Recipe
+from tests.doctor.test_findings import PEAKS
 
 
 def call(*words: str) -> int:
@@ -49,6 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 def _there(run: runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(run.path.parents[1])
     monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path))
+    monkeypatch.setattr(sweep, "peaks", lambda **how: PEAKS)  # what they are is not asked here
 
 
 def test_a_ledger_for_every_reader(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:

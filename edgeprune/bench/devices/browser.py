@@ -334,6 +334,22 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
             start_new_session=True,
         )
 
+        # If this process is killed outright, its end of the pipe closes, and the browser goes too.
+        guard = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                'read -r _; kill -9 -- "-$1"; rm -rf "$2"',
+                "sh",
+                str(browser.pid),
+                profile,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
         def ended() -> str | None:
             if browser.poll() is None:
                 return None
@@ -344,6 +360,8 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
         try:
             yield ended
         finally:
+            guard.kill()
+            guard.communicate()
             _end(browser)
 
 
