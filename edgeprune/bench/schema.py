@@ -46,6 +46,14 @@ def check_samples(result: Any) -> None:
     check(result["measured"], len(result["models"]))
 
 
+def is_event(value: Any, models: int) -> bool:
+    """Whether a line is one of the runner's events on the way to its document."""
+    if not _is(value, {"event": text, "model": count}) or value["model"] >= models:
+        return False
+    inside = {"session": {"session": {}}, "round": {"round": ROUND}, "accuracy": {}}
+    return value["event"] in inside and _is(value, inside[value["event"]])
+
+
 def seconds(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e7
 

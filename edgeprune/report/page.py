@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import files, units
 from ..runs import Run
-from . import charts, results
+from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
 from .results import Measurement, Results
 
@@ -99,6 +99,7 @@ def html(found: Results) -> str:
         speedups=[s for s in map(speedup, found.measurements) if s],
         comparison=replace(table, rows=[r for r in table.rows if r["unit"] != "ratio"]),
         notes=results.missing(found) + results.warned(found),
+        diagnosis=diagnosis.read(found.run),
         steps=results.history_table(found),
         stopped=found.pruned.get("stopped"),
         benches=found.measurements,
@@ -464,5 +465,9 @@ def contents(run: Run) -> list[tuple[str, str, str]]:
     for path in sorted(run.bench_folder.glob("*.json")):
         found.append(
             (f"bench/{path.name}", units.size(path.stat().st_size), "every sample of a bench")
+        )
+    for path in sorted((run.path / "doctor").glob("*.*")):
+        found.append(
+            (f"doctor/{path.name}", units.size(path.stat().st_size), "where the time goes")
         )
     return found

@@ -107,6 +107,7 @@ class Table:
             show_footer=self.total is not None,
             footer_style="bold",
             pad_edge=False,
+            padding=(0, 1, 0, 0),  # two spaces between columns: a line has 80 characters
         )
         rows = self.cells()
         totals = self.row_text(self.total) if self.total is not None else [""] * len(self.shown)
