@@ -155,7 +155,7 @@ def layers(case: Case) -> Table:
         Column("layout", align="left"), Column("fused", hidden=True),
         Column("padding", "zeros", lambda v: units.percent(v, 0) if v else "–"),
         Column("moves", hidden=True), Column("moving", hidden=True), Column("after", hidden=True),
-        Column("seconds", "ms", lambda v: f"{1e3 * v:.3g}"),
+        Column("seconds", "ms", lambda v: f"{1e3 * v:.3f}"),
         Column("speed", "GFLOP/s", lambda v: f"{v / 1e9:.0f}"), Column("share", hidden=True),
         Column("bound", "bound by", align="left"),
     ]  # fmt: skip
