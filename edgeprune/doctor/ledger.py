@@ -20,9 +20,9 @@ QUANTITIES = (  # key, what people read, how; the first five are promised, the l
     ("flops", "FLOPs", units.count),
     ("macs", "MACs", units.count),
     ("bytes", "weights", units.size),
-    ("roofline", "roofline", units.duration),
-    ("predicted", "predicted", units.duration),
-    ("measured", "measured", units.duration),
+    ("roofline", "roofline", lambda v: _ms(v)),
+    ("predicted", "predicted", lambda v: _ms(v)),
+    ("measured", "measured", lambda v: _ms(v)),
 )
 
 
@@ -53,6 +53,11 @@ def ledger(
             "total", [_total(*args) for args in zip(cases, predictions, counted, strict=True)]
         ),
     )
+
+
+def _ms(seconds: float) -> str:
+    """Microseconds count here: three digits, whatever their size."""
+    return f"{1e3 * seconds:.3g} ms"
 
 
 def totals(table: Table, cases: Sequence[Case]) -> Table:
@@ -150,7 +155,7 @@ def layers(case: Case) -> Table:
         Column("layout", align="left"), Column("fused", hidden=True),
         Column("padding", "zeros", lambda v: units.percent(v, 0) if v else "–"),
         Column("moves", hidden=True), Column("moving", hidden=True), Column("after", hidden=True),
-        Column("seconds", "ms", lambda v: f"{1e3 * v:.3g}"),
+        Column("seconds", "ms", lambda v: f"{1e3 * v:.3f}"),
         Column("speed", "GFLOP/s", lambda v: f"{v / 1e9:.0f}"), Column("share", hidden=True),
         Column("bound", "bound by", align="left"),
     ]  # fmt: skip

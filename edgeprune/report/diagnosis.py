@@ -16,9 +16,9 @@ FORMAT, VERSION = "edgeprune-doctor", 1
 COLUMNS = (  # key of the ledger, heading, how
     ("width", "width", str),
     ("flops", "FLOPs", units.count),
-    ("roofline", "roofline", units.duration),
-    ("predicted", "predicted", units.duration),
-    ("measured", "measured", units.duration),
+    ("roofline", "roofline, ms", lambda v: f"{1e3 * v:.3g}"),
+    ("predicted", "predicted, ms", lambda v: f"{1e3 * v:.3g}"),
+    ("measured", "measured, ms", lambda v: f"{1e3 * v:.3g}"),
 )
 
 
