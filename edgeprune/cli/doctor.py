@@ -90,8 +90,9 @@ def doctor(
     folder = out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
         write(folder, told, table, [c.network.name for c in cases])
-    if as_json and not fix:
-        output.show_json(told)
+    if as_json:
+        if not fix:  # stdout is one document: then it is the repair's
+            output.show_json(told)
     else:
         show(cases, found, known, table)
     if folder is not None:
