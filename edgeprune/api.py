@@ -90,6 +90,10 @@ def cut(
     in `prune.cut`. The graph's own model is left as it is.
     """
     if isinstance(what, Plan):
+        if what.network != graph.fingerprint:
+            raise EdgepruneError(
+                "the plan", "is for another network", "make one with plan(graph, ...)"
+            )
         what.check(graph)
     keep = what.keep if isinstance(what, Plan) else what
     smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model

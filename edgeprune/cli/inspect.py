@@ -11,7 +11,7 @@ from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..graph import Graph
+    from ..graph import Cost, Graph
     from ..report.tables import Table
 
 
@@ -53,11 +53,9 @@ def inspect(
 def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]:
     """Everything as JSON: totals, groups in execution order, refusals."""
     from .. import graph
-    from ..prune.price import Price
 
     whole = graph.cost(traced)
     free = {layer for group in traced.groups.values() for layer in group.producers}
-    prices = {what: Price(traced, what) for what in ("params", "flops")}
     rows = []
     for name, group in traced.groups.items():
         rows.append(
@@ -67,10 +65,7 @@ def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]
                 "width": group.width,
                 "layers": list(group.producers),
                 "tensors": sorted({site.tensor for site in group.sites}),
-                **{
-                    f"{what}_share": 1 - price.at({name: 0}) / price.dense
-                    for what, price in prices.items()
-                },
+                **_shares(traced, name, whole),
             }
         )
     refusals = [
@@ -87,6 +82,28 @@ def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]
         "whole": [r.layer for r in whole.rows if r.flops and r.layer not in free],
         "refusals": refusals,
     }
+
+
+def _shares(traced: Graph, name: str, whole: Cost) -> dict[str, float]:
+    """What would go with all of a group: costs are quadratic in its width, read off at width 0."""
+    from .. import graph
+
+    W = traced.groups[name].width
+    middle = (W + 1) // 2
+    one, half = (graph.cost(traced, {name: w}) for w in (1, middle))
+    found = {}
+    for what in ("params", "flops"):
+        c, a, b = (getattr(cost, what) for cost in (whole, one, half))
+        if W > 2:  # Lagrange through (W, c), (1, a), (middle, b)
+            none = (
+                c * middle / ((W - 1) * (W - middle))
+                + a * W * middle / ((1 - W) * (1 - middle))
+                + b * W / ((middle - W) * (middle - 1))
+            )
+        else:
+            none = a - (c - a) / (W - 1)
+        found[f"{what}_share"] = 1 - none / c if c else 0.0
+    return found
 
 
 def groups_table(value: dict[str, Any]) -> Table:

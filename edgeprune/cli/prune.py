@@ -117,7 +117,7 @@ def prune(
         typer.Option(
             "--method",
             "--plan-method",
-            help="uniform, global, sensitivity, reconstruction: how the cuts spread over the layers.",
+            help="uniform, global, reconstruction: how the cuts spread over the layers.",
             rich_help_panel=CHOICE,
         ),
     ] = None,
@@ -285,7 +285,7 @@ def _retrained(
     with procedures.working(target):
         dense = procedures.dense(target, asked, dataset, watch)
         if given is not None:
-            given.check(dense.graph)
+            check_plan(given, dense)
         if isinstance(way, procedures.Targeted):
             ended = procedures.targeted(target, asked, dense, dataset, watch, given)
         elif isinstance(way, procedures.Gradual):
@@ -320,7 +320,7 @@ def _dry(
         asked, dense, dataset = _checkpoint(words, way, watch)
     made = given if given is not None else procedures.dry(asked, dense, dataset)
     if given is not None:
-        given.check(dense.graph)
+        check_plan(given, dense)
     show_plan(made, dense, plan_out, as_json)
     if isinstance(way, procedures.Gradual) or getattr(way, "rounds", 1) > 1:
         output.note(
@@ -350,7 +350,7 @@ def _without_labels(
         asked, dense, dataset = _checkpoint(words, way, watch)
         wanted = name or default_name(asked)
     if given is not None:
-        given.check(dense.graph)
+        check_plan(given, dense)
     if not dry_run:
         target, new = procedures.claim(asked, wanted)
         if target.has("pruned") and not new:
@@ -514,8 +514,17 @@ def way_of(
 
 
 def _settings(asked_for: dict[str, Any]) -> Any:
+    from ..errors import closest
     from ..procedures import Settings
+    from ..prune.plan import METHODS
 
+    if asked_for["method"] == "sensitivity":
+        raise EdgepruneError(
+            "--method sensitivity", "wants measured curves, which only Python can pass"
+        )
+    if asked_for["method"] not in (None, *METHODS):
+        method = asked_for["method"]
+        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
     return Settings(**{k: v for k, v in asked_for.items() if v is not None})
 
 
@@ -551,6 +560,15 @@ def read_plan(path: Path) -> Plan:
         raise EdgepruneError(f"{path}: {e.what}", e.why, e.next) from None
 
 
+def check_plan(plan: Plan, dense: Loaded) -> None:
+    """Refuse a plan of another network first: its groups' names would say less."""
+    if plan.network != dense.graph.fingerprint:
+        raise EdgepruneError(
+            "the plan", "is for another network", "make one for this network with --dry-run"
+        )
+    plan.check(dense.graph)
+
+
 def _fingerprint(plan: Plan) -> str:
     """Of what stays, in words that fit into a recipe."""
     import hashlib
@@ -568,10 +586,7 @@ def show_plan(
     from .. import files, models
     from ..procedures import position
 
-    kept = {name: list(units) for name, units in made.keep.items()}
-    again = position.plan_of(dense.graph, kept, made.method, made.target)
-    made = replace(made, keep=again.keep, dense=again.dense, promised=again.promised,
-                   reasons={**again.reasons, **made.reasons})  # fmt: skip
+    made = position.recounted(dense.graph, made)
     if plan_out is not None:
         files.write_json(plan_out, made.to_json())
         output.note(f"the plan: {plan_out} (edgeprune prune … --plan {plan_out} applies it)")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,12 +226,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch.export warns, logs and prints about things that we handle."""
-    logger, said = logging.getLogger("torch"), io.StringIO()
+    """torch.export warns and logs about things that we handle."""
+    logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

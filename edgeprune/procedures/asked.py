@@ -260,7 +260,10 @@ def derive(parent: Run, name: str, asked: Asked, argv: Sequence[str]) -> Run:
 
 
 def write_recipe(run: Run, asked: Asked, argv: Sequence[str], **more: Any) -> None:
-    created = run.recipe().get("created") if run.recipe_path.exists() else runs.now()
+    there = run.recipe() if run.recipe_path.exists() else {}
+    created = there.get("created") or runs.now()
+    if "parent" in there:
+        more = {"parent": there["parent"], **more}
     head = {
         "command": "prune" if asked.pruning else "train",
         "argv": list(argv),

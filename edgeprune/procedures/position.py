@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint, files, graph, train
@@ -105,6 +105,15 @@ def plan_of(dense: Graph, kept: Keep, method: str, target: Mapping[str, float] =
         target=dict(target),
         dense=costs(dense, {}),
         promised=costs(dense, widths),
+    )
+
+
+def recounted(dense: Graph, plan: Plan) -> Plan:
+    """``plan``, whose file may have been edited, with what it really promises."""
+    again = plan_of(dense, {n: list(units) for n, units in plan.keep.items()}, plan.method)
+    reasons = plan.reasons if plan.promised == again.promised else {}
+    return replace(
+        again, target=plan.target, reasons={n: reasons.get(n, r) for n, r in again.reasons.items()}
     )
 
 

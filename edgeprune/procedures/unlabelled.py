@@ -54,6 +54,8 @@ def without_labels(
         done = post_training(dense.model, pixels, dense.convention, way.settings, watch.on_progress)
     else:
         done = _by_plan(dense, pixels, way.settings, given, watch)
+    for note in getattr(done, "notes", ()):
+        watch.note(note)
     watch.note(f"expected: {done.forecast.sentence()}")
     return done
 
@@ -107,7 +109,7 @@ def write(
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
         variance_kept=done.forecast.variance_kept, seconds=done.seconds,
     )  # fmt: skip
-    files.write_json(run.plan_path, done.plan.to_json())
+    files.write_json(run.plan_path, position.recounted(dense.graph, done.plan).to_json())
     checkpoint.write_spec(run, dense.spec, dense.convention, dense.classes, dense_widths, keep)
     checkpoint.write_weights(run, "pruned", done.model, dense.spec, dense.convention)
     return ended

@@ -259,7 +259,7 @@ def test_training_what_cannot_be_pruned_leaves_nothing(
         ("--post-training --keep-flops 0.5 --heal paper", "--post-training does none"),
         ("--post-training --keep-flops 0.5 --max-drop 2", "belongs to the paper's way"),
         ("--post-training --keep-flops 0.5 --score l7", "--score 'l7'"),
-        ("--post-training --keep-flops 0.5 --method best", "--plan-method 'best'"),
+        ("--post-training --keep-flops 0.5 --method best", "--method 'best'"),
         ("--post-training --keep-flops 0.5 --compensate all", "--compensate 'all'"),
         ("--post-training --keep-flops 0.5 --keep z*", "matches no group"),
         ("--post-training --keep-flops 0.5 --floor 2", "floor 2"),
