@@ -30,7 +30,7 @@ def model(panel: str | None = None) -> Any:
 def init(panel: str | None = None) -> Any:
     text = (
         "First weights: scratch, imagenet, a path (run, .safetensors, .pth), or NAME for "
-        "EDGEPRUNE_HOME/weights/MODEL_NAME.safetensors."
+        "weights/MODEL_NAME.safetensors in EDGEPRUNE_HOME."
     )
     return _option("--init", help=text, panel=panel)
 

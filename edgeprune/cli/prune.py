@@ -226,8 +226,11 @@ def prune(
     [b]The paper's way[/b] (Hubens et al. 2020) is the default: the dense network is trained first when
     the run has none; then, one layer at a time, filters leave and the network is retrained while the
     validation accuracy stays within --max-drop points.
+
     [b]To a target[/b]: --keep-flops 0.5, in one round or --rounds N.
+
     [b]In the middle of a training[/b]: --keep-flops 0.5 --during-training.
+
     [b]Without labels[/b]: --post-training --keep-flops 0.5 --images FOLDER.
 
     Killed, it goes on where it was when the same command is typed again.
@@ -537,9 +540,9 @@ def _refuse(words: dict[str, Any], why: str, remedy: str) -> None:
 def multiple(text: str) -> int:
     """``auto`` -> the multiple of channels that the runtime of this machine computes in."""
     if text == "auto":
-        from ..bench import channel_block
+        from ..doctor import rounding
 
-        return channel_block()
+        return rounding.multiple("cpu")
     if not text.isdigit() or not 1 <= int(text) <= 1024:
         raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
     return int(text)

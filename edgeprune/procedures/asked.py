@@ -138,6 +138,13 @@ def _between(name: str, value: float, low: float, high: float) -> None:
         raise EdgepruneError(f"{name} {value}", f"must lie in {low}..{high}")
 
 
+NONE = type(None)
+KINDS: dict[str, tuple[type, ...]] = {  # of the fields of `Asked`: a recipe may be edited by hand
+    "model": (str,), "init": (str,), "head": (str,), "partial": (bool,), "data": (str, NONE),
+    "size": (int,), "limit": (int, NONE), "skip_bad": (bool,), "seed": (int,), "images": (str, NONE),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Asked:
     """Everything that decides a run's networks, all defaults resolved."""
@@ -178,8 +185,11 @@ class Asked:
             known = {k: value[k] for k in cls.__dataclass_fields__ if k in value or k != "images"}
             known["recipe"] = Recipe.from_json(known["recipe"]) if known["recipe"] else None
             known["pruning"] = way_from_json(known["pruning"])
+            for name, kinds in KINDS.items():
+                if type(known.get(name)) not in kinds:
+                    raise TypeError(f"{name} is {known.get(name)!r}")
             return cls(**known)
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, AttributeError) as e:
             raise EdgepruneError("recipe.json", f"not a recipe of this version ({e})") from None
 
 
