@@ -119,9 +119,7 @@ def post_training(
     evidence = gather(dense, images, parts=parts_of(settings))
     made = choose(dense, evidence, settings)
     pruned, repaired = repair(dense, made.keep, images, settings, told)
-    if settings.distil_steps:
-        views = endless(pixels[calibrating], convention, settings.seed)
-        distil(dense, pruned, made.keep, views, settings.distil_steps)
+    distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
     judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
     told("judging", 0, 1)
     return PostTraining(
@@ -172,6 +170,21 @@ def repair(
     return pruned, lstsq(dense, pruned, keep, images, told)
 
 
+def distilled(
+    dense: Graph,
+    pruned: Graph,
+    keep: Mapping[str, Sequence[int]],
+    pixels: Pixels,
+    convention: Convention,
+    settings: Settings,
+    told: Told = silent,
+) -> None:
+    """The last touch, in place: the whole network at once learns the dense one's answers."""
+    if settings.distil_steps:
+        views = endless(pixels, convention, settings.seed)
+        distil(dense, pruned, keep, views, settings.distil_steps, told=told)
+
+
 def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
     """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
     a, b = answers(model, batches), answers(pruned, batches)
@@ -212,7 +225,7 @@ def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -
     return Images(
         [
             torch.cat([view(pixels[rows], convention, i, rng) for i in range(views)])
-            for rows in _batches(np.arange(len(pixels)), each)
+            for rows in _batches(rng.permutation(len(pixels)), each)  # the first ones are a sample
         ]
     )
 

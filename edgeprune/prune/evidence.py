@@ -315,6 +315,22 @@ def _by_channel(graph: Graph, reader: Reader, X: Tensor) -> Tensor:
     return X.reshape(len(X), -1, taps)
 
 
+def shrunk(S: Tensor, rows: int) -> Tensor:
+    """S [C, C] of ``rows`` rows with its correlations shrunk by OAS (Chen et al. 2010, equation 23).
+
+    From fewer rows than channels (a classifier sees one an image) every channel could be rebuilt
+    from some others, and leaving most of them out would look free.
+    """
+    p = len(S)
+    deviation = S.diagonal().clamp_min(0).sqrt()
+    safe = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+    R = S / torch.outer(safe, safe)
+    square = float(R.square().sum())
+    spread = (rows + 1 - 2 / p) * (square - p)
+    rho = 1.0 if spread <= 0 else min(1.0, ((1 - 2 / p) * square + p**2) / spread)
+    return (1 - rho) * S + rho * torch.diag(S.diagonal())
+
+
 def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tensor]:
     """S [C, C] of the inputs and G [C, C] of the weights: the output's variance is tr(S G).
 
@@ -326,7 +342,7 @@ def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tenso
         return fetch(graph.module, name).detach().double()
 
     x = seen.x / seen.n
-    S = seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0)
+    S = shrunk(seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0), seen.n)
     T = torch.as_tensor(seen.taps)
     T = T * len(T) / T.trace().clamp_min(1e-30)
     W = tensor(reader.weight)
