@@ -133,11 +133,11 @@ def fine_tuned(
     seed: int,
 ) -> Case:
     dataset = data.load(name, size=size, seed=seed, limit=limit)
-    dataset = replace(dataset, validation=dataset.validation.take(500))
+    dataset = replace(dataset, validation=dataset.validation.take(1000))
     model, convention = pretrained(spec, init, partial=init.endswith("float"))
     convention = replace(convention, size=size)
     recipe = train.named("default", pretrained=True).but(
-        epochs=epochs, batch_size=batch, lr=lr, seed=seed, patience=0, precision="bf16"
+        epochs=epochs, batch_size=batch, lr=lr, seed=seed, patience=0
     )
     path = cache / f"compensation-{name}-{limit}-{epochs}-{seed}.safetensors"
     if path.is_file():
@@ -183,7 +183,8 @@ def batches(pixels: Pixels, convention: Convention) -> list[Tensor]:
 # -- the rows --------------------------------------------------------------------------------------
 
 CHEAP = [name for name in SCORES if name != "car"]  # CAR evaluates the network once for every unit
-BEST = Row("reconstruction")
+SAME = Row("reconstruction")  # the same share of every group
+BEST = Row("reconstruction", "reconstruction")
 
 
 def crossed(rows: Iterable[Row], shares: Iterable[float]) -> list[tuple[Row, float]]:
@@ -195,18 +196,32 @@ HEALED = [
     for healing in ("lowest", "restart", "distil")
     for epochs in (1, 3)
 ]
-CIFAR = [
-    *crossed((Row(s, compensate="lstsq") for s in CHEAP), SHARES),
-    *crossed((Row(s, compensate="none") for s in CHEAP), SHARES),
+CIFAR = [  # the most telling first: a run that is broken off leaves the rest out
+    *crossed([BEST, SAME, Row("l1"), Row("l1", compensate="none")], SHARES),
+    *crossed((Row(s) for s in CHEAP), (0.5, 0.7)),
+    *crossed((Row(s, compensate="none") for s in CHEAP), (0.5, 0.7)),
+    *crossed(HEALED, (0.5,)),
+    *crossed((Row(s, compensate="mean") for s in ("l1", "reconstruction")), SHARES),
+    *crossed((Row(s, compensate="blocks") for s in ("l1", "reconstruction")), (0.5,)),
+    *crossed((Row(s) for s in CHEAP), (0.85, 0.3)),
+    *crossed((Row(s, compensate="none") for s in CHEAP), (0.85, 0.3)),
     *crossed((Row(s, compensate="mean") for s in CHEAP), SHARES),
-    *crossed((Row(s, compensate="blocks") for s in ("l1", "reconstruction")), SHARES),
-    *crossed([replace(BEST, method="reconstruction")], SHARES),
-    *crossed([replace(BEST, compensate="none", healing=h, epochs=1) for h in ("lowest",)], SHARES),
-    *crossed(HEALED, SHARES[1:3]),
+    *crossed(HEALED, (0.7, 0.3)),
 ]
-CALTECH: list[tuple[Row, float]] = []
-AS_THEY_COME: list[tuple[Row, float]] = []
-AS_THEY_COME_V2: list[tuple[Row, float]] = []
+CALTECH = [
+    *crossed([replace(BEST, distil_steps=200)], (0.5,)),
+    *crossed([BEST, Row("l1", compensate="none"), Row("l1"), SAME], (0.5,)),
+    *crossed([BEST], (0.7, 0.85, 0.3)),
+    *crossed(HEALED, (0.5,)),
+]
+AS_THEY_COME = [
+    *crossed([replace(BEST, views=2)], (0.7, 0.85)),
+    *crossed([replace(r, views=2) for r in (SAME, Row("l1"))], (0.7, 0.85)),
+    *crossed([Row("l1", compensate="none", views=2)], (0.7, 0.85)),
+    *crossed([replace(BEST, views=2, distil_steps=200)], (0.7, 0.85)),
+    *crossed([replace(BEST, views=2)], (0.5, 0.3)),
+]
+AS_THEY_COME_V2 = crossed([BEST, SAME, Row("l1"), Row("l1", compensate="none")], (0.85, 0.7))
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -243,7 +258,7 @@ def measure(case: Case, seed: int, kept: Path) -> None:
             HEALINGS[row.healing](case, pruned.model, row.epochs, seed)
         seconds = time.process_time() - begun + looking
         logits = pt.answers(pruned.model, case.judging)
-        known[key] = {
+        found = {
             "case": case.name,
             "about": case.about,
             "seed": seed,
@@ -256,9 +271,10 @@ def measure(case: Case, seed: int, kept: Path) -> None:
             "cpu_seconds": round(seconds, 1),
             "threads": torch.get_num_threads(),
         }
-        files.write_json(kept, known)
-        print(key, f"{known[key]['accuracy']:.3f} of {known[key]['dense']:.3f}", f"{seconds:.0f} s",
-              flush=True)  # fmt: skip
+        files.write_json(kept, read(kept) | {key: found})
+        print(
+            key, f"{found['accuracy']:.3f} of {found['dense']:.3f}", f"{seconds:.0f} s", flush=True
+        )
 
 
 @dataclass

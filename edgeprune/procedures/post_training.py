@@ -45,7 +45,8 @@ class Settings:
     keep_flops: float | None = None  # share 0..1; or
     keep_params: float | None = None
     score: str = "reconstruction"  # one of prune.SCORES
-    method: str = "uniform"  # one of prune.plan.METHODS
+    method: str = ""  # one of prune.plan.METHODS; "": each group its own share where the score
+    # says what each width loses (reconstruction), else the same share everywhere (uniform)
     compensate: str = "lstsq"  # one of COMPENSATIONS
     views: int = 2  # of each image: plain, mirrored, then random crops
     block_steps: int = 80  # with "blocks": batches for each block
@@ -56,6 +57,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.method:
+            own = self.score == "reconstruction"
+            object.__setattr__(self, "method", "reconstruction" if own else "uniform")
         if self.compensate not in COMPENSATIONS:
             raise EdgepruneError(
                 f"--compensate {self.compensate!r}", closest(self.compensate, COMPENSATIONS)

@@ -26,6 +26,7 @@ from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of
 from .walk import Walk, run
 
+LOOKED_AT = 1500  # images that the readers' second moments are taken from, at most (assumption)
 PLACES = 24  # places of a map that are looked at in each image
 
 
@@ -248,6 +249,7 @@ def _add_terms(
 class _Seen:
     """Sums over the rows of one reader's inputs, T taps beside each other."""
 
+    images: int = 0
     n: int = 0
     x: Tensor | Any = 0.0  # [C]
     S: Tensor | Any = 0.0  # [C, C], over rows and taps
@@ -272,6 +274,8 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
     places = max(PLACES, -(-6000 // len(images)))
 
     for x in images.batches:
+        if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
+            break
         walk = Walk(graph.module, [x])
         for reader in readers:
             node = walk.node(reader.node)
@@ -279,6 +283,7 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
             value = walk.values[0][node.args[0]]  # type: ignore[index]
             walk.reach(walk.index[reader.node] + 1)
             at = sample(reader, walk.values[0][node], places, generator)
+            seen[reader.node].images += len(x)
             seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
     for reader in readers:

@@ -78,3 +78,25 @@ def test_healing_restarts_high_and_falls() -> None:
     assert recipe.teacher_share == heal.TAUGHT
     with pytest.raises(EdgepruneError):
         heal.healing(dense, 0, distil=False)
+
+
+def test_shares_follow_the_score(net: torch.nn.Module) -> None:
+    """Where the score tells what each width loses the shares follow it, else all are the same."""
+    for score, method in (("reconstruction", "reconstruction"), ("l1", "uniform")):
+        settings = Settings(keep_flops=0.6, score=score)
+        assert settings.method == method
+        assert post_training(net, pixels(96), INPUT, settings).plan.method == method
+    assert Settings(method="global").method == "global"
+
+
+def test_distillation_brings_the_answers_nearer(net: torch.nn.Module) -> None:
+    few, some = (
+        post_training(net, pixels(160), INPUT, Settings(keep_flops=0.5, distil_steps=steps))
+        for steps in (0, 30)
+    )
+    assert some.forecast.variance_kept > few.forecast.variance_kept - 0.02
+    changed = (
+        not torch.equal(a, b)
+        for a, b in zip(few.model.parameters(), some.model.parameters(), strict=True)
+    )
+    assert any(changed)
