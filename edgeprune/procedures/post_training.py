@@ -24,6 +24,7 @@ from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
+from ..prune.readers import find_readers
 from ..prune.scores import elimination_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
@@ -95,6 +96,7 @@ class PostTraining:
     repaired: list[Repaired]
     forecast: Forecast
     seconds: float
+    notes: tuple[str, ...] = ()  # what the result suffers from, one line each
 
     @property
     def model(self) -> nn.Module:
@@ -126,9 +128,21 @@ def post_training(
     distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
     judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
     told("judging", 0, 1)
-    return PostTraining(
-        pruned, made, repaired, forecast(model, pruned.model, judge), time.perf_counter() - begun
-    )
+    expected = forecast(model, pruned.model, judge)
+    notes = too_few(dense, len(calibrating), settings)
+    return PostTraining(pruned, made, repaired, expected, time.perf_counter() - begun, notes)
+
+
+def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
+    """A line for each layer that reads one vector an image and more channels than there are images."""
+    wide = [
+        f"{images:,} calibration images are fewer than the {channels:,} channels that "
+        f"{reader.layer} reads: give more, it is repaired from little"
+        for reader in find_readers(dense)
+        if not reader.kernel and reader.labels is not None
+        and (channels := len(reader.labels)) > images
+    ]  # fmt: skip
+    return tuple(wide) if settings.compensate in ("lstsq", "blocks") else ()
 
 
 def choose(dense: Graph, evidence: Evidence, settings: Settings) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
@@ -100,3 +101,16 @@ def test_distillation_brings_the_answers_nearer(net: torch.nn.Module) -> None:
         for a, b in zip(few.model.parameters(), some.model.parameters(), strict=True)
     )
     assert any(changed)
+
+
+def test_fewer_images_than_channels_is_said() -> None:
+    wide = nn.Sequential(
+        nn.Conv2d(3, 70, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(70, 4),
+    ).eval()  # fmt: skip
+    few = post_training(wide, pixels(80), INPUT, Settings(keep_flops=0.6, views=1))
+    assert few.notes == (
+        "64 calibration images are fewer than the 70 channels that 4 reads: "
+        "give more, it is repaired from little",
+    )
+    assert not post_training(wide, pixels(100), INPUT, Settings(keep_flops=0.6, views=1)).notes
