@@ -26,7 +26,7 @@ from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of
 from .walk import Walk, run
 
-LOOKED_AT = 1500  # images that the readers' second moments are taken from, at most (assumption)
+LOOKED_AT = 2000  # images that the readers' second moments are taken from, at most (assumption)
 PLACES = 24  # places of a map that are looked at in each image
 
 
