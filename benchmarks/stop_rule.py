@@ -31,14 +31,18 @@ from edgeprune.prune.evidence import gather
 from edgeprune.runs import Run
 
 RESULTS = Path(__file__).parent / "results"
-LIMIT, CALIBRATE, VALIDATE, EPOCHS = 3000, 500, 1000, 4
+LIMIT, CALIBRATE, VALIDATE, EPOCHS, BATCH = 3000, 500, 1000, 4, 32
+RETRAIN, DROP = 5, 1.0  # the paper's epochs after a step, and its points of accuracy
 MOST_EPOCHS = 6
 
 
-def asked(seed: int, step: float) -> Asked:
-    recipe = train.named("default", pretrained=True).but(
-        epochs=EPOCHS, batch_size=32, lr=1e-3, seed=seed, patience=0, precision="bf16"
+def recipe_for(seed: int) -> train.Recipe:
+    return train.named("default", pretrained=True).but(
+        epochs=EPOCHS, batch_size=BATCH, lr=1e-3, seed=seed, patience=0, precision="bf16"
     )
+
+
+def asked(seed: int, step: float) -> Asked:
     return Asked(
         model="mobilenetv1-0.75",
         init="imagenet",
@@ -49,14 +53,14 @@ def asked(seed: int, step: float) -> Asked:
         limit=LIMIT,
         skip_bad=False,
         seed=seed,
-        recipe=recipe,
-        pruning=Pruning(step=step, retrain_epochs=5, max_drop=1.0),
+        recipe=recipe_for(seed),
+        pruning=Pruning(step=step, retrain_epochs=RETRAIN, max_drop=DROP),
     )
 
 
 def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
-    assert words.pruning is not None
-    dataset = data.load("cifar10", size=words.size, seed=words.seed, limit=words.limit)
+    recipe = recipe_for(words.seed)
+    dataset = data.load("cifar10", size=32, seed=words.seed, limit=LIMIT)
     dataset = replace(dataset, validation=dataset.validation.take(VALIDATE))
     if not run.recipe_path.exists():
         write_recipe(run, words, [])
@@ -64,7 +68,7 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     iterative(run, words, whole, dataset, Watch())
     steps = run.history("step")
     taken = [r for r in steps if r["kept"]]
-    each = words.pruning.retrain_epochs * -(-len(dataset.train) // words.recipe.batch_size)
+    batches = -(-len(dataset.train) // BATCH)  # of an epoch
     flops = taken[-1]["flops"] if taken else cost(whole.graph).flops
     share = flops / cost(whole.graph).flops
     baseline = steps[0]["baseline"]
@@ -73,7 +77,7 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
             "way": f"paper: {len(taken)} steps taken, {len(steps) - len(taken)} taken back",
             "flops": share,
             "accuracy": taken[-1]["accuracy"] if taken else baseline,
-            "steps": each * len(steps),
+            "steps": RETRAIN * batches * len(steps),
         }
     ]
     rng = np.random.default_rng(words.seed)
@@ -86,21 +90,20 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     for epochs in range(MOST_EPOCHS + 1):
         pruned, _ = pt.repair(whole.graph, plan.keep, images, settings)
         if epochs:
-            recipe = heal.healing(words.recipe, epochs, distil=True)
-            heal.heal(pruned.model, whole.model, dataset, whole.convention, recipe)
+            healing = heal.healing(recipe, epochs, distil=True)
+            heal.heal(pruned.model, whole.model, dataset, whole.convention, healing)
         accuracy = train.evaluate(
-            pruned.model, dataset.validation, whole.convention, precision=words.recipe.precision
+            pruned.model, dataset.validation, whole.convention, precision=recipe.precision
         ).top1
-        batches = epochs * -(-len(dataset.train) // words.recipe.batch_size)
         rows.append(
             {
                 "way": f"repair, {epochs} epochs of healing",
                 "flops": cost(pruned).flops / cost(whole.graph).flops,
                 "accuracy": accuracy,
-                "steps": batches,
+                "steps": epochs * batches,
             }
         )
-        if baseline - accuracy <= words.pruning.max_drop / 100 + 1e-9:
+        if baseline - accuracy <= DROP / 100 + 1e-9:
             break
     return [row | {"seed": words.seed, "dense": baseline} for row in rows]
 

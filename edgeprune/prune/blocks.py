@@ -230,12 +230,12 @@ def distil(
     waist = nodes[found[-1].start - 1] if len(found) > 1 else nodes[0]
     there = next(n for n in dense_nodes if n.name == waist.name)
     own = kept_index(dense.values[there], kept_classes(dense, keep)[dense.roots])
-    half = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    half = bfloat16_pays()
 
     def loss(x: Tensor) -> Tensor:
         values: dict[fx.Node, Any] = {}
         expected: dict[fx.Node, Any] = {}
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half and x.device.type == "cpu"):
             with torch.no_grad():
                 run(dense.module, dense_nodes, expected, x)
             run(pruned.module, nodes, values, x)
@@ -259,6 +259,13 @@ def distil(
             told("distilling", step + 1, steps)
 
     descend(weights, losses(), steps, lr)
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor computes in bfloat16 and does not only emulate it."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _first(value: Any) -> Tensor:
