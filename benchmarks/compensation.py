@@ -225,6 +225,9 @@ AS_THEY_COME = [
 AS_THEY_COME_V2 = crossed([BEST, SAME, Row("l1"), Row("l1", compensate="none")], (0.85, 0.7))
 
 
+GRID = {"cifar10": CIFAR, "caltech101": CALTECH, "v1": AS_THEY_COME, "v2": AS_THEY_COME_V2}
+
+
 # -- measuring -------------------------------------------------------------------------------------
 
 
@@ -362,13 +365,20 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         "with cosine decay (`restart`), the same with the dense network as the teacher (`distil`).",
         "",
     ]
-    for case, rows in by(known.values(), lambda r: str(r["case"])).items():
+    cases = by(known.values(), lambda r: str(r["case"]))
+    for case, grid in GRID.items():
+        planned = len(set(grid))
+        if case not in cases:
+            lines += [f"## {case}: not measured yet ({planned} rows planned for each seed)", ""]
+            continue
+        rows = cases[case]
         dense = [r["dense"] for r in {r["seed"]: r for r in rows}.values()]
         shares = sorted({r["share"] for r in rows}, reverse=True)
         lines += [
             f"## {case}: dense {said(dense)} %",
             "",
-            f"{rows[0]['about']}. Seeds: {', '.join(str(s) for s in sorted({r['seed'] for r in rows}))}.",
+            f"{rows[0]['about']}. Seeds: {', '.join(str(s) for s in sorted({r['seed'] for r in rows}))}. "
+            f"{len({(Row(**r['row']), r['share']) for r in rows})} of the {planned} rows planned.",
             "",
             "| criterion | then | " + " | ".join(f"{s:g}" for s in shares) + " | CPU s |",
             "| --- | --- |" + " ---: |" * (len(shares) + 1),
