@@ -24,7 +24,9 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "study"
 FOLDER = Path(".study")
 
-MOBILENET = "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 4000"
+MOBILENET = (
+    "--model mobilenetv1 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 4000"
+)
 VGG = "--model vgg16 --epochs 12 --retrain-epochs 1 --step 0.25 --max-steps 24 --limit 3000 --precision bf16"
 PHOTOS = (
     "--model mobilenetv1 --epochs 8 --retrain-epochs 1 --step 0.25 --max-steps 12 --limit 2000 "

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from ..errors import EdgepruneError, closest
 from . import rules
 from .follow import Contraction, Follow, Refusal, short_name
+from .functional import functional
 from .groups import Group, find_groups
 from .labels import Labelled, Vector
 
@@ -133,9 +134,13 @@ def export(model: nn.Module, example: Tensor) -> fx.GraphModule:
     with evaluating(model), quiet(), torch.no_grad():
         try:
             program = torch.export.export(model, (example,), dynamic_shapes=dynamic)
+            module = program.module()
+            assert isinstance(module, fx.GraphModule)
+            inline(module)
             # Functional, or a constant buffer that the forward fills would be folded with the
             # example's data; with an empty table, or conv and linear would be taken apart.
-            module = program.run_decompositions({}).module()
+            if not functional(module):
+                module = program.run_decompositions({}).module()
         except Exception as e:
             raise EdgepruneError(
                 f"{type(model).__name__} cannot be traced",
