@@ -53,7 +53,7 @@ botnet26t_256 focalnet_tiny_srf resnest14d resnest26d sehalonet33ts lamhalobotne
 sebotnet33ts_256 haloregnetz_b rexnetr_100 nextvit_small iformer_t csatv2 gcresnext26ts dm_nfnet_f0
 """.split()
 SIZES = {  # pixels; 64 where not named: the smallest that the network, or its published size, wants
-    "tv/inception_v3": 139, "inception_v4": 139, "inception_resnet_v2": 139, "xception41": 128,
+    "tv/inception_v3": 299, "inception_v4": 139, "inception_resnet_v2": 139, "xception41": 128,
     "edgenext_xx_small": 128, "mobilevit_xxs": 128, "mobilevitv2_050": 128,
     "lambda_resnet26t": 128, "levit_conv_128s": 224, "efficientformer_l1": 224,
     "efficientformerv2_s0": 224, "visformer_tiny": 224, "efficientvit_m0": 224,

@@ -7,8 +7,9 @@ import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,9 @@ class Graph:
         if isinstance(group, Group):
             return group
         if group not in self.groups:
-            raise EdgepruneError(f"no group {group!r}", closest(group, list(self.groups)))
+            known = list(self.groups)
+            why = closest(group, known) if known else "nothing of this network can leave"
+            raise EdgepruneError(f"no group {group!r}", why)
         return self.groups[group]
 
 
@@ -231,16 +234,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch.export warns and logs about things that we handle."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """torch.export warns, logs and prints about things that we handle."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)
 
 
 # -- constants -------------------------------------------------------------------------------------
