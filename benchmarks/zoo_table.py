@@ -132,11 +132,27 @@ def _summary(rows: list[Row], missing: list[str]) -> list[str]:
         f"Parameters reached, mean over the {len(reached)} networks that both cut: edgeprune "
         f"{_mean(reached, 'ours')} %, torch-pruning {_mean(reached, 'peer')} %. "
         f"Right alone: edgeprune {mine - len(both)}, torch-pruning {theirs - len(both)}.",
+        f"Power: the uncut network differs from the masked one by {_least(rows, 'power')} of the logits' "
+        f"scale at least; no float64 error is above {_response(rows)} of what another input does to the "
+        "logits.",
         "Out of reach in torchvision: " + "; ".join(
             f"{', '.join(n for n in transformers if n.startswith(start))}: {why}"
             for start, why in TRANSFORMERS.items()
         ) + ". Layer norms and the residual stream pin nearly all of their channels.",
     ]  # fmt: skip
+
+
+def _least(rows: list[Row], key: str) -> str:
+    values = [r["ours"][key] for r in rows if r["ours"].get(key) is not None]
+    return _power(min(values, default=None))
+
+
+def _response(rows: list[Row]) -> str:
+    """Largest float64 error over the logits' response to the input (linearised: 1e-7 of noise)."""
+    ours = [r["ours"] for r in rows if "crashed" not in r["ours"]]
+    return _power(
+        max((number(u["f64"]) * 1e-7 / max(number(u["noise"]), 1e-16) for u in ours), default=None)
+    )
 
 
 def _counts(rows: list[Row]) -> list[str]:
