@@ -40,7 +40,7 @@ from zoo_table import write_table  # noqa: E402
 
 from edgeprune import files  # noqa: E402
 from edgeprune.graph import Graph, cost, trace  # noqa: E402
-from edgeprune.prune import compose, masked, narrow  # noqa: E402
+from edgeprune.prune import Keep, compose, masked, narrow  # noqa: E402
 
 RESULTS = HERE / "results"
 PEER_LIMIT = 60  # CPU seconds for the peer's trace + cut
@@ -70,7 +70,10 @@ def ours(name: str) -> dict[str, Any]:
     small = narrow(graph, keep)
     done = time.process_time()
     promised = cost(graph, {group: len(units) for group, units in keep.items()})
-    row = {
+    row: dict[str, Any] = {
+        "f32": None,
+        "rounding": None,
+        "backward": None,
         "parameters": count(net),
         "left": count(small.model) / count(net),
         "groups": len(graph.groups),
@@ -92,11 +95,7 @@ def ours(name: str) -> dict[str, Any]:
         step(row, "judge", lambda: judge(net, small.model, x))
         step(row, "twice", lambda: cut_again(graph, keep, small, x))
     net.float()
-    small.model.float()
-    with torch.no_grad():
-        row["f32"] = row["rounding"] = None
-        step(row, "float32", lambda: row.update(in_float32(net, graph, small, keep, x, expected)))
-    step(row, "backward", lambda: backward(net, small.model, x.float()))
+    step(row, "float32", lambda: in_float32(row, net, graph, small, keep, x, expected))
     return row
 
 
@@ -114,7 +113,7 @@ def touched(graph: Graph) -> set[str]:
     return found | {source for name in found for source in graph.sources(name)}
 
 
-def cut_again(graph: Graph, keep: dict[str, list[int]], small: Graph, x: Tensor) -> float:
+def cut_again(graph: Graph, keep: Keep, small: Graph, x: Tensor) -> float:
     """A second cut against both at once, masked in the whole network."""
     second = keep_some(small, 0.6, seed=1)
     smaller = narrow(small, second)
@@ -122,15 +121,27 @@ def cut_again(graph: Graph, keep: dict[str, list[int]], small: Graph, x: Tensor)
 
 
 def in_float32(
-    net: nn.Module, graph: Graph, small: Graph, keep: dict[str, list[int]], x: Tensor, exact: Any
-) -> dict[str, float]:
-    """Both networks in float32; traced anew where a type is written in the graph."""
-    try:
-        reference, got = masked(graph, keep)(x.float()), small.model(x.float())
-    except RuntimeError:
-        graph = trace(net, x[:2].float())
-        reference, got = masked(graph, keep)(x.float()), narrow(graph, keep).model(x.float())
-    return {"f32": relative(got, reference), "rounding": relative(reference, exact)}
+    row: dict[str, Any],
+    net: nn.Module,
+    graph: Graph,
+    small: Graph,
+    keep: Keep,
+    x: Tensor,
+    exact: Any,
+) -> None:
+    """Both networks in float32, and the cut one trained for a step; traced anew where a type is
+    written in the graph."""
+    model = small.model.float()
+    single = x.float()
+    with torch.no_grad():
+        try:
+            reference, got = masked(graph, keep)(single), model(single)
+        except RuntimeError:
+            graph = trace(net, single[:2])
+            model = narrow(graph, keep).model
+            reference, got = masked(graph, keep)(single), model(single)
+        row["f32"], row["rounding"] = relative(got, reference), relative(reference, exact)
+    step(row, "backward", lambda: backward(net, model, single))
 
 
 def backward(net: nn.Module, small: nn.Module, x: Tensor) -> bool:

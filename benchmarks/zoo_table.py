@@ -77,7 +77,7 @@ def write_table(path: Path, rows: list[Row]) -> None:
         *_summary(rows, missing),
         *_networks(rows),
         *_notes(rows),
-        *([*_list("Not run", missing)] if missing else []),
+        *(_list("Not run", [", ".join(missing)]) if missing else []),
     ]
     files.write_text(path, "\n\n".join(parts) + "\n")
 
@@ -208,13 +208,14 @@ def _power(value: Any) -> str:
 
 
 def _notes(rows: list[Row]) -> list[str]:
-    failed, blind, graphs, pinned, theirs = [], [], [], [], []
+    failed, unjudged, blind, graphs, pinned, theirs = [], [], [], [], [], []
     for row in rows:
         name, us, them = row["network"], row["ours"], row["peer"]
         if "crashed" in us:
             failed.append(f"{name}: {us['crashed']}")
             continue
-        failed += [f"{name}, {step}: {why}" for step, why in us.get("failed", {}).items()]
+        for step, why in us.get("failed", {}).items():
+            (unjudged if step == "judge" else failed).append(f"{name}, {step}: {why}")
         if "crashed" in row.get("onnx", {}):
             failed.append(f"{name}, onnx: {row['onnx']['crashed']}")
         if not below(us["f64"], F64) or exact(row) == "wrong":
@@ -237,6 +238,7 @@ def _notes(rows: list[Row]) -> list[str]:
     return [
         *_list("What edgeprune did not do", failed),
         *_list("Where float32 cannot tell", blind),
+        *_list("Where test B cannot judge edgeprune's result (test A did)", unjudged),
         *_list("Results that are graphs, and why the module's own class would not do", graphs),
         *_list("What pins parameters (share below 95 %)", pinned),
         *_list("What torch-pruning said where it failed", theirs),
