@@ -41,7 +41,7 @@ def run_batch(number: int) -> dict[str, Any]:
     @seed(number)
     @settings(relaxed, max_examples=BATCH, derandomize=False, database=None)
     @given(**CASES)
-    def check(net: Any, seed: int, share: float) -> None:
+    def check(net: Any, seed: int, share: float, exact_norms: bool) -> None:
         nonlocal count
         count += 1
         steps.update(kind for kind, _, _ in net.steps)

@@ -132,6 +132,7 @@ def _summary(rows: list[Row], missing: list[str]) -> list[str]:
         f"Parameters reached, mean over the {len(reached)} networks that both cut: edgeprune "
         f"{_mean(reached, 'ours')} %, torch-pruning {_mean(reached, 'peer')} %. "
         f"Right alone: edgeprune {mine - len(both)}, torch-pruning {theirs - len(both)}.",
+        *_exact_norms(rows),
         f"Power: the uncut network differs from the masked one by {_least(rows, 'power')} of the logits' "
         f"scale at least; no float64 error is above {_response(rows)} of what another input does to the "
         "logits.",
@@ -140,6 +141,23 @@ def _summary(rows: list[Row], missing: list[str]) -> list[str]:
             for start, why in TRANSFORMERS.items()
         ) + ". Layer norms and the residual stream pin nearly all of their channels.",
     ]  # fmt: skip
+
+
+def _exact_norms(rows: list[Row]) -> list[str]:
+    pinned = [r["ours"] for r in rows if r["ours"].get("exact_norms")]
+    if not pinned:
+        return []
+    again = [us["exact_norms"] for us in pinned]
+    before, after = (100 * sum(u["share"] for u in us) / len(us) for us in (pinned, again))
+    right = sum(below(u["f64"], F64) and below(u["twice"], F64) for u in again)
+    judged = [u for u in again if u["judge"] is not None]
+    agree = sum(below(u["judge"], JUDGE) for u in judged)
+    return [
+        f"Norms over channels pin parameters in {len(pinned)} of these networks. Traced once more with "
+        f"`exact_norms=True` they reach {after:.0f} % of their parameters instead of {before:.0f} % "
+        f"(mean); cut and second cut are exact in {right} of {len(pinned)}, test B agrees in {agree} of "
+        f"the {len(judged)} that it can judge."
+    ]
 
 
 def _least(rows: list[Row], key: str) -> str:
@@ -175,8 +193,9 @@ def _networks(rows: list[Row]) -> list[str]:
     return [
         "## Networks",
         "M: million parameters; kind: the result is the model's own class or a graph; share: % of the "
-        "parameters touched by a droppable unit; f64, f32, twice: largest error over the logits' scale; "
-        "onnx: torch against onnxruntime; trace, cut, seconds: CPU seconds. The peer's columns are the last "
+        "parameters touched by a droppable unit, after the stroke with `exact_norms`; f64, f32, twice: "
+        "largest error over the logits' scale; onnx: torch against onnxruntime; trace, cut, seconds: CPU "
+        "seconds. The peer's columns are the last "
         "three. `*`: float32 cannot tell, see below.",
         _table(head, lines),
     ]
@@ -188,11 +207,16 @@ def _our_cells(row: Row) -> list[str]:
         return ["", "", "", "failed", *[""] * 6]
     star = "*" if exact(row) == "ok*" else ""
     return [
-        f"{us['parameters'] / 1e6:.1f}", us["kind"], f"{100 * us['share']:.0f}",
+        f"{us['parameters'] / 1e6:.1f}", us["kind"], _share(us),
         _power(us["f64"]), _power(us["f32"]) + star, _power(us["twice"]),
         "ok" if us["backward"] else "failed", _power(onnx(row)) if "onnx" in row else "",
         f"{us['trace_s']:.1f}", f"{us['cut_s']:.1f}",
     ]  # fmt: skip
+
+
+def _share(us: Row) -> str:
+    exact = us.get("exact_norms")
+    return f"{100 * us['share']:.0f}" + (f" / {100 * exact['share']:.0f}" if exact else "")
 
 
 def _peer_cells(row: Row) -> list[str]:

@@ -22,6 +22,7 @@ from .follow import Contraction, Follow, Refusal, short_name
 from .functional import functional
 from .groups import Group, find_groups
 from .labels import Labelled, Vector
+from .norms import write_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,11 @@ class Graph:
         return self.groups[group]
 
 
-def trace(model: nn.Module, example: Tensor) -> Graph:
+def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Graph:
     """Follow the channels of ``model`` from one input of shape (2, C, H, W), float.
 
+    ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
+    of slower norms and of a result that is a graph (:mod:`.norms`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when
     ``torch.export`` refuses the module.
     """
@@ -100,6 +103,8 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     model = unwrap(model)
     module = export(model, example)
     recipe = fold(module)
+    if exact_norms:
+        write_out(module)
     follow = Follow(leaves(module))
     follow.walk(module.graph, rules.rule_for)
     return Graph(
