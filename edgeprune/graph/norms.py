@@ -6,12 +6,13 @@ left add n mu^2 to the sum of squares:
 
     var = (sum((x - mu)^2) + n mu^2) / C
 
-Each norm counts its channels in a buffer of ones that is cut like any other. (facts: a smaller layer
-norm, with its statistics over what is left, is another network.)
+Each norm counts its channels in a buffer of ones that is cut like any other. A smaller layer norm,
+with its statistics over what is left, is another network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -120,4 +121,8 @@ def _count(value: Tensor, dims: list[int]) -> int:
     return count
 
 
-WRITES = {"layer_norm": _layer_norm, "group_norm": _group_norm, "mean": _mean}
+WRITES: Mapping[str, Callable[..., fx.Node | None]] = {
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "mean": _mean,
+}
