@@ -122,7 +122,8 @@ def _summary(rows: list[Row], missing: list[str]) -> list[str]:
         + (f"Not run: {len(missing)}, listed at the end." if missing else "None is left out."),
         "Of each group a random half leaves; batch-norm statistics, biases and scales are random; the "
         "result is compared on a fresh input (batch 3, traced with 2). *right*: the network whose "
-        "contractions read zero at what left; *wrong*: runs, but is another network; *failed*: raises.",
+        "contractions read zero at what left; *wrong*: runs, but is another network, "
+        "be it by a smaller layer norm in place of the masked one; *failed*: raises or runs out of time.",
         _table(["networks", "n", "edgeprune right", "wrong", "failed", "torch-pruning right", "wrong",
                 "failed"], table),
         _table(["edgeprune", f"of {len(rows)}"], [[k, str(v)] for k, v in steps.items()]),
