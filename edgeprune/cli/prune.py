@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import options, output, plans, ways
 from .train import default_name, load_data, resolve, show
 
 if TYPE_CHECKING:
@@ -242,10 +242,10 @@ def prune(
     asked_for = {
         "keep_flops": keep_flops, "keep_params": keep_params, "score": score, "method": method,
         "keep": tuple(keep) if keep else None, "floor": floor, "compensate": compensate,
-        "views": views, "distil_steps": distill_steps, "seed": seed, "multiple": multiple(round_to),
+        "views": views, "distil_steps": distill_steps, "seed": seed, "multiple": ways.multiple(round_to),
     }  # fmt: skip
-    given = read_plan(plan) if plan is not None else None
-    way = way_of(
+    given = plans.read(plan) if plan is not None else None
+    way = ways.way_of(
         asked_for, given, post_training=post_training, during_training=during_training,
         rounds=rounds, schedule=schedule, retrain_epochs=retrain_epochs, heal=heal, distil=distill,
         step=step, max_drop=max_drop, max_steps=max_steps,
@@ -288,7 +288,7 @@ def _retrained(
     with procedures.working(target):
         dense = procedures.dense(target, asked, dataset, watch)
         if given is not None:
-            check_plan(given, dense)
+            plans.check(given, dense)
         if isinstance(way, procedures.Targeted):
             ended = procedures.targeted(target, asked, dense, dataset, watch, given)
         elif isinstance(way, procedures.Gradual):
@@ -323,8 +323,8 @@ def _dry(
         asked, dense, dataset = _checkpoint(words, way, watch)
     made = given if given is not None else procedures.dry(asked, dense, dataset)
     if given is not None:
-        check_plan(given, dense)
-    show_plan(made, dense, plan_out, as_json)
+        plans.check(given, dense)
+    plans.show(made, dense, plan_out, as_json)
     if isinstance(way, procedures.Gradual) or getattr(way, "rounds", 1) > 1:
         output.note(
             "later rounds plan anew, from the weights as they are then: this is all at once"
@@ -353,7 +353,7 @@ def _without_labels(
         asked, dense, dataset = _checkpoint(words, way, watch)
         wanted = name or default_name(asked)
     if given is not None:
-        check_plan(given, dense)
+        plans.check(given, dense)
     if not dry_run:
         target, new = procedures.claim(asked, wanted)
         if target.has("pruned") and not new:
@@ -363,10 +363,10 @@ def _without_labels(
     pixels = _pixels(asked, dataset, watch)
     done = procedures.without_labels(dense, pixels, asked, watch, given)
     if dry_run:
-        show_plan(done.plan, dense, plan_out, as_json)
+        plans.show(done.plan, dense, plan_out, as_json)
         return
     if plan_out is not None:
-        show_plan(done.plan, dense, plan_out, as_json=False, quiet=True)
+        plans.show(done.plan, dense, plan_out, as_json=False, quiet=True)
     if parent is not None and wanted != parent.name and not target.recipe_path.exists():
         procedures.derive(parent, wanted, asked, sys.argv[1:])
     with procedures.working(target):
@@ -456,189 +456,3 @@ def _pixels(asked: Asked, dataset: Dataset | None, watch: Any) -> Any:
             "--post-training", "has no images to look at", "add --images FOLDER or --data NAME"
         )
     return some.images(range(len(some)))
-
-
-# -- words -----------------------------------------------------------------------------------------
-
-
-def way_of(
-    asked_for: dict[str, Any], given: Plan | None, *, post_training: bool, during_training: bool,
-    rounds: int | None, schedule: str | None, retrain_epochs: int | None, heal: str | None,
-    distil: bool, step: float | None, max_drop: float | None, max_steps: int | None,
-) -> Way:  # fmt: skip
-    """The words as one of the ways; what belongs to another way is refused."""
-    from .. import procedures
-
-    targeted = asked_for["keep_flops"] is not None or asked_for["keep_params"] is not None
-    paper = {"--step": step, "--max-drop": max_drop, "--max-steps": max_steps}
-    retrained = {
-        "--rounds": rounds, "--schedule": schedule, "--retrain-epochs": retrain_epochs,
-        "--heal": heal, "--distill": distil or None,
-    }  # fmt: skip
-    if post_training and during_training:
-        raise EdgepruneError("--post-training and --during-training", "exclude each other")
-    if given is not None and (targeted or during_training):
-        raise EdgepruneError("--plan", "says already what stays", "leave the target out")
-    if targeted or given is not None or post_training or during_training:
-        _refuse(
-            paper, "belongs to the paper's way, which stops by accuracy", "leave the target out"
-        )
-    if (post_training or during_training) and not targeted and given is None:
-        raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
-    fingerprint = "" if given is None else _fingerprint(given)
-    if post_training:
-        _refuse(retrained, "means training, and --post-training does none", "leave one out")
-        return procedures.Unlabelled(_settings(asked_for), fingerprint)
-    only_after = {"--distill-steps": asked_for["distil_steps"]}
-    _refuse(only_after, "belongs to --post-training", "use --distill for retraining")
-    chosen = {"retrain_epochs": retrain_epochs, "heal": heal, "schedule": schedule}
-    if during_training:
-        _refuse({"--heal": heal}, "does not apply during training", "leave it out")
-        settings = _settings({**asked_for, "compensate": asked_for["compensate"] or "none",
-                              "score": asked_for["score"] or "l1"})  # fmt: skip
-        more: dict[str, Any] = {
-            k: v for k, v in ({**chosen, "cuts": rounds}).items() if v is not None
-        }
-        return procedures.Gradual(settings, distil=distil, **more)
-    if targeted or given is not None:
-        more = {k: v for k, v in ({**chosen, "rounds": rounds}).items() if v is not None}
-        return procedures.Targeted(_settings(asked_for), distil=distil, plan=fingerprint, **more)
-    _refuse({"--rounds": rounds, "--schedule": schedule}, "leads to a target", "give --keep-flops")
-    by_target = {"--method": asked_for["method"], "--keep": asked_for["keep"],
-                 "--floor": asked_for["floor"], "--views": asked_for["views"]}  # fmt: skip
-    _refuse(by_target, "does not apply to the paper's way", "give a target: --keep-flops")
-    own = {
-        "step": step, "max_drop": max_drop, "retrain_epochs": retrain_epochs,
-        "max_steps": max_steps, "score": asked_for["score"], "heal": heal,
-        "compensate": asked_for["compensate"],
-    }  # fmt: skip
-    known = {k: v for k, v in own.items() if v is not None}
-    return procedures.Pruning(round_to=asked_for["multiple"], distil=distil, **known)
-
-
-def _settings(asked_for: dict[str, Any]) -> Any:
-    from ..errors import closest
-    from ..procedures import Settings
-    from ..prune.plan import METHODS
-
-    if asked_for["method"] == "sensitivity":
-        raise EdgepruneError(
-            "--method sensitivity", "wants measured curves, which only Python can pass"
-        )
-    if asked_for["method"] not in (None, *METHODS):
-        method = asked_for["method"]
-        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
-    return Settings(**{k: v for k, v in asked_for.items() if v is not None})
-
-
-def _refuse(words: dict[str, Any], why: str, remedy: str) -> None:
-    for word, value in words.items():
-        if value is not None:
-            raise EdgepruneError(word, why, remedy)
-
-
-def multiple(text: str) -> int:
-    """``auto`` -> the multiple of channels that the runtime of this machine computes in."""
-    if text == "auto":
-        from ..doctor import rounding
-
-        return rounding.multiple("cpu")
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
-    return int(text)
-
-
-# -- plans -----------------------------------------------------------------------------------------
-
-
-def read_plan(path: Path) -> Plan:
-    from .. import files
-    from ..prune import Plan
-
-    try:
-        return Plan.from_json(files.read_json(path))
-    except EdgepruneError as e:
-        if e.what == str(path):
-            raise
-        raise EdgepruneError(f"{path}: {e.what}", e.why, e.next) from None
-
-
-def check_plan(plan: Plan, dense: Loaded) -> None:
-    """Refuse a plan of another network first: its groups' names would say less."""
-    if plan.network != dense.graph.fingerprint:
-        raise EdgepruneError(
-            "the plan", "is for another network", "make one for this network with --dry-run"
-        )
-    plan.check(dense.graph)
-
-
-def _fingerprint(plan: Plan) -> str:
-    """Of what stays, in words that fit into a recipe."""
-    import hashlib
-    import json
-
-    return hashlib.sha256(
-        json.dumps([plan.network, plan.keep], sort_keys=True).encode()
-    ).hexdigest()[:16]
-
-
-def show_plan(
-    made: Plan, dense: Loaded, plan_out: Path | None, as_json: bool, quiet: bool = False
-) -> None:
-    """The plan as a table or as JSON, which is a plan file; what it promises is counted anew."""
-    from .. import files, models
-    from ..procedures import position
-
-    made = position.recounted(dense.graph, made)
-    if plan_out is not None:
-        files.write_json(plan_out, made.to_json())
-        output.note(f"the plan: {plan_out} (edgeprune prune … --plan {plan_out} applies it)")
-    if quiet:
-        return
-    if as_json:
-        output.show_json(made.to_json())
-    else:
-        output.show(plan_table(made, dense, models.layer_names(dense.spec)))
-
-
-def plan_table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
-    from .. import units
-    from ..report.tables import Column, Table
-
-    rows = [
-        {
-            "group": f"{names[name]} ({name})" if name in names else name,
-            "layers": list(dense.graph.groups[name].producers),
-            "before": dense.graph.groups[name].width,
-            "after": len(kept),
-            "reason": made.reasons.get(name, ""),
-        }
-        for name, kept in made.keep.items()
-    ]
-    columns = [
-        Column("group", align="left", wraps=True),
-        Column("layers", "made by", _others, align="left", wraps=True),
-        Column("before"),
-        Column("after"),
-        Column("reason", align="left", wraps=True),
-    ]
-    promised = ", ".join(
-        f"{title} {show(made.dense[what])} → {show(made.promised[what])} "
-        f"({units.percent(made.promised[what] / made.dense[what])})"
-        for what, title, show in (
-            ("params", "parameters", units.count), ("flops", "FLOPs", units.count),
-            ("bytes", "weights", units.size),
-        )
-    )  # fmt: skip
-    notes = [promised]
-    if made.target:
-        notes.append(made.sentence())
-    return Table(f"Plan ({made.method})", columns, rows, notes)
-
-
-def _others(layers: list[str]) -> str:
-    """``a`` alone is its group's name: nothing to say; of many the first few."""
-    if len(layers) < 2:
-        return ""
-    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
-    return f"{len(layers)} layers: {', '.join(layers[:3])}{more}"
