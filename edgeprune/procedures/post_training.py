@@ -109,10 +109,12 @@ def post_training(
     convention: Convention,
     settings: Settings,
     told: Told = silent,
+    given: Plan | None = None,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``pixels``, uint8 RGB [N, canvas, canvas, 3], canvas >= size.
 
-    ``model`` is left as it is. Raises :class:`EdgepruneError` for too few images, weights that are
+    ``given`` is a plan for this network, applied instead of making one. ``model`` is left as it is.
+    Raises :class:`EdgepruneError` for too few images, weights that are
     not numbers, and targets that cannot be reached.
     """
     begun = time.perf_counter()
@@ -121,9 +123,11 @@ def post_training(
     images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
     size = convention.size
     dense = trace(model, torch.zeros(2, 3, size, size))
-    told("looking", 0, 1)
-    evidence = gather(dense, images, parts=parts_of(settings))
-    made = choose(dense, evidence, settings)
+    if given is None:
+        told("looking", 0, 1)
+        made = choose(dense, gather(dense, images, parts=parts_of(settings)), settings)
+    else:
+        made = given
     pruned, repaired = repair(dense, made.keep, images, settings, told)
     distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
     judge = [plain(pixels[rows], convention) for rows in _batches(judging)]

@@ -7,7 +7,6 @@ write both networks into the run, the pruned one last
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,29 +14,16 @@ from .. import checkpoint, files, train
 from ..checkpoint import Loaded
 from ..data.transforms import Pixels
 from ..prune import Plan
-from ..prune.blocks import distil
 from ..runs import Run
 from . import position
 from .asked import Asked, Unlabelled, write_recipe
 from .dense import record_result, refuse_early
-from .post_training import (
-    PostTraining,
-    Settings,
-    calibration,
-    endless,
-    forecast,
-    plain,
-    post_training,
-    repair,
-    split,
-)
+from .post_training import PostTraining, post_training
 from .record import Watch
 from .targeted import target_of
 
 if TYPE_CHECKING:
     from ..data import Dataset
-
-JUDGED_AT_ONCE = 32
 
 
 def without_labels(
@@ -50,33 +36,13 @@ def without_labels(
     way = asked.pruning
     assert isinstance(way, Unlabelled)
     refuse_early(dense.graph, way)
-    if given is None:
-        done = post_training(dense.model, pixels, dense.convention, way.settings, watch.on_progress)
-    else:
-        done = _by_plan(dense, pixels, way.settings, given, watch)
-    for note in getattr(done, "notes", ()):
+    done = post_training(
+        dense.model, pixels, dense.convention, way.settings, watch.on_progress, given
+    )
+    for note in done.notes:
         watch.note(note)
     watch.note(f"expected: {done.forecast.sentence()}")
     return done
-
-
-def _by_plan(
-    dense: Loaded, pixels: Pixels, settings: Settings, given: Plan, watch: Watch
-) -> PostTraining:
-    """The same repair and the same judgement for a plan that was made elsewhere."""
-    begun = time.perf_counter()
-    calibrating, judging = split(len(pixels))
-    images = calibration(pixels[calibrating], dense.convention, settings.views, settings.seed)
-    pruned, repaired = repair(dense.graph, given.keep, images, settings, watch.on_progress)
-    if settings.distil_steps:
-        views = endless(pixels[calibrating], dense.convention, settings.seed)
-        distil(dense.graph, pruned, given.keep, views, settings.distil_steps)
-    judge = [
-        plain(pixels[judging[i : i + JUDGED_AT_ONCE]], dense.convention)
-        for i in range(0, len(judging), JUDGED_AT_ONCE)
-    ]
-    told = forecast(dense.model, pruned.model, judge)
-    return PostTraining(pruned, given, repaired, told, time.perf_counter() - begun)
 
 
 def write(
