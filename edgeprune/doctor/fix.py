@@ -62,7 +62,7 @@ def rounded_up(graph: Graph, kept: Keep, block: int) -> dict[str, list[int]]:
         group = graph.group(name)
         wanted = min(_whole_blocks(len(units), _channels(group), block), group.width)
         scores = prune.l1(graph, group).clone()
-        scores[list(units)] = torch.inf
+        scores[list(units)] = scores.max() + 1  # above all others: they stay
         found[name] = prune.largest(scores, wanted)
     return found
 

@@ -74,13 +74,13 @@ QUICK = (written_twice, harmless, read_before)
 SLOW = (
     through_a_view,
     seen_through_a_view,
-    through_a_maybe_copy,
     copied_perhaps,
     filled,
     whole_batch,
 )
 
 
+# The exporter may leave a copy out that copies nothing: whether a second trace is needed depends on it.
 @pytest.mark.parametrize("rest", [*QUICK, *SLOW, through_a_maybe_copy])
 def test_the_functional_graph_is_the_network(rest: object) -> None:
     net = Net(rest).double().eval()
