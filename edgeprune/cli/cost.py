@@ -74,7 +74,7 @@ def table(title: str, cost: Cost, names: dict[str, str]) -> Table:
     columns = [
         Column("layer", align="left"),
         Column("kind", align="left"),
-        Column("width"),
+        Column("width_out", "width"),
         Column("params", "parameters", units.count),
         Column("flops", "FLOPs", units.count),
         Column("macs", "MACs", units.count),
