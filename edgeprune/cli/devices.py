@@ -30,10 +30,13 @@ def devices(as_json: options.JSON = False) -> None:
     through = Column("transport", "through", align="left")
     threads = Column("threads", show=lambda v: ", ".join(map(str, v)), align="left")
     output.show(Table("Profiles", [name, label, through, threads], profiles))
+    wanting: dict[str, list[str]] = {}  # what is missing, and for which devices
     for row in [*rows, *profiles]:
         if row["missing"]:
             remedy = f": {row['next']}" if row["next"] else ""
-            output.note(f"{row['device']}: {row['missing']}{remedy}")
+            wanting.setdefault(f"{row['missing']}{remedy}", []).append(row["device"])
+    for what_is_missing, names in wanting.items():
+        output.note(f"{', '.join(names)}: {what_is_missing}")
 
 
 def places() -> list[dict[str, Any]]:

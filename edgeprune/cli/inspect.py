@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import cost, options, output
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -42,12 +42,19 @@ def inspect(
     """
     if (run is None) == (model is None):
         raise EdgepruneError("edgeprune inspect", "wants one network", "give --model NAME or a run")
-    title, traced, names = _of_run(run) if run is not None else _fresh(model, classes, size, head)
+    if run is not None:
+        title, traced, names = _of_run(run)
+    else:
+        title = str(model)
+        traced, names = cost.followed(title, classes, size, head)
     value = document(title, traced, names)
     if as_json:
         output.show_json(value)
         return
-    output.show(groups_table(value), *([refusals_table(value)] if value["refusals"] else []))
+    output.show(groups_table(value))
+    if any(row["operator"] != "output" for row in value["refusals"]):  # outputs always stay
+        print()
+        output.show(refusals_table(value))
 
 
 def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]:
@@ -160,16 +167,3 @@ def _of_run(wanted: str) -> tuple[str, Graph, dict[str, str]]:
     run = runs.find(wanted)
     loaded = checkpoint.load(run, "dense")
     return run.name, loaded.graph, models.layer_names(loaded.spec)
-
-
-def _fresh(
-    model: str | None, classes: int, size: int | None, head: str
-) -> tuple[str, Graph, dict[str, str]]:
-    from .. import checkpoint, graph, models
-
-    assert model is not None
-    models.check_name(model)
-    spec = models.ModelSpec(model, classes, head)
-    side = size or (32 if models.layer_names(spec) else 224)
-    example = checkpoint.example(models.Convention(side))
-    return model, graph.trace(models.fresh(spec, 0), example), models.layer_names(spec)
