@@ -354,11 +354,17 @@ def measure(name: str, ours_first: bool = True) -> dict[str, Any]:
     return row
 
 
+DIED = "the process died"
 SETS = {"development": DEVELOPMENT, "held out": HELD_OUT, "further": FURTHER}
 
 
 def apart(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """The function's result from a forked process, with limits on time and memory."""
+    """The function's result from a forked process; one that dies without a word is tried once more."""
+    row = _once_apart(function, args)
+    return _once_apart(function, args) if row.get("crashed") == DIED else row
+
+
+def _once_apart(function: Callable[..., dict[str, Any]], args: tuple[Any, ...]) -> dict[str, Any]:
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe(duplex=False)
     process = fork.Process(target=_apart, args=(there, function, args))
@@ -369,7 +375,7 @@ def apart(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]
         try:
             row = here.recv()
         except EOFError:
-            row = {"crashed": "the process died"}
+            row = {"crashed": DIED}
     process.kill()
     process.join()
     return row
