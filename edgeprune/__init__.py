@@ -1,3 +1,20 @@
 """edgeprune: a trained CNN becomes a smaller dense one, and its speed is measured, not promised."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["cut", "load", "plan", "save", "trace"]
+
+if TYPE_CHECKING:
+    from .api import cut, load, plan, save, trace
+
+
+def __getattr__(name: str) -> Any:
+    """The five words of `edgeprune.api`, imported (with torch) when the first is asked for."""
+    if name in __all__:
+        from . import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

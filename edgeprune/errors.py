@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SHOWN = 20  # names in a message
+
 
 class EdgepruneError(Exception):
     """A failure that is told in one line and ends the command with exit code 2.
@@ -11,7 +13,7 @@ class EdgepruneError(Exception):
     """
 
     def __init__(self, what: str, why: str = "", next: str = "") -> None:
-        self.what, self.why, self.next = _line(what), _line(why), _line(next)
+        self.what, self.why, self.next = one_line(what), one_line(why), one_line(next)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -23,8 +25,9 @@ class EdgepruneError(Exception):
         return text
 
 
-def _line(text: str) -> str:
-    """Everything on one line: what a library says may hold line breaks and control characters."""
+def one_line(text: str) -> str:
+    """Everything on one line: what a library says, and names that come from outside, may hold line breaks
+    and control characters, with which a file could write on somebody's terminal."""
     words = " ".join(str(text).split())
     return "".join(c for c in words if c.isprintable())
 
@@ -34,4 +37,7 @@ def closest(word: str, known: list[str] | tuple[str, ...]) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    if near:
+        return f"did you mean {near[0]}?"
+    more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""  # timm knows 1,300
+    return "known: " + ", ".join(known[:SHOWN]) + more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ from .errors import EdgepruneError
 
 CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 30  # seconds without an answer before a download is given up
+SLOW, PATIENCE = 1000, 120  # bytes a second; seconds of less than that before it is given up
 
 
 def home() -> Path:
     """``EDGEPRUNE_HOME``, or the platform's cache folder. Holds ``weights/`` and ``data/``."""
     named = os.environ.get("EDGEPRUNE_HOME")
     if named:
-        return Path(named).expanduser()
+        return files.place(named)
     from platformdirs import user_cache_path
 
     return user_cache_path("edgeprune", appauthor=False)
@@ -65,15 +67,22 @@ def fetch(
         total = int(length) if length and length.isdigit() else None
         if total is not None and total > max_bytes:
             raise EdgepruneError(what, f"{total} bytes, more than {max_bytes} expected", remedy)
-        done = 0
+        done = before = 0
+        since = time.monotonic()
         with open(part, "wb") as f:
-            while True:
+            while total is None or done < total:
                 # Only reading is told as a failure of the network: writing may find the disk full.
                 with _told(what, url, remedy):
-                    block = answer.read(CHUNK)
+                    block = answer.read1(CHUNK)  # what is there: `read` waits for a whole chunk
                 if not block:
                     break
                 done += len(block)
+                if (gone := time.monotonic() - since) > PATIENCE:
+                    if done - before < SLOW * gone:
+                        raise EdgepruneError(
+                            what, f"{done - before} bytes in the last {gone:.0f} s", remedy
+                        )
+                    before, since = done, time.monotonic()
                 if done > max_bytes:
                     raise EdgepruneError(what, f"more than {max_bytes} bytes", remedy)
                 for h in hashes.values():

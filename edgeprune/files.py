@@ -25,13 +25,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     was. The temporary name keeps the suffix, since some writers look at it.
     """
     path = Path(path)
-    with _said(path):
+    with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part" + path.suffix)
         os.close(fd)
     temporary = Path(name)
     try:
-        with _said(path):
+        with said(path):
             yield temporary
             umask = os.umask(0)
             os.umask(umask)
@@ -42,6 +42,25 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def place(text: str) -> Path:
+    """The path that ``text`` names, ``~`` and ``~user`` replaced; a user who is not there is told."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise EdgepruneError(text, "no such user's folder", "write the path out") from None
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise :class:`EdgepruneError` if no file can be written at ``path``; writes none."""
+    path = Path(path)
+    if path.is_dir():
+        raise EdgepruneError(f"cannot write {path}", "it is a folder", "name a file in it")
+    with said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -55,7 +74,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json(value, indent=1) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -64,15 +83,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EdgepruneError(str(path), "no such file") from None
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise EdgepruneError(str(path), e.strerror or str(e)) from None
+    except (ValueError, RecursionError) as e:
         raise EdgepruneError(str(path), f"not readable as JSON ({e})") from None
 
 
 def append_line(path: str | os.PathLike[str], value: Any) -> None:
     """Append ``value`` as one JSON line and fsync. A torn last line is dropped by `read_lines`."""
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    line = _json(value) + "\n"
     path = Path(path)
-    with _said(path):
+    with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as f:
             end = f.seek(0, os.SEEK_END)
@@ -91,9 +112,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[Any]:
         raw = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    except OSError as e:
+        raise EdgepruneError(str(path), e.strerror or str(e)) from None
     values = []
     for line in raw.splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values.append(json.loads(line))
     return values
 
@@ -129,6 +152,16 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         raise EdgepruneError(str(path), f"not a whole safetensors file ({e})") from None
 
 
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON as UTF-8 can hold it: a path that is no UTF-8 (lone surrogates) is written escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    return text
+
+
 def _sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -138,7 +171,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def said(path: Path) -> Iterator[None]:
     """Operating-system failures as one line that names the file and the remedy."""
     try:
         yield

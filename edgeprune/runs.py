@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,11 @@ class Run:
         return self.path.name
 
     @property
+    def word(self) -> str:
+        """What to type for this run: its name under runs/, else its path, quoted for the shell."""
+        return shlex.quote(self.name if self.path == RUNS / self.name else str(self.path))
+
+    @property
     def recipe_path(self) -> Path:
         """What was asked: all defaults resolved, versions, seed."""
         return self.path / "recipe.json"
@@ -46,6 +52,11 @@ class Run:
     def spec_path(self) -> Path:
         """How to build the networks: model, input convention, classes, kept channels."""
         return self.path / "spec.json"
+
+    @property
+    def plan_path(self) -> Path:
+        """What stays in each group of the dense network, why, and what that promises."""
+        return self.path / "plan.json"
 
     @property
     def report_path(self) -> Path:
@@ -83,7 +94,7 @@ class Run:
         said: dict[tuple[Any, ...], dict[str, Any]] = {}
         for record in files.read_lines(self.history_path):
             if isinstance(record, dict):
-                said[tuple(record.get(k) for k in IDENTITY)] = record
+                said[tuple(repr(record.get(k)) for k in IDENTITY)] = record  # may be lists, by hand
         return [r for r in said.values() if kind is None or r.get("kind") == kind]
 
     def append(self, **record: Any) -> None:
@@ -99,14 +110,17 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One command at a time writes to a run; the lock goes with the process, even killed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise EdgepruneError(
-                    f"run {self.name}", "another command is working on it", "wait for it to end"
-                ) from None
+        with files.said(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - closed below
+        with lock:
+            with files.said(self.path):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise EdgepruneError(
+                        f"run {self.name}", "another command is working on it", "wait for it to end"
+                    ) from None
             for left in self.path.rglob(".*.part*"):  # half-written when a command was killed
                 left.unlink(missing_ok=True)
             yield

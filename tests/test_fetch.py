@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.server
@@ -32,6 +33,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind = self.path.split("/")[1]
         if kind == "missing":
             self.send_error(404, "Not Found")
+            return
+        if kind == "loop":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         if kind == "garbage":
             self.wfile.write(b"this is no HTTP\r\n\r\n")
@@ -130,6 +137,58 @@ def test_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("kind", "said"), [("missing", "404"), ("garbage", "not reached")])
 def test_bad_answers(server: str, tmp_path: Path, kind: str, said: str) -> None:
     assert said in refused(f"{server}/{kind}/x", tmp_path / "d" / "x")
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, the whole never would."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(room, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = s.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not ended.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        line = refused(f"http://127.0.0.1:{s.getsockname()[1]}/x", tmp_path / "d" / "x")
+        ended.set()
+        thread.join()
+    assert "bytes in the last" in line
+
+
+def test_a_connection_that_stays_open_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(room, "TIMEOUT", 5)
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        ended = threading.Event()
+
+        def serve() -> None:
+            connection, _ = s.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+                ended.wait(20)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        path = fetch(f"http://127.0.0.1:{s.getsockname()[1]}/x", tmp_path / "x")
+        ended.set()
+        thread.join()
+    assert path.read_bytes() == b"abc"
+
+
+def test_redirects_without_end(server: str, tmp_path: Path) -> None:
+    line = refused(f"{server}/loop/x", tmp_path / "d" / "x")
+    assert "302" in line
+    assert "put the file there yourself" in line
 
 
 def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

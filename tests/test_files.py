@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,23 @@ def test_torn_lines_are_dropped_and_the_next_one_starts_fresh(tmp_path: Path) ->
     assert files.read_lines(path) == [{"n": 1}, {"n": 3}]
 
 
+def test_a_path_that_is_no_text_survives_json(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"photos/r\xe9d")
+    files.write_json(tmp_path / "a.json", {"data": odd})
+    assert files.read_json(tmp_path / "a.json") == {"data": odd}
+    files.append_line(tmp_path / "a.jsonl", {"data": odd})
+    assert files.read_lines(tmp_path / "a.jsonl") == [{"data": odd}]
+
+
+def test_json_without_end_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(EdgepruneError, match=r"a\.json: not readable as JSON"):
+        files.read_json(tmp_path / "a.json")
+    assert files.read_lines(tmp_path / "a.json") == []
+    with pytest.raises(EdgepruneError, match="Is a directory"):
+        files.read_lines(tmp_path)
+
+
 def test_tensors_round_trip_with_strides_and_metadata(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     files.write_tensors(tmp_path / "t.safetensors", {"x": x, "same": x}, {"why": "because"})
@@ -67,6 +86,12 @@ def test_a_run_is_locked_while_a_command_works_on_it(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgepruneError, match="cannot write"), runs.Run(tmp_path / "file").lock():
+        pass
+
+
 def test_finding_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EdgepruneError, match="no run in"):
@@ -82,8 +107,16 @@ def test_finding_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             runs.named(bad)
 
 
+def test_what_to_type_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs.named("plain").word == "plain"
+    assert runs.Run(Path("/elsewhere/plain")).word == "/elsewhere/plain"
+    odd = runs.Run(tmp_path / "my run's")
+    assert shlex.split(f"edgeprune bench {odd.word}") == ["edgeprune", "bench", str(odd.path)]
+
+
 def test_an_error_is_one_printable_line() -> None:
     error = EdgepruneError("a\nb", "c\x1b[31m\td", "e")
     assert str(error) == "a b: c[31m d — e"
     assert closest("vgg61", ["vgg16", "mobilenetv1"]) == "did you mean vgg16?"
+    assert closest("?", [f"net{i}" for i in range(1300)]).endswith("net19 and 1,280 more")
     assert json.dumps(str(error))

@@ -53,8 +53,9 @@ async function weather() {
 }
 
 async function measure({ options, models, accuracy }) {
-  const found = models.map((m) => ({ ...m, sessions: [], accuracy: null }));
-  const result = { runner: 1, options: { ...options }, order: "alternating", models: found };
+  const found = models.map(({ external, ...m }) => ({ ...m, sessions: [], accuracy: null }));
+  const asked = { ...options, threads_asked: options.threads };
+  const result = { runner: 1, options: asked, order: "alternating", models: found };
   result.before = await weather();
   const perPass = Math.ceil(options.rounds / options.passes);
   const slice = options.seconds / (perPass * options.passes);
@@ -65,12 +66,13 @@ async function measure({ options, models, accuracy }) {
   let late = false;
   for (let pass = 0; ; pass++) {
     const sessions = [];
+    await new Promise((rested) => setTimeout(rested, 1000 * options.cool_down));
     try {
       const runs = [];
       for (let i = 0; i < found.length; i++) {
         what.textContent = `loading network ${i + 1} of ${found.length}`;
         sessions.push(new Session(found[i].file));
-        const hello = await sessions[i].ask({ do: "load", options, file: found[i].file });
+        const hello = await sessions[i].ask({ do: "load", options, ...models[i] });
         const { environment, ...rest } = hello;
         result.environment = { ...environment, isolated: crossOriginIsolated };
         result.options.threads = environment.threads_running;
@@ -114,6 +116,8 @@ async function measure({ options, models, accuracy }) {
 
 async function main() {
   const beat = setInterval(() => post("").catch(() => {}), 2000);
+  const closed = () => navigator.sendBeacon("lines", '{"error": "the page was closed", "model": null}');
+  addEventListener("pagehide", closed);
   let lock = null;
   try {
     lock = await navigator.wakeLock.request("screen");
@@ -129,6 +133,7 @@ async function main() {
     what.textContent = `It failed: ${e.message}`;
     await send({ error: e.message, model: e.model || null }).catch(() => {});
   } finally {
+    removeEventListener("pagehide", closed);
     clearInterval(beat);
     if (lock) lock.release();
   }

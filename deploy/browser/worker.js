@@ -136,7 +136,13 @@ async function warmUp(step) {
   }
 }
 
-async function load({ options, file }) {
+async function bytesOf(name) {
+  const answer = await fetch(`files/${name.split("/").map(encodeURIComponent).join("/")}`);
+  if (!answer.ok) throw new Error(`the server answered ${answer.status} for ${name}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+async function load({ options, file, external }) {
   let start = now();
   importScripts("ort/ort.wasm.min.js");
   ort.env.wasm.wasmPaths = new URL("ort/", self.location.href).href;
@@ -146,9 +152,12 @@ async function load({ options, file }) {
   const nothing = Uint8Array.from(atob(NOTHING), (c) => c.charCodeAt(0));
   await (await ort.InferenceSession.create(nothing, settings)).release();
   const import_s = now() - start;
-  const bytes = new Uint8Array(await (await fetch(`files/${file}`)).arrayBuffer());
+  const bytes = await bytesOf(file);
+  const folder = file.slice(0, file.lastIndexOf("/") + 1);
+  const beside = [];
+  for (const path of external) beside.push({ path, data: await bytesOf(folder + path) });
   start = now();
-  session = await ort.InferenceSession.create(bytes, settings);
+  session = await ort.InferenceSession.create(bytes, { ...settings, externalData: beside });
   const load_s = now() - start;
   feeds = Array.from({ length: INPUTS }, (_, k) => feed(k, options));
   start = now();

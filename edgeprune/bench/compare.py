@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import EdgepruneError
-from . import stats
+from . import schema, stats
 from .protocol import Result
 
 
@@ -16,6 +16,11 @@ def compare(before: Result, after: Result) -> list[dict[str, Any]]:
     ``verdict``, ``same_file``. Raises :class:`EdgepruneError` naming every difference between machine,
     runtime and settings that would be mistaken for one between the networks.
     """
+    for result in (before, after):
+        try:
+            schema.check_samples(result.document)
+        except EdgepruneError as e:
+            raise EdgepruneError(str(result.path), f"not the form of a result ({e.why})") from None
     unlike = differences(before.document, after.document)
     if unlike:
         raise EdgepruneError(

@@ -59,6 +59,7 @@ def measure(
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
+    files.check_writable(out)  # before minutes of measuring, not after them
     place = devices.connect(device) if isinstance(device, str) else device
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -160,18 +161,21 @@ class Collected:
         """The line's event, or None if it is something else."""
         try:
             value = json.loads(line)
-            event, model = value.get("event"), value.get("model")
-            self._last = value
-            if event is None:
-                return None
-            sessions = self.partial["models"][model]["sessions"]
-            if event == "session":
-                sessions.append({**value["session"], "rounds": []})
-            elif event == "round":
-                sessions[-1]["rounds"].append({**value["round"]})
-                self.rounds += 1
-        except (ValueError, AttributeError, TypeError, KeyError, IndexError):
+        except (ValueError, RecursionError):
             return None  # not of the runner's making
+        if not isinstance(value, dict):
+            return None
+        self._last = value
+        if not schema.is_event(value, len(self.partial["models"])):
+            return None
+        sessions = self.partial["models"][value["model"]]["sessions"]
+        if value["event"] == "session":
+            sessions.append({**value["session"], "rounds": []})
+        elif value["event"] == "round":
+            if not sessions:
+                return None
+            sessions[-1]["rounds"].append({**value["round"]})
+            self.rounds += 1
         return value
 
     def document(self, paths: Sequence[Path], there: Sequence[str]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from typing import Any
 
 from .. import files
 from ..errors import EdgepruneError
+from . import schema
 
 FORMAT, VERSION = "edgeprune-bench", 1
 
@@ -48,12 +49,15 @@ class Request:
     passes: int = 10  # fresh processes per model
     batch: int = 1
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    cores: tuple[int, ...] | None = None  # run on these only
+    cool_down: float = 0.0  # seconds of rest before each pass
+    max_temperature: float | None = None  # degrees Celsius, waited for before each pass
 
     def __post_init__(self) -> None:
         for name in ("threads", "rounds", "samples", "passes", "batch"):
             if getattr(self, name) < 1:
                 raise EdgepruneError(f"--{name} {getattr(self, name)}", "must be at least 1")
-        for name in ("seconds", "limit"):
+        for name in ("seconds", "limit", "cool_down"):
             if not 0 <= getattr(self, name) < 1e6:
                 raise EdgepruneError(f"--{name} {getattr(self, name)}", "not a sensible duration")
 
@@ -61,8 +65,10 @@ class Request:
         """The runner's command line, without the models."""
         words: list[str] = []
         for name, value in asdict(self).items():
-            if name != "shapes":
-                words += [f"--{name}", str(value)]
+            if isinstance(value, int | float):
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        if self.cores is not None:
+            words += ["--cores", ",".join(map(str, self.cores))]
         for name, shape in self.shapes.items():
             words += ["--shape", f"{name}={','.join(map(str, shape))}"]
         return words
@@ -97,4 +103,8 @@ def load(path: Path) -> Result:
         raise EdgepruneError(
             str(path), "its measurement was broken off", "edgeprune bench once more"
         )
+    try:
+        schema.check_summary(document)
+    except EdgepruneError as e:
+        raise EdgepruneError(str(path), f"not the form of a result ({e.why})") from None
     return Result(path, document)

@@ -30,6 +30,30 @@ def check(document: Any, models: int) -> None:
             raise _wrong(f"models[{i}]", "no samples")
 
 
+def check_summary(result: Any) -> None:
+    """Raise :class:`EdgepruneError` where a result file has not what tables and pages read of it."""
+    _fits(result, RESULT, "")
+    warnings = result["summary"].get("warnings")
+    if warnings is not None and not _is(warnings, [_all_text]):
+        raise _wrong("summary.warnings", "no list of warnings")
+
+
+def check_samples(result: Any) -> None:
+    """Raise :class:`EdgepruneError` where a result file has not what two are compared by."""
+    _fits(result, COMPARED, "")
+    if not maybe(column(text))(result["measured"]["environment"]["cpu"].get("flags")):
+        raise _wrong("measured.environment.cpu.flags", "not what belongs there")
+    check(result["measured"], len(result["models"]))
+
+
+def is_event(value: Any, models: int) -> bool:
+    """Whether a line is one of the runner's events on the way to its document."""
+    if not _is(value, {"event": text, "model": count}) or value["model"] >= models:
+        return False
+    inside = {"session": {"session": {}}, "round": {"round": ROUND}, "accuracy": {}}
+    return value["event"] in inside and _is(value, inside[value["event"]])
+
+
 def seconds(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e7
 
@@ -124,4 +148,43 @@ DOCUMENT = {
     "models": [
         {"bytes": count, "sha256": text, "accuracy": maybe(ACCURACY), "sessions": [SESSION]}
     ],
+}
+
+
+def _ratio(value: Any) -> bool:
+    return number(value) and value > 0
+
+
+def _interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(maybe(number), value))
+
+
+def _all_text(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(text, value.values()))
+
+
+# A result file (`protocol`), which may have been edited since it was written.
+NETWORK = {
+    "name": text,
+    "bytes": maybe(count),
+    "flops": maybe(count),
+    "latency": {"median_s": maybe(seconds), "p90_s": maybe(seconds)},
+    "load": {"load_s": maybe(seconds)},
+    "memory": {"peak": maybe(number)},
+    "top1": maybe(number),
+    **dict.fromkeys(("speedup", "promised_speedup", "realised_speedup"), maybe(_ratio)),
+    **dict.fromkeys(("speedup_interval", "realised_speedup_interval"), maybe(_interval)),
+    "verdict": text,
+}
+RESULT = {
+    "device": text,
+    "created": text,
+    "request": {"threads": count},
+    "summary": {"networks": [NETWORK]},
+}
+COMPARED = {
+    "device": text,
+    "models": [{"name": text}],
+    "request": {"threads": count, "batch": count, "shapes": lambda v: isinstance(v, dict)},
+    "measured": {"environment": {"cpu": {}}},
 }

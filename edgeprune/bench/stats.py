@@ -72,8 +72,10 @@ def _gather(model: Mapping[str, Any], clock: str, *, only_unswitched: bool) -> C
     return Clean(np.array(seconds), np.array(cells, int).reshape(-1, 2), total, name)
 
 
-def unswitched_share(model: Mapping[str, Any]) -> float:
-    """Share of all samples during which the thread kept its core (1 where it is not known)."""
+def unswitched_share(model: Mapping[str, Any]) -> float | None:
+    """Share of all samples during which the thread kept its core; None where that is not known."""
+    if all(n is None for r in _rounds(model) for n in r["switches"]):
+        return None
     return _gather(model, "wall_s", only_unswitched=True).kept_share
 
 
@@ -241,7 +243,7 @@ def summary(
             "images": model.get("images"),
             "energy_j": _energy(raw["sessions"]),
             "unswitched_share": share,
-            "contended": share < 0.5,
+            "contended": share is not None and share < 0.5,
             "speedup": None,
             "speedup_interval": None,
             "promised_speedup": None,

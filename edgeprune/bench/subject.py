@@ -52,6 +52,8 @@ def inspect(
     Raises :class:`EdgepruneError` for a file that is not a whole ONNX model.
     """
     models = [_parse(p) for p in paths]
+    for path, model in zip(paths, models, strict=True):
+        _check_shapes(path, model, shapes)
     metadata = [{p.key: p.value for p in m.metadata_props} for m in models]
     own = [_own_counts(m) for m in metadata]
     subjects = []
@@ -92,10 +94,26 @@ def _parse(path: Path) -> Any:
     return model
 
 
+def _check_shapes(path: Path, model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a --shape for an input that is not there or has another number of axes."""
+    weights = {t.name for t in model.graph.initializer}
+    inputs = {v.name: v.type.tensor_type.shape.dim for v in model.graph.input}
+    for name, sizes in shapes.items():
+        said = f"--shape {name}={','.join(map(str, sizes))}"
+        if name not in inputs or name in weights:
+            there = ", ".join(n for n in inputs if n not in weights)
+            raise EdgepruneError(said, f"{path} has no such input, but: {there}")
+        if len(sizes) != len(inputs[name]):
+            raise EdgepruneError(said, f"the input of {path} has {len(inputs[name])} axes")
+        if min(sizes) < 1:
+            raise EdgepruneError(said, "sizes are at least 1")
+
+
 def _external(path: Path, model: Any) -> dict[str, Path]:
     """The files beside ``path`` that hold its weights; refuses one that points anywhere else."""
     found = {}
-    for tensor in _tensors(model.graph):
+    bodies = [model.graph, *model.functions]
+    for tensor in (t for body in bodies for t in _tensors(body)):
         if tensor.data_location != tensor.EXTERNAL:
             continue
         place = next((e.value for e in tensor.external_data if e.key == "location"), "")
@@ -112,14 +130,21 @@ def _external(path: Path, model: Any) -> dict[str, Path]:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
+    """The tensors of a graph or of a function's body, those inside its nodes too."""
+    yield from getattr(graph, "initializer", ())
+    sparse = list(getattr(graph, "sparse_initializer", ()))
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+            sparse += attribute.sparse_tensors
+            if attribute.HasField("sparse_tensor"):
+                sparse.append(attribute.sparse_tensor)
             for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
                 yield from _tensors(inner)
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
 def _own_counts(metadata: Mapping[str, str]) -> dict[str, int] | None:
@@ -176,9 +201,12 @@ def weighted(
     found = []
     for node in model.graph.node:
         if node.op_type in COUNTED:
+            where = COUNTED[node.op_type]
+            if len(node.input) <= where or not node.output:  # no valid file, but one may come
+                return None
             first, out = known.get(node.input[0]), known.get(node.output[0])
-            weight = known.get(node.input[COUNTED[node.op_type]])
-            if weight is None or out is None or first is None:
+            weight = known.get(node.input[where])
+            if not weight or out is None or first is None:
                 return None
             macs = _macs(node, first, weight, out) // batch
             found.append(Weighted(node, first, weight, out, macs))
@@ -206,7 +234,7 @@ def shapes_of(
     del sized.graph.value_info[:]
     try:
         sized = onnx.shape_inference.infer_shapes(sized, data_prop=True)
-    except (RuntimeError, ValueError):  # InferenceError: an operator used wrongly
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):  # an invalid file
         return {}
     known = {t.name: tuple(t.dims) for t in sized.graph.initializer}
     for value in [*sized.graph.input, *sized.graph.value_info, *sized.graph.output]:

@@ -21,7 +21,11 @@ class Warning:
 
 def warnings(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> list[Warning]:
     """All warnings on a runner's document ``measured`` and the ``networks`` of its summary."""
-    found = [w for check in (_clock, _contended, _short) if (w := check(networks, measured))]
+    found = [
+        w
+        for check in (_clock, _contended, _unseen, _threads, _unheeded, _short)
+        if (w := check(networks, measured))
+    ]
     for network, model in zip(networks, measured["models"], strict=True):
         found += [w for check in (_warm_up, _answers) if (w := check(network, model))]
     return found + [w for check in (_throttled, _pressure) if (w := check(measured))]
@@ -40,7 +44,8 @@ def _clock(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warni
 def _contended(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
     if not any(n["contended"] for n in networks):
         return None
-    shares = ", ".join(f"{n['name']} {units.percent(n['unswitched_share'], 0)}" for n in networks)
+    known = [n for n in networks if n["unswitched_share"] is not None]
+    shares = ", ".join(f"{n['name']} {units.percent(n['unswitched_share'], 0)}" for n in known)
     load = measured["before"]["load"]
     return Warning(
         f"contended: share of runs that kept their core: {shares}"
@@ -51,6 +56,42 @@ def _contended(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> W
         ),
         "other programs are running; the runs they broke into were left out",
         "stop them, or pin the bench to a core of its own",
+    )
+
+
+def _unseen(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    if any(n["unswitched_share"] is not None for n in networks):
+        return None
+    return Warning(
+        "whether runs were interrupted is not known",
+        "this place does not tell when the system takes the core away, as in a browser",
+        "close other programs first: on a busy machine such medians can be far off",
+    )
+
+
+def _threads(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    asked, ran = (measured["options"].get(key) for key in ("threads_asked", "threads"))
+    if not isinstance(asked, int) or asked == ran:
+        return None
+    return Warning(
+        f"{asked} threads were asked for, {ran} ran",
+        "a page over plain http is not isolated, and gets no threads",
+        "measure on the device itself (localhost), or over adb; or ask for --threads 1",
+    )
+
+
+def _unheeded(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
+    options, lost = measured["options"], []
+    if options.get("cores") and measured["environment"].get("provider") == "wasm":
+        lost.append("the cores to run on")
+    if options.get("max_temperature") and not measured["before"].get("temperatures"):
+        lost.append("the highest temperature")
+    if not lost:
+        return None
+    return Warning(
+        f"{' and '.join(lost)} could not be heeded",
+        "this place tells no temperature, or lets nobody choose cores, as a browser",
+        "leave them out of the device's profile, and give it time to cool down",
     )
 
 

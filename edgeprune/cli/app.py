@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from .. import __version__
@@ -14,6 +16,7 @@ from . import (
     doctor,
     errors,
     export,
+    inspect,
     models,
     plot,
     prune,
@@ -34,20 +37,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-MAIN, LOOK = "The main job", "Looking at things"
-app.command("train", rich_help_panel=MAIN)(train.train)
-app.command("prune", rich_help_panel=MAIN)(prune.prune)
-app.command("export", rich_help_panel=MAIN)(export.export)
-app.command("bench", rich_help_panel=MAIN)(bench.bench)
-app.command("report", rich_help_panel=LOOK)(report.report)
-app.command("plot", rich_help_panel=LOOK)(plot.plot)
-app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
-app.command("compare", rich_help_panel=LOOK)(compare.compare)
-app.command("devices", rich_help_panel=LOOK)(devices.devices)
-app.command("cost", rich_help_panel=LOOK)(cost.cost)
-app.command("models", rich_help_panel=LOOK)(models.models)
-app.command("datasets", rich_help_panel=LOOK)(datasets.datasets)
-app.command("runs", rich_help_panel=LOOK)(runs.runs)
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "The main job": (train.train, prune.prune, export.export, bench.bench),
+    "Looking at things": (
+        report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
+        cost.cost, models.models, datasets.datasets, runs.runs,
+    ),
+}  # fmt: skip
+
+
+def flowing(text: str) -> str:
+    """A docstring whose paragraphs flow to the width of the terminal; rich keeps line breaks."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        words = flowing(command.__doc__ or "")
+        app.command(command.__name__, help=words, rich_help_panel=panel)(command)
 
 
 @app.callback(invoke_without_command=True)

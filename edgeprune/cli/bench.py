@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,12 +32,19 @@ def bench(
     device: Annotated[
         str,
         typer.Option(
-            "--device", help="Where to measure: cpu, ssh://user@host, arm64; see edgeprune devices."
+            "--device",
+            help="Where to measure: cpu, ssh://user@host, adb, browser, arm64, or a profile's name; "
+            "see edgeprune devices.",
         ),
     ] = "cpu",
     threads: Annotated[
-        int, typer.Option("--threads", min=1, help="Threads inside an operator.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="Threads inside an operator; default 1, or the profile's counts.",
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Interleaved rounds in all.")] = 50,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="Seconds of runs per network.")
@@ -71,31 +79,47 @@ def bench(
     """
     from .. import bench as room
     from ..bench import devices
+    from ..bench.devices import profiles
 
+    profile = profiles.find(device)
     request = room.Request(
-        threads=threads, rounds=rounds, seconds=seconds, passes=min(passes, rounds), batch=batch,
-        shapes=dict(_shape(text) for text in shape or []),
+        rounds=rounds, seconds=seconds, passes=min(passes, rounds), batch=batch,
+        shapes=dict(_shape(text) for text in shape or []), **(profile.asked() if profile else {}),
     )  # fmt: skip
     if mlperf:
-        request = room.Request(**vars(request) | {"samples": 1024, "seconds": 60.0, "limit": 600.0})
-    place = devices.connect(device)
-    run, models, names = targets(what or [])
-    accuracy = None if no_accuracy or run is None else test_images(run, models)
-    path = out or _result_path(run, device, threads)
-    with progress(request, names) as watch:
-        result = room.measure(
-            models, out=path, device=place, label=device, request=request, names=names,
-            accuracy=accuracy, watch=watch,
+        request = replace(request, samples=1024, seconds=60.0, limit=600.0)
+    counts = (threads,) if threads else profile.threads if profile else (1,)
+    if out is not None and len(counts) > 1:
+        raise EdgepruneError(
+            f"--out {out}", f"profile {device} measures {len(counts)} counts of threads",
+            "add --threads N",
         )  # fmt: skip
+    place = devices.connect(profile.transport if profile else device)
+    run, models, names = targets(what or [])
+    results = []
+    for count in counts:
+        accuracy = None if no_accuracy or run is None else test_images(run, models)
+        request = replace(request, threads=count)
+        with progress(request, names) as watch:
+            result = room.measure(
+                models, out=out or _result_path(run, device, count), device=place, label=device,
+                request=request, names=names, accuracy=accuracy, watch=watch,
+            )  # fmt: skip
+        results.append(result)
+        if not as_json:
+            tell(result)
     if as_json:
-        output.show_json(document(result))
-    else:
-        output.show(table(result))
-        for warning in result.summary["warnings"]:
-            output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
-        output.note(f"every sample: {path}")
+        found = [document(r) for r in results]
+        output.show_json(found if len(found) > 1 else found[0])
     if run is not None:
-        output.note(f"next: edgeprune report {run.name}")
+        output.note(f"next: edgeprune report {run.word}")
+
+
+def tell(result: Result) -> None:
+    output.show(table(result))
+    for warning in result.summary["warnings"]:
+        output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
+    output.note(f"every sample: {result.path}")
 
 
 def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
@@ -115,7 +139,7 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     for network in ("dense", "pruned"):
         if run.has(network) and network not in names:
             raise EdgepruneError(
-                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.name}"
+                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"
             )
     if not names:
         raise EdgepruneError(
@@ -124,26 +148,31 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     return run, [run.onnx_path(n) for n in names], names
 
 
-def test_images(run: Run, models: list[Path]) -> Images:
-    """The run's test split, in the convention that the files were exported with."""
+def test_images(run: Run, models: list[Path]) -> Images | None:
+    """The run's test split, in the convention that the files were exported with; None: no labels."""
     from .. import bench as room
     from ..bench import subject
     from ..models.spec import Convention
-    from .export import dataset_of, fingerprint
+    from .export import dataset_of, fingerprint, labelled
 
     for known in subject.inspect(models, [p.stem for p in models]):
         made_from = known.metadata.get("edgeprune.weights")
         if run.has(known.name) and made_from not in (None, fingerprint(run, known.name)):
             raise EdgepruneError(
                 f"{known.path} was made from other weights than the run has now",
-                next=f"edgeprune export {run.name}",
+                next=f"edgeprune export {run.word}",
             )
         convention = subject.convention(known)
     if convention is None:
         raise EdgepruneError(
             f"{models[-1]} does not say how its input is made",
-            next=f"edgeprune export {run.name}, or --no-accuracy",
+            next=f"edgeprune export {run.word}, or --no-accuracy",
         )
+    if not labelled(run):
+        output.note(
+            "no labels in this run: accuracy is left out (edgeprune export tells agreement)"
+        )
+        return None
     return room.images_of(dataset_of(run).test, Convention.from_json(convention))
 
 

@@ -50,7 +50,7 @@ def cost(
     if run is not None:
         counted = _of_run(run)
     else:
-        traced, names = _traced(model, classes, size, head)
+        traced, names = followed(model, classes, size, head)
         asked = _widths(traced, widths)
         counted = {model: (room.cost(traced, asked), names)}
     if as_json:
@@ -74,7 +74,7 @@ def table(title: str, cost: Cost, names: dict[str, str]) -> Table:
     columns = [
         Column("layer", align="left"),
         Column("kind", align="left"),
-        Column("width"),
+        Column("width_out", "width"),
         Column("params", "parameters", units.count),
         Column("flops", "FLOPs", units.count),
         Column("macs", "MACs", units.count),
@@ -94,13 +94,16 @@ def _plain(row: Any) -> dict[str, Any]:
     return asdict(row)
 
 
-def _traced(model: str, classes: int, size: int, head: str) -> tuple[Graph, dict[str, str]]:
+def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Graph, dict[str, str]]:
+    """A network by its name, with fresh weights and its channels followed; and the paper's layer names."""
     from .. import checkpoint, graph, models
 
     models.check_name(model)
     spec = models.ModelSpec(model, classes, head)
-    example = checkpoint.example(models.Convention(size))
-    return graph.trace(models.fresh(spec, 0), example), models.layer_names(spec)
+    names = models.layer_names(spec)
+    example = checkpoint.example(models.Convention(size or (32 if names else 224)))
+    output.note(f"following the channels of {model} …")  # seconds for a deep network
+    return graph.trace(models.fresh(spec, 0), example), names
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:

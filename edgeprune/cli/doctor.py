@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ..doctor import Case, Finding
     from ..doctor.ledger import Rows
     from ..doctor.probe import Device
+    from ..report.tables import Table
     from ..runs import Run
 
 SHOWN = 10  # findings on the terminal; all of them are in the JSON
@@ -26,11 +29,16 @@ def doctor(
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to look: cpu.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option("--device", help="Where to look: cpu; with --probe any device of bench."),
+    ] = "cpu",
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Measure this device (about a minute, once) to predict times."
+            "--probe",
+            help="Measure the device once, a minute or two, and keep it: which multiple of channels it "
+            "computes in (--round-to auto), and on cpu what predicts times.",
         ),
     ] = False,
     fix: Annotated[
@@ -40,6 +48,14 @@ def doctor(
             help="Write the run NAME-fixed: widths rounded up again, same answers; and time it.",
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for the ledger as .md, .csv, .png and all values as .json; default: doctor/ in "
+            "the run.",
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Say where the time goes, layer by layer, what holds each back, and what to do next.
@@ -53,6 +69,13 @@ def doctor(
     from .. import doctor as room
     from .bench import targets
 
+    if probe:
+        swept = sweep(device)
+        if device != "cpu" or not what:
+            known = profile(True) if device == "cpu" else None
+            if as_json:
+                output.show_json(swept | {"predictor": asdict(known.error) if known else None})
+            return
     run, models, names = targets(what or [])
     if fix and (run is None or not run.has("pruned")):
         raise EdgepruneError(
@@ -62,12 +85,48 @@ def doctor(
     cases = room.examine(models, names=names, device=device)
     known = profile(probe)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
-    if as_json and not fix:
-        output.show_json(document(cases, found, known, run))
+    table = ledger(cases, known, run)
+    told = document(cases, found, known, table, models)
+    folder = out or (run.path / "doctor" if run is not None else None)
+    if folder is not None:
+        write(folder, told, table, [c.network.name for c in cases])
+    if as_json:
+        if not fix:  # stdout is one document: then it is the repair's
+            output.show_json(told)
     else:
-        show(cases, found, known, run)
+        show(cases, found, known, table)
+    if folder is not None:
+        output.note(f"ledger.md, .csv and .png, and every value: {folder}")
     if fix and run is not None:
         repair(run, cases[-1], as_json)
+
+
+def sweep(device: str) -> dict[str, Any]:
+    """Measure which multiple of channels the device computes in, and tell."""
+    from ..doctor import rounding
+
+    output.note(f"sweeping widths on {device} …")
+    swept = rounding.probe(device)
+    how = "measured" if swept.how == "measured" else "known; the sweep was too noisy to tell"
+    output.note(f"{device}: --round-to auto is {swept.multiple} ({how})")
+    return asdict(swept)
+
+
+def write(folder: Path, told: dict[str, Any], table: Table, names: list[str]) -> None:
+    """The ledger for people (Markdown, PNG), for spreadsheets (CSV), and all of it (JSON)."""
+    from .. import files
+    from ..report import figures
+
+    records = table.records()
+    panels = {}
+    for i, name in enumerate(names):
+        mine = [r for r in records if r.get(f"measured_{i}") is not None]
+        columns = [[r[f"{key}_{i}"] for r in mine] for key in ("measured", "roofline", "predicted")]
+        panels[name] = figures.LayerTimes([r["layer"] for r in mine], *columns)
+    files.write_text(folder / "ledger.md", table.markdown() + "\n")
+    files.write_text(folder / "ledger.csv", table.csv())
+    files.write_bytes(folder / "ledger.png", figures.png(figures.layer_times(panels)))
+    files.write_json(folder / "doctor.json", told)
 
 
 def profile(probe: bool) -> Device | None:
@@ -79,7 +138,7 @@ def profile(probe: bool) -> Device | None:
     return None
 
 
-def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Any:
+def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Table:
     from ..doctor import ledger as room
     from ..doctor import predictor
 
@@ -100,12 +159,9 @@ def _counted(run: Run | None, network: str) -> Rows | None:
     return {row.layer: row for row in graph.cost(graph.trace(loaded.model, loaded.example)).rows}
 
 
-def show(
-    cases: list[Case], found: list[list[Finding]], known: Device | None, run: Run | None
-) -> None:
+def show(cases: list[Case], found: list[list[Finding]], known: Device | None, table: Table) -> None:
     from ..doctor import ledger as room
 
-    table = ledger(cases, known, run)
     for case, findings in zip(cases, found, strict=True):
         output.show(room.layers(case))
         if findings:
@@ -126,27 +182,34 @@ def show(
 
 
 def document(
-    cases: list[Case], found: list[list[Finding]], known: Device | None, run: Run | None
-) -> dict[str, Any]:
+    cases: list[Case], found: list[list[Finding]], known: Device | None, table: Table,
+    models: list[Path],
+) -> dict[str, Any]:  # fmt: skip
     """Everything, as values: peaks, each network's layers and findings, the ledger."""
-    from dataclasses import asdict
+    from hashlib import sha256
 
+    from .. import runs
     from ..doctor import ledger as room
+    from ..report import diagnosis
 
     return {
+        "format": diagnosis.FORMAT,
+        "version": diagnosis.VERSION,
+        "created": runs.now(),
         "peaks": cases[0].peaks.to_json(),
         "block": cases[0].network.block,
         "networks": [
             {
                 "name": c.network.name,
+                "sha256": sha256(model.read_bytes()).hexdigest(),
                 "seconds": c.network.seconds,
                 "layers": room.layers(c).records(),
                 "others": [asdict(o) for o in c.network.others],
                 "findings": [f.to_json() for f in findings],
             }
-            for c, findings in zip(cases, found, strict=True)
+            for c, findings, model in zip(cases, found, models, strict=True)
         ],
-        "ledger": ledger(cases, known, run).records(),
+        "ledger": table.records(),
         "predictor": asdict(known.error) if known else None,
     }
 
@@ -155,10 +218,10 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
     """Write the fixed run, export it, and say whether the promised milliseconds came."""
     from .. import doctor as room
     from ..doctor import fix as mend
-    from .export import dataset_of, one
+    from .export import judging, one
 
     fixed, changed = mend.fix(run, max(case.network.block, 1))
-    one(fixed, "pruned", dataset_of(fixed), 18)
+    one(fixed, "pruned", judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
     )

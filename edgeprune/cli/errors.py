@@ -16,6 +16,14 @@ FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 def run(app: typer.Typer, words: list[str] | None = None) -> int:
     """Run ``app`` on ``words`` (default: the command line) and return the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+        stream = getattr(sys, name)
+        if hasattr(
+            stream, "reconfigure"
+        ):  # no line of a table may stop a command at an old terminal
+            stream.reconfigure(errors="replace")
     try:
         result = typer.main.get_command(app)(args=words, standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -41,7 +49,9 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             return tell(f"disk full: {e.filename or e.strerror} — free some space")
-        raise
+        if e.filename is None or e.strerror is None:  # not about a file: a fault of ours
+            raise
+        return tell(f"{e.filename}: {e.strerror}")
 
 
 def tell(line: str) -> int:

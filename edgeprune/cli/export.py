@@ -10,7 +10,7 @@ from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ..data import Dataset, Split
     from ..export import Exported
     from ..report.tables import Table
     from ..runs import Run
@@ -29,7 +29,8 @@ def export(
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
 
     torch and onnxruntime must give the same logits on real images and choose the same class for
-    every image of the test split; otherwise no file is left and the exit code is 2.
+    every image of the test split (without labels: of the images held out); otherwise no file is left
+    and the exit code is 2.
 
     Example: [b]edgeprune export[/b]
     """
@@ -39,12 +40,13 @@ def export(
     present = [network for network in NETWORKS if found.has(network)]
     if not present:
         checkpoint.load(found, "dense")  # says which command makes one
-    dataset = dataset_of(found)
+    images = judging(found)
     with found.lock():
-        written = {network: one(found, network, dataset, opset) for network in present}
+        written = {network: one(found, network, images, opset) for network in present}
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
-        output.show_json({"run": str(found.path), "networks": documents})
+        head = {"run": str(found.path), "labelled": labelled(found)}
+        output.show_json(head | {"networks": documents})
     else:
         output.show(table(found, written))
     if all(e.simplified == 0 for e in written.values()):
@@ -55,7 +57,7 @@ def export(
         output.note(f"next: edgeprune bench {found.name} --device cpu")
 
 
-def one(run: Run, network: str, dataset: Dataset, opset: int) -> Exported:
+def one(run: Run, network: str, images: Split, opset: int) -> Exported:
     """Export one network of the run, with its costs and the fingerprint of its weights inside."""
     import json
 
@@ -77,9 +79,9 @@ def one(run: Run, network: str, dataset: Dataset, opset: int) -> Exported:
         "edgeprune.flops": str(cost.flops),
         "edgeprune.macs": str(cost.macs),
     }
-    if not len(dataset.test):
-        raise EdgepruneError("export", "the data set has no test images to compare with")
-    first, _ = next(iter(data.evaluation_batches(dataset.test, loaded.convention, 8)))
+    if not len(images):
+        raise EdgepruneError("export", "there are no test images to compare with")
+    first, _ = next(iter(data.evaluation_batches(images, loaded.convention, 8)))
     samples = torch.cat([first] * -(-4 // len(first)))  # batch 4 even of a test split of one
     return room.write(
         loaded.model,
@@ -88,7 +90,7 @@ def one(run: Run, network: str, dataset: Dataset, opset: int) -> Exported:
         convention=loaded.convention,
         classes=loaded.classes,
         metadata=metadata,
-        batches=data.evaluation_batches(dataset.test, loaded.convention, 64),
+        batches=data.evaluation_batches(images, loaded.convention, 64),
         opset=opset,
     )
 
@@ -101,13 +103,50 @@ def fingerprint(run: Run, network: str) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def labelled(run: Run) -> bool:
+    """Whether the run knows a data set with labels; one pruned after training may know none."""
+    return run.recipe().get("data") is not None
+
+
+def judging(run: Run) -> Split:
+    """The run's test split; without labels the images that took no part in the pruning.
+
+    Those bear the dense network's answers as labels, so that what is counted is agreement.
+    """
+    import torch
+
+    from .. import checkpoint, data, procedures
+    from ..procedures import post_training
+
+    if labelled(run):
+        return dataset_of(run).test
+    asked = procedures.Asked.from_json(run.recipe())
+    if asked.images is None or asked.limit is None:
+        raise EdgepruneError(f"run {run.name}", "names neither a data set nor images")
+    some = data.unlabelled(
+        asked.images, size=asked.size, limit=asked.limit, skip_bad=asked.skip_bad
+    )
+    held_out = some.at(post_training.split(len(some))[1])
+    dense = checkpoint.load(run, "dense")
+    with torch.no_grad():
+        answers = [
+            dense.model(x).argmax(1)
+            for x, _ in data.evaluation_batches(held_out, dense.convention, 64)
+        ]
+    held_out.labels = torch.cat(answers).numpy()
+    return held_out
+
+
 def dataset_of(run: Run) -> Dataset:
     """The data set that the run's recipe names, split as it was for training."""
     from .. import data, procedures
 
     asked = procedures.Asked.from_json(run.recipe())
+    if asked.data is None:
+        raise EdgepruneError(f"run {run.name}", "has no labelled images")
+    limit = asked.limit if asked.images is None else None  # of those images, not of the set
     return data.load(
-        asked.data, size=asked.size, seed=asked.seed, limit=asked.limit, skip_bad=asked.skip_bad,
+        asked.data, size=asked.size, seed=asked.seed, limit=limit, skip_bad=asked.skip_bad,
         notes=lambda text: None,  # told when it was trained
     )  # fmt: skip
 
@@ -127,6 +166,7 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
             "top1": e.parity.onnx_correct / e.parity.images if e.parity.images else None,
         }
 
+    known = labelled(run)
     columns = [
         Column("file", align="left"),
         Column("bytes", "size", units.size),
@@ -134,7 +174,8 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
         Column("simplified", "simplified away"),
         Column("difference", "largest difference", lambda v: f"{v:.1e}"),
         Column("same", "same class"),
-        Column("top1", "top-1", units.percent),
+        Column("top1", "top-1" if known else "as dense", units.percent),
     ]
-    title = f"{run.path}: torch and onnxruntime agree on the test split"
+    where = "the test split" if known else "the images held out (no labels: agreement with dense)"
+    title = f"{run.path}: torch and onnxruntime agree on {where}"
     return Table(title, columns, [row(network, e) for network, e in written.items()])

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
+
 if TYPE_CHECKING:
     from ..report.tables import Table
 
@@ -22,9 +24,16 @@ def show(*tables: Table) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (
+        UnicodeEncodeError
+    ):  # an old terminal, or a path that is no UTF-8: escaped, nothing is lost
+        text = json.dumps(value, indent=1, allow_nan=False)
+    print(text)
 
 
 def note(text: str) -> None:
     """One sentence for the person at the terminal; never part of the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from .. import units
+from ..errors import one_line
 from ..procedures import Watch
 from ..train import EpochRecord, Progress
 
@@ -71,15 +72,22 @@ class Terminal(Watch):
 
     def on_step(self, record: dict[str, Any]) -> None:
         layer = record["layer"]
-        width = record["widths"][layer]
+        if layer is None:  # a round over all layers
+            what = f"round {record['step']}:"
+        else:
+            width = record["widths"][layer]
+            before = width + len(record["removed"])
+            what = f"step {record['step']}: {layer} {before} -> {width} filters,"
+        size = f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs"
         verdict = "" if record["kept"] else ": taken back"
-        self._line(
-            f"step {record['step']}: {layer} {width + len(record['removed'])} -> {width} filters, "
-            f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs, "
-            f"validation {units.percent(record['before'])} cut, "
-            f"{units.percent(record['accuracy'])} retrained "
-            f"(dense {units.percent(record['baseline'])}){verdict}"
-        )
+        accuracy = ""
+        if record.get("accuracy") is not None:
+            accuracy = (
+                f", validation {units.percent(record['before'])} cut, "
+                f"{units.percent(record['accuracy'])} retrained "
+                f"(dense {units.percent(record['baseline'])})"
+            )
+        self._line(f"{what} {size}{accuracy}{verdict}")
 
     def note(self, text: str) -> None:
         self._line(text)
@@ -93,7 +101,7 @@ class Terminal(Watch):
             self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
 
     def _line(self, text: str) -> None:
-        self.bars.console.print(text, markup=False, soft_wrap=True)
+        self.bars.console.print(one_line(text), markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
 

@@ -60,7 +60,12 @@ def _all(as_json: bool) -> None:
         Column("touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago"),
     ]
     if not rows:
-        notes.append("no runs yet; make one: edgeprune prune --model mobilenetv1 --data digits")
+        for note in [
+            *notes,
+            "no runs yet; make one: edgeprune prune --model mobilenetv1 --data digits",
+        ]:
+            output.note(note)
+        return
     output.show(Table(f"Runs in {room.RUNS}/", columns, rows, notes))
 
 

@@ -9,12 +9,14 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..procedures import Asked, Pruning
+    from ..procedures import Asked
+    from ..procedures.asked import Way
 
 
 def train(
     model: options.MODEL = "vgg16",
     init: options.INIT = "scratch",
+    weights: options.WEIGHTS = None,
     data: options.DATA = "cifar10",
     size: options.SIZE = None,
     head: options.HEAD = "paper",
@@ -40,21 +42,21 @@ def train(
     from . import progress
 
     words: dict[str, Any] = {
-        "model": model, "init": init, "data": data, "size": size, "head": head,
-        "epochs": epochs, "recipe": recipe, "batch_size": batch_size, "lr": lr,
+        "model": model, "init": options.first_weights(init, weights), "data": data,
+        "size": size, "head": head, "epochs": epochs, "recipe": recipe, "batch_size": batch_size, "lr": lr,
         "precision": precision, "limit": limit, "seed": seed, "partial": partial,
         "skip_bad": skip_bad,
     }  # fmt: skip
     with progress.watch() as watch:
         asked, dataset = resolve(words, None, watch)
         run = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])
-        with run.lock():
+        with procedures.working(run):
             procedures.dense(run, asked, dataset, watch)
     show(run, as_json)
     output.note(f"next: edgeprune prune {run.name}")
 
 
-def resolve(words: dict[str, Any], pruning: Pruning | None, watch: Any) -> tuple[Asked, Dataset]:
+def resolve(words: dict[str, Any], pruning: Way | None, watch: Any) -> tuple[Asked, Dataset]:
     """Words -> what is asked, with all defaults in place, and the data set; refuses before any work."""
     from .. import data as room
     from .. import models
@@ -99,7 +101,10 @@ def default_name(asked: Asked) -> str:
     import re
     from pathlib import Path
 
-    words = [asked.model, Path(asked.data).name.split(".")[0], Path(asked.init).stem]
+    file, _, function = asked.model.rpartition(":")
+    model = f"{Path(file).stem}-{function}" if file else asked.model
+    images = Path(asked.data or asked.images or "images").name.split(".")[0]
+    words = [model, images, Path(asked.init).stem]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:100]
 
 

@@ -3,6 +3,7 @@
 from .loaders import Dataset, Loader, Split, evaluation_batches, load
 from .sources import listed, natural_size
 from .transforms import augment_for
+from .unlabelled import unlabelled
 
 __all__ = [
     "Dataset",
@@ -13,4 +14,5 @@ __all__ = [
     "listed",
     "load",
     "natural_size",
+    "unlabelled",
 ]

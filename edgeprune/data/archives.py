@@ -55,6 +55,8 @@ def open_tree(path: Path, faults: Faults) -> Tree:
     try:
         if path.is_dir():
             return Folder(path, faults)
+        if not path.is_file():  # a pipe would be waited for, a device read for ever
+            raise EdgepruneError(str(path), "neither a file nor a folder", AGAIN)
         with open(path, "rb") as f:
             head = f.read(512)
         if head.startswith(b"PK"):
@@ -179,7 +181,14 @@ class Tar:
                 for count, member in enumerate(tar, 1):
                     if count > MAX_MEMBERS:
                         raise EdgepruneError(str(path), f"more than {MAX_MEMBERS:,} members")
+                    if member.size < 0:  # the next header would be looked for before this one
+                        raise tarfile.ReadError(f"{member.name} has a negative size")
                     self._add(member, faults)
+                end = tar.offset
+            # tarfile takes a broken header for the end: what follows it would be lost in silence.
+            self._file.seek(end)
+            if self._file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"broken header at byte {end:,}")
         except (tarfile.TarError, EOFError, ValueError) as e:
             raise EdgepruneError(str(path), f"not a whole tar ({e})", AGAIN) from None
         self.folders |= _parents(self.sizes)

@@ -52,6 +52,11 @@ def read_tree(tree: Tree, faults: Faults, leave_out: frozenset[str] = frozenset(
     classes, mine = number_classes(
         {part: [c for c, _ in pairs] for part, pairs in found.items()}, str(tree.path), faults
     )
+    for name in classes:
+        if not _is_text(name):  # it could be written into no file and into no .onnx
+            raise EdgepruneError(
+                f"{tree.path}: class folder {name!a}", "its name is not UTF-8", "rename it"
+            )
     number = {c: i for i, c in enumerate(classes)}
     for what, which in (
         ("files are no images by their names", others),
@@ -69,6 +74,14 @@ def read_tree(tree: Tree, faults: Faults, leave_out: frozenset[str] = frozenset(
         parts[part] = (Files(tree, [n for _, n in kept]), labels)
     origin = {"kind": type(tree).__name__.lower(), "path": str(tree.path)}
     return Found(tuple(classes), parts, origin | {"fingerprint": tree.fingerprint}, notes)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 come as lone surrogates
+        return False
+    return True
 
 
 def _wrapping(images: list[str]) -> str:

@@ -67,6 +67,10 @@ class Split:
     def take(self, n: int) -> Split:
         """``n`` of the images, evenly spaced over the split (all, where there are no more)."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(np.int64))
+        return self.at(rows)
+
+    def at(self, rows: NDArray[Any]) -> Split:
+        """The images of these rows, in their order."""
         part = copy.copy(self)
         part.labels, part._index = self.labels[rows], self._index[rows]
         return part

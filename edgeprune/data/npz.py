@@ -60,11 +60,11 @@ def read_npz(path: Path, faults: Faults) -> Found:
             )
         if not len(own) and part == "train":
             raise EdgepruneError(str(path), "no training images")
-        ok = (own >= 0) & (own < MAX_LABEL)
+        ok = (own >= 0) & (own < MAX_LABEL)  # before int64, which would turn 2**63 negative
         for row in np.flatnonzero(~ok):
             faults.add(f"{prefix}_labels[{row}]", f"label {own[row]} out of range")
         rows[part] = np.flatnonzero(ok)
-        labels[part] = own[ok].tolist()
+        labels[part] = own[ok].astype(np.int64).tolist()
     if not labels["train"]:
         raise EdgepruneError(str(path), "no training image with a label in range")
     classes, mine = number_classes(labels, str(path), faults)
@@ -91,8 +91,10 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDA
             version = npy.read_magic(f)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read(f)
-        except (ValueError, EOFError) as e:
+        except (ValueError, EOFError, RecursionError, MemoryError) as e:  # it is parsed as Python
             raise EdgepruneError(str(path), f"{name} is no array ({e})") from None
+        if min(shape, default=0) < 0 or not dtype.itemsize:
+            raise EdgepruneError(str(path), f"{name} is no array ({dtype} {shape})")
         if dtype.hasobject:
             raise EdgepruneError(str(path), f"{name} holds Python objects, which are not read")
         n = int(np.prod(shape, dtype=object)) * dtype.itemsize
@@ -139,7 +141,7 @@ def _pixels(images: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
     return images
 
 
-def _labels(labels: NDArray[Any], key: str, path: Path) -> NDArray[np.int64]:
+def _labels(labels: NDArray[Any], key: str, path: Path) -> NDArray[np.integer[Any]]:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -148,4 +150,4 @@ def _labels(labels: NDArray[Any], key: str, path: Path) -> NDArray[np.int64]:
         )
     if labels.dtype.kind not in "iu":
         raise EdgepruneError(str(path), f"{key} is {labels.dtype}", "integers are needed")
-    return labels.astype(np.int64)
+    return labels

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .. import files
 from ..errors import EdgepruneError, closest
 from ..fetch import fetch, home
 from . import archives
@@ -41,6 +42,8 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
     A known name first (torchvision's layout in the home folder, then NAME.zip and the like there,
     then the download), else a path, else a name in the home folder.
     """
+    if not name:
+        raise EdgepruneError("--data ''", "no data set is named", "edgeprune datasets lists them")
     folder = home() / "data"
     kept = in_home(name)
     if name in KNOWN:
@@ -48,7 +51,7 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
         if known.lies_in(folder) is None and kept is not None:
             return read_path(kept, faults, known.leave_out)
         return known.read(folder, faults, partial(_get, download, progress))
-    path = Path(name).expanduser()
+    path = files.place(name)
     if os.path.exists(path):  # Path.exists raises where looking is not allowed
         return read_path(path, faults)
     if kept is not None:

@@ -58,7 +58,9 @@ def carve(
             free -= n
     elif empty:
         raise EdgepruneError(
-            f"{len(labels)} images", f"too few to take {' and '.join(empty)} images from them"
+            f"{len(labels)} images",
+            f"too few to take {' and '.join(empty)} images from them",
+            "add images",
         )
     elif lonely and shares:
         notes.append(f"{lonely:,} classes have one image only: it stays in training")

@@ -409,7 +409,8 @@ def promise(case: Case, dense: Case) -> Finding:
     """What the FLOPs promised, what came, and which layers made the difference."""
     a, b = dense.network, case.network
     promised, came = a.macs / b.macs, a.seconds / b.seconds
-    seen = f"{came:.2f}x faster than {a.name} where its FLOPs promise {promised:.2f}x"
+    how = f"{came:.2f}x faster" if came >= 1 else f"{1 / came:.2f}x slower"
+    seen = f"{how} than {a.name} where its FLOPs promise {promised:.2f}x"
     heavy = [x for x in a.layers if dense.bounds[x.name].by == "weights"]
     names = {x.name for x in heavy}
     left = [x for x in b.layers if x.name in names]

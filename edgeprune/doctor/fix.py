@@ -27,6 +27,11 @@ def fix(run: Run, block: int) -> tuple[Run, dict[str, tuple[int, int]]]:
     Returns it and {group: (width before, after)}. Raises :class:`EdgepruneError` where the run is not
     pruned, or nothing is off the grid.
     """
+    fixed = Run(run.path.with_name(f"{run.name}-fixed"))
+    if fixed.path.exists():
+        raise EdgepruneError(
+            f"run {fixed.name} is there already", next=f"remove or rename {fixed.path}"
+        )
     pruned = checkpoint.load(run, "pruned")
     dense = checkpoint.load(run, "dense")
     graph = trace(dense.model, dense.example)
@@ -47,7 +52,7 @@ def fix(run: Run, block: int) -> tuple[Run, dict[str, tuple[int, int]]]:
             f"run {run.name}", f"with more channels it gives other answers (by {gap:.1g} of the scale)",
             f"prune again with --round-to {block}",
         )  # fmt: skip
-    return _write(run, dense, graph, keep, model), changed
+    return _write(run, fixed, dense, graph, keep, model), changed
 
 
 def rounded_up(graph: Graph, kept: Keep, block: int) -> dict[str, list[int]]:
@@ -57,7 +62,7 @@ def rounded_up(graph: Graph, kept: Keep, block: int) -> dict[str, list[int]]:
         group = graph.group(name)
         wanted = min(_whole_blocks(len(units), _channels(group), block), group.width)
         scores = prune.l1(graph, group).clone()
-        scores[list(units)] = torch.inf
+        scores[list(units)] = scores.max() + 1  # above all others: they stay
         found[name] = prune.largest(scores, wanted)
     return found
 
@@ -115,8 +120,7 @@ def _put(value: Tensor, places: list[Tensor], old: Tensor) -> Tensor:
     return value
 
 
-def _write(run: Run, dense: Any, graph: Graph, keep: Keep, model: nn.Module) -> Run:
-    fixed = Run(run.path.with_name(f"{run.name}-fixed"))
+def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn.Module) -> Run:
     with fixed.lock():
         recipe = run.recipe() | {"fixed_from": run.name, "created": runs.now()}
         shutil.copyfile(run.weights_path("dense"), fixed.weights_path("dense"))

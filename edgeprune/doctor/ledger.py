@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import units
 from ..graph import Row
-from ..report.tables import Column, Table
+from ..report.tables import Cell, Column, Table
 from .findings import Case, Finding
 from .layers import Layer
 from .predictor import Prediction
@@ -20,9 +20,9 @@ QUANTITIES = (  # key, what people read, how; the first five are promised, the l
     ("flops", "FLOPs", units.count),
     ("macs", "MACs", units.count),
     ("bytes", "weights", units.size),
-    ("roofline", "roofline", units.duration),
-    ("predicted", "predicted", units.duration),
-    ("measured", "measured", units.duration),
+    ("roofline", "roofline", lambda v: _ms(v)),
+    ("predicted", "predicted", lambda v: _ms(v)),
+    ("measured", "measured", lambda v: _ms(v)),
 )
 
 
@@ -53,6 +53,11 @@ def ledger(
             "total", [_total(*args) for args in zip(cases, predictions, counted, strict=True)]
         ),
     )
+
+
+def _ms(seconds: float) -> str:
+    """Microseconds count here: three digits, whatever their size."""
+    return f"{1e3 * seconds:.3g} ms"
 
 
 def totals(table: Table, cases: Sequence[Case]) -> Table:
@@ -127,29 +132,31 @@ def _notes(counted: Sequence[Rows | None]) -> tuple[str, ...]:
 
 
 def layers(case: Case) -> Table:
-    """What each layer is, runs as, takes, and is held back by."""
+    """What each layer is, runs as, takes, and is held back by. JSON and CSV have it in more detail."""
     rows = [
         {
             "layer": x.name, "kind": x.kind, "in": x.width_in, "out": x.width_out,
-            "runs": x.operator, "padding": x.padding, "moves": x.moves, "fused": list(x.fused),
-            "seconds": x.seconds, "speed": x.flops_per_second,
-            "share": case.bounds[x.name].share, "bound": case.bounds[x.name].by,
+            "channels": f"{x.width_in} → {x.width_out}" if x.width_in != x.width_out else x.width_out,
+            "runs": x.operator, "layout": Cell(x.layout, _layout(x)), "padding": x.padding,
+            "moves": x.moves, "fused": list(x.fused), "seconds": x.seconds, "moving": x.moving,
+            "speed": x.flops_per_second, "share": case.bounds[x.name].share,
+            "bound": Cell(case.bounds[x.name].by, _bound(case, x)),
         }
         for x in case.network.layers
     ]  # fmt: skip
     rows += [
-        {"layer": o.after, "kind": "", "runs": o.operator, "seconds": o.seconds}
+        {"layer": f"+ {o.operator}", "after": o.after, "runs": o.operator, "seconds": o.seconds}
         for o in case.network.others
         if o.seconds > 0.02 * case.network.seconds
     ]
     columns = [
-        Column("layer", align="left"), Column("kind", align="left"), Column("in"), Column("out"),
-        Column("runs", "runs as", align="left"),
-        Column("fused", show=lambda v: " ".join(v) or "–", align="left"),
-        Column("padding", "zeros", lambda v: units.percent(v, 0)), Column("moves", "reorders"),
-        Column("seconds", "time", units.duration),
-        Column("speed", "GFLOP/s", lambda v: f"{v / 1e9:.0f}"),
-        Column("share", "of attainable", lambda v: units.percent(v, 0)),
+        Column("layer", align="left"), Column("kind", hidden=True), Column("in", hidden=True),
+        Column("out", hidden=True), Column("channels"), Column("runs", hidden=True),
+        Column("layout", align="left"), Column("fused", hidden=True),
+        Column("padding", "zeros", lambda v: units.percent(v, 0) if v else "–"),
+        Column("moves", hidden=True), Column("moving", hidden=True), Column("after", hidden=True),
+        Column("seconds", "ms", lambda v: f"{1e3 * v:.3f}"),
+        Column("speed", "GFLOP/s", lambda v: f"{v / 1e9:.0f}"), Column("share", hidden=True),
         Column("bound", "bound by", align="left"),
     ]  # fmt: skip
     peaks = case.peaks
@@ -158,8 +165,21 @@ def layers(case: Case) -> Table:
         + (f" ({peaks.int8 / 1e9:.0f} in int8)" if peaks.int8 else "")
         + f", weights {_range(peaks.weights)}, maps {_range(peaks.maps)}."
     )
+    words = "A share after the bound: of what is attainable. +n: reorders or transposes before it."
     total = {"layer": "whole run", "seconds": case.network.seconds}
-    return Table(f"{case.network.name}: where the time goes", columns, rows, [note], total)
+    return Table(f"{case.network.name}: where the time goes", columns, rows, [note, words], total)
+
+
+LAYOUTS = {"blocked": "NCHWc", "plain": "NCHW", "int8": "int8"}
+
+
+def _layout(x: Layer) -> str:
+    return LAYOUTS.get(x.layout, x.layout) + (f" +{x.moves}" if x.moves else "")
+
+
+def _bound(case: Case, x: Layer) -> str:
+    bound = case.bounds[x.name]
+    return f"{bound.by} {units.percent(bound.share, 0)}"
 
 
 def _range(curve: Sequence[Sequence[float]]) -> str:
@@ -168,11 +188,16 @@ def _range(curve: Sequence[Sequence[float]]) -> str:
 
 
 def told(findings: Sequence[Finding]) -> Table:
-    """Findings as people read them."""
+    """Findings as people read them: three lines each."""
+    rows = []
+    for f in findings:
+        cost = Cell(f.seconds, units.duration(f.seconds) if f.seconds else "–")
+        rows.append({"seconds": cost, "part": "seen", "text": f.seen})
+        rows.append({"seconds": Cell(None, ""), "part": "likely cause", "text": f.cause})
+        rows.append({"seconds": Cell(None, ""), "part": "do next", "text": f.next})
     columns = [
-        Column("seconds", "costs", lambda v: units.duration(v) if v else "–"),
-        Column("seen", align="left", wraps=True),
-        Column("cause", "likely cause", align="left", wraps=True),
-        Column("next", "do next", align="left", wraps=True),
+        Column("seconds", "costs"),
+        Column("part", " ", align="left"),
+        Column("text", "finding", align="left", wraps=True),
     ]
-    return Table("Findings", columns, [f.to_json() for f in findings])
+    return Table("Findings", columns, rows)

@@ -72,6 +72,6 @@ def bound(layer: Layer, network: Network, peaks: Peaks) -> Bound:
     reasons = {"arithmetic": arithmetic, "weights": weights, "maps": maps}
     by = max(reasons, key=lambda r: reasons[r])
     share = reasons[by] / layer.seconds if layer.seconds > 0 else 0.0
-    if share < OVERHEAD and by != "weights":
+    if share < OVERHEAD:
         by = "overhead"
     return Bound(arithmetic, weights, maps, min(share, 1.0), by)

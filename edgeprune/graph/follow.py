@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from ..errors import EdgepruneError
 from .labels import PINNED, Classes, Labelled, Vector
 
 Rule = Callable[..., Any]  # (follow, node, *args, **kwargs) -> Labelled or list of them
@@ -169,8 +170,15 @@ def _labelled(values: Any) -> list[Labelled]:
 
 
 def hint(size: int | torch.SymInt) -> int:
-    """A size of the traced example."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)  # type: ignore[arg-type]
+    """A size of the traced example. Raises :class:`EdgepruneError` if the data decide it."""
+    known = size.node.hint if isinstance(size, torch.SymInt) else size
+    if known is None:
+        raise EdgepruneError(
+            "the network cannot be traced",
+            f"its forward makes a tensor whose size depends on the data ({size})",
+            "make its forward exportable (sizes from the input's size alone)",
+        )
+    return int(known)
 
 
 def is_symbolic(node: fx.Node) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 from .follow import Follow
 from .labels import PINNED, Labelled, Vector
 
+Key = tuple[str, int]  # a tensor's qualified name, an axis
+
 
 @dataclass(frozen=True, eq=False)
 class Site:
@@ -46,33 +48,33 @@ class Group:
 
 def find_groups(follow: Follow, extra: Iterable[Labelled]) -> dict[str, Group]:
     """Groups in execution order of their first producer, by name."""
-    vectors = [*follow.sites.values(), *(x.labels for x in extra if x.labels is not None)]
-    signature = _signatures(follow, vectors)
+    found = {key: follow.classes.find(labels) for key, labels in follow.sites.items()}
+    others = (follow.classes.find(x.labels) for x in extra if x.labels is not None)
+    signature = _signatures(len(follow.classes.parent), [*found.values(), *others])
     made = [((tensor, axis), layer) for layer, tensor, axis in follow.producers]
-    groups: dict[str, Group] = {}
-    taken = {PINNED}
+    units: dict[str, Vector] = {}
+    taken = np.zeros(len(follow.classes.parent), np.bool_)
+    taken[PINNED] = True
     for key, layer in made:
-        roots = _in_order(follow.classes.find(follow.sites[key]))
-        fresh = np.array([r for r in roots if int(r) not in taken], np.int64)
-        taken.update(int(r) for r in fresh)
+        roots = _in_order(found[key])
+        fresh = roots[~taken[roots]]
+        taken[fresh] = True
         for mark in _in_order(signature[fresh]):
-            units = fresh[signature[fresh] == mark]
-            if len(units) > 1:
-                name = _free_name(layer, groups)
-                groups[name] = _group(follow, name, units, made)
-    return groups
+            alike = fresh[signature[fresh] == mark]
+            if len(alike) > 1:
+                units[_free_name(layer, units)] = alike
+    return _groups(units, found, dict(made))
 
 
-def _signatures(follow: Follow, vectors: list[Vector]) -> Vector:
+def _signatures(classes: int, vectors: Iterable[Vector]) -> Vector:
     """For each class, a hash of how often each vector bears it (a random sum modulo 2**64)."""
     random = np.random.default_rng(0)
-    total = np.zeros(len(follow.classes.parent), np.int64)
+    total = np.zeros(classes, np.int64)
     seen: dict[bytes, None] = {}
-    for vector in vectors:
-        roots = follow.classes.find(vector)
+    for roots in vectors:
         if seen.setdefault(roots.tobytes()) is None:
             factor = random.integers(1, 2**62, dtype=np.int64)
-            total += np.bincount(roots, minlength=len(total)) * factor
+            total += np.bincount(roots, minlength=classes) * factor
     return total
 
 
@@ -82,7 +84,7 @@ def _in_order(values: Vector) -> Vector:
     return values[np.sort(first)]
 
 
-def _free_name(layer: str, groups: Mapping[str, Group]) -> str:
+def _free_name(layer: str, groups: Mapping[str, Vector]) -> str:
     """The layer's name; ``layer#2`` when its filters fall into several groups."""
     name, n = layer, 1
     while name in groups:
@@ -91,17 +93,22 @@ def _free_name(layer: str, groups: Mapping[str, Group]) -> str:
     return name
 
 
-def _group(
-    follow: Follow, name: str, roots: Vector, made: list[tuple[tuple[str, int], str]]
-) -> Group:
-    unit = np.full(len(follow.classes.parent), -1, np.int64)
-    unit[roots] = np.arange(len(roots))
-    sites = {
-        key: Site(*key, unit[follow.classes.find(vector)]) for key, vector in follow.sites.items()
+def _groups(
+    units: Mapping[str, Vector], found: Mapping[Key, Vector], made: Mapping[Key, str]
+) -> dict[str, Group]:
+    """Each group's sites: its producers' output axes in execution order, then all others."""
+    classes = 1 + max((int(roots.max()) for roots in [*units.values(), *found.values()]), default=0)
+    group, unit = np.full(classes, -1, np.int64), np.full(classes, -1, np.int64)
+    for i, roots in enumerate(units.values()):
+        group[roots], unit[roots] = i, np.arange(len(roots))
+    sites: list[list[Site]] = [[] for _ in units]
+    producers: list[list[str]] = [[] for _ in units]
+    for key in (*made, *(key for key in found if key not in made)):
+        owner = group[found[key]]
+        for i in np.unique(owner[owner >= 0]):
+            sites[i].append(Site(*key, np.where(owner == i, unit[found[key]], -1)))
+            producers[i] += [made[key]] if key in made else []
+    return {
+        name: Group(name, roots, tuple(producers[i]), tuple(sites[i]))
+        for i, (name, roots) in enumerate(units.items())
     }
-    sites = {key: site for key, site in sites.items() if (site.unit >= 0).any()}
-    producing = {key: layer for key, layer in made if key in sites}
-    rest = [site for key, site in sites.items() if key not in producing]
-    return Group(
-        name, roots, tuple(producing.values()), (*(sites[key] for key in producing), *rest)
-    )

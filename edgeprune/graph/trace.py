@@ -7,8 +7,9 @@ import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch import Tensor, fx, nn
 from ..errors import EdgepruneError, closest
 from . import rules
 from .follow import Contraction, Follow, Refusal, short_name
+from .functional import functional
 from .groups import Group, find_groups
 from .labels import Labelled, Vector
+from .norms import write_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +80,17 @@ class Graph:
         if isinstance(group, Group):
             return group
         if group not in self.groups:
-            raise EdgepruneError(f"no group {group!r}", closest(group, list(self.groups)))
+            known = list(self.groups)
+            why = closest(group, known) if known else "nothing of this network can leave"
+            raise EdgepruneError(f"no group {group!r}", why)
         return self.groups[group]
 
 
-def trace(model: nn.Module, example: Tensor) -> Graph:
+def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Graph:
     """Follow the channels of ``model`` from one input of shape (2, C, H, W), float.
 
+    ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
+    of slower norms and of a result that is a graph (:mod:`.norms`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when
     ``torch.export`` refuses the module.
     """
@@ -96,6 +103,8 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     model = unwrap(model)
     module = export(model, example)
     recipe = fold(module)
+    if exact_norms:
+        write_out(module)
     follow = Follow(leaves(module))
     follow.walk(module.graph, rules.rule_for)
     return Graph(
@@ -133,9 +142,13 @@ def export(model: nn.Module, example: Tensor) -> fx.GraphModule:
     with evaluating(model), quiet(), torch.no_grad():
         try:
             program = torch.export.export(model, (example,), dynamic_shapes=dynamic)
+            module = program.module()
+            assert isinstance(module, fx.GraphModule)
+            inline(module)
             # Functional, or a constant buffer that the forward fills would be folded with the
             # example's data; with an empty table, or conv and linear would be taken apart.
-            module = program.run_decompositions({}).module()
+            if not functional(module):
+                module = program.run_decompositions({}).module()
         except Exception as e:
             raise EdgepruneError(
                 f"{type(model).__name__} cannot be traced",
@@ -226,16 +239,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch.export warns and logs about things that we handle."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """torch.export warns, logs and prints about things that we handle."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)
 
 
 # -- constants -------------------------------------------------------------------------------------

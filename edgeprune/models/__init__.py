@@ -1,7 +1,7 @@
 """Networks by name: build one, find its weights, know its input convention."""
 
 from .spec import Convention, ModelSpec
-from .weights import fill, find, known_inits
+from .weights import fill, find, known_inits, whole
 from .zoo import build, check_name, fresh, has_norm, layer_names
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "has_norm",
     "known_inits",
     "layer_names",
+    "whole",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import EdgepruneError
 
+MAX_SIZE = 4096  # pixels
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -21,14 +23,28 @@ class Convention:
     std: tuple[float, float, float] = IMAGENET_STD
     channels: str = "RGB"  # order of the input's channels; "BGR" for old Caffe weights
 
+    def __post_init__(self) -> None:
+        for what, right in (
+            (f"size {self.size!r}", type(self.size) is int and 1 <= self.size <= MAX_SIZE),
+            (f"mean {self.mean!r}", _three(self.mean)),
+            (f"std {self.std!r}", _three(self.std) and min(self.std) > 0),
+            (f"channels {self.channels!r}", self.channels in ("RGB", "BGR")),
+        ):
+            if not right:
+                raise EdgepruneError("input convention", f"{what} cannot be")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Convention:
         value = dict(_known(cls, value))
+        missing = [f.name for f in fields(cls) if f.name not in value]
+        if missing:  # a default would be another input than the weights were trained with
+            raise EdgepruneError("input convention", f"no {', '.join(missing)} in it")
         for key in ("mean", "std"):
-            value[key] = tuple(float(v) for v in value[key])
+            if isinstance(value.get(key), list):
+                value[key] = tuple(value[key])
         return cls(**value)
 
 
@@ -44,6 +60,16 @@ class ModelSpec:
     padding: str = "symmetric"  # mobilenetv1: symmetric (torch) or same (TensorFlow)
     bn_eps: float = 1e-5  # mobilenetv1: 1e-3 for TensorFlow's weights
 
+    def __post_init__(self) -> None:
+        for what, right in (
+            (f"name {self.model!r}", isinstance(self.model, str)),
+            (f"classes {self.classes!r}", type(self.classes) is int and self.classes >= 1),
+            (f"padding {self.padding!r}", self.padding in ("symmetric", "same")),
+            (f"bn_eps {self.bn_eps!r}", _number(self.bn_eps) and 0 < self.bn_eps < 1),
+        ):
+            if not right:
+                raise EdgepruneError("model", f"{what} cannot be")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -55,8 +81,16 @@ class ModelSpec:
         return replace(self, **changes)
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _three(values: Any) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(map(_number, values))
+
+
 def _known(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
     names = {f.name for f in fields(cls)}
     if not isinstance(value, dict) or set(value) - names:
-        raise EdgepruneError(f"{cls.__name__} in spec.json", f"unknown keys in {value!r}")
+        raise EdgepruneError(f"{cls.__name__} in spec.json", f"unknown keys in {str(value)[:200]}")
     return value

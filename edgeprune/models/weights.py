@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .. import files
 from ..errors import EdgepruneError
 from ..fetch import fetch, home
 from .spec import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
-from .zoo import ALPHA
+from .zoo import ALPHA, fresh
 
 State = dict[str, Tensor]
 HALF = (0.5, 0.5, 0.5)
@@ -67,13 +68,13 @@ def find(spec: ModelSpec, init: str) -> Source | None:
     """
     if init == "scratch":
         return None
-    path = Path(init).expanduser()
+    path = files.place(init)
     if (path / "spec.json").is_file() or (Path("runs") / init / "spec.json").is_file():
         return _from_run(path if (path / "spec.json").is_file() else Path("runs") / init)
     if path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.is_file():
         return read(path)
-    if "/" in init:
-        raise EdgepruneError(f"--init {init}", "no such file or run")
+    if "/" in init or not init:
+        raise EdgepruneError(f"--init {init!r}", "no such file or run")
     stored = home() / "weights" / f"{spec.model.replace('/', '_')}_{init}.safetensors"
     if stored.is_file():
         return read(stored)
@@ -111,18 +112,21 @@ def read(path: Path, default: Convention | None = None) -> Source:
         source = _described(str(path), tensors, metadata, default)
     else:
         source = Source(str(path), _unpickled(path), default or Convention())
-    bad = [
-        k
-        for k, v in source.tensors.items()
-        if v.is_floating_point() and not torch.isfinite(v).all()
-    ]
-    if bad:
-        raise EdgepruneError(f"checkpoint {path}", f"NaN or infinite values in {_some(bad)}")
+    odd = [k for k, v in source.tensors.items() if not _is_plain(v)]
+    if odd:
+        raise EdgepruneError(
+            f"checkpoint {path}",
+            f"quantised, sparse, complex or empty tensors: {_some(odd)}",
+            "save plain floating-point tensors",
+        )
     clean = {
         k: v.float() if v.is_floating_point() else v
         for k, v in source.tensors.items()
         if not k.endswith("num_batches_tracked")
     }
+    bad = [k for k, v in clean.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise EdgepruneError(f"checkpoint {path}", f"NaN or infinite values in {_some(bad)}")
     return replace(source, tensors=clean)
 
 
@@ -149,6 +153,19 @@ def fill(network: nn.Module, spec: ModelSpec, source: Source, *, partial: bool =
         raise EdgepruneError(
             f"{source.where} does not fit {spec.model}", shapes + (" …" if len(wrong) > 3 else "")
         )
+    whole_numbers = [
+        k
+        for k, v in own.items()
+        if k in given and v.is_floating_point() and not given[k].is_floating_point()
+    ]
+    if whole_numbers:
+        first = whole_numbers[0]
+        raise EdgepruneError(
+            f"{source.where} does not fit {spec.model}",
+            f"{_some(whole_numbers)}: {str(given[first].dtype).removeprefix('torch.')}, "
+            "the network wants floating-point numbers",
+            "save it dequantised" if given[first].dtype != torch.bool else "",
+        )
     stem = prefix.split(".")[0]
     unknown = [k for k in given if k not in own and k.split(".")[0] != stem]
     if unknown:
@@ -163,13 +180,51 @@ def fill(network: nn.Module, spec: ModelSpec, source: Source, *, partial: bool =
             f"missing: {', '.join(missing)}",
             "add --partial to start these fresh",
         )
-    if len(missing) == len(body):
+    if body and len(missing) == len(body):
         raise EdgepruneError(f"{source.where} does not fit {spec.model}", "no tensor of it matches")
     with torch.no_grad():
         for name, tensor in own.items():
             if name not in missing and name not in head_missing:
                 tensor.copy_(given[name])
     return Fit(fresh=missing + head_missing, head=head_missing)
+
+
+def whole(spec: ModelSpec, source: Source, heads: Sequence[str]) -> tuple[ModelSpec, nn.Module]:
+    """``source`` as a whole network, classifier and all: its spec and the network in eval mode.
+
+    The classes are as many as the checkpoint's last layer has; the head is the first of ``heads``
+    that it fits. Raises :class:`EdgepruneError` for a checkpoint that holds anything less.
+    """
+    refusals = []
+    for head in heads:
+        fitting = spec.but(head=head)
+        fitting = fitting.but(classes=_classes(fitting, source))
+        network = fresh(fitting, 0)
+        try:
+            fit = fill(network, fitting, source)
+        except EdgepruneError as e:
+            refusals.append(e)
+            continue
+        if not fit.fresh:
+            return fitting, network
+        refusals.append(
+            EdgepruneError(
+                f"{source.where} is no whole {spec.model}",
+                f"missing: {_some(fit.fresh)}",
+                "a trained network with its classifier is needed; edgeprune train makes one",
+            )
+        )
+    raise refusals[0]
+
+
+def _classes(spec: ModelSpec, source: Source) -> int:
+    """The width of the checkpoint's last layer: the tensors that depend on the number of classes."""
+    few, more = (fresh(spec.but(classes=n), 0).state_dict() for n in (7, 11))
+    for name, tensor in few.items():
+        given = source.tensors.get(name)
+        if tensor.shape != more[name].shape and given is not None and given.ndim:
+            return max(2, len(given))
+    return spec.classes
 
 
 def head_of(network: nn.Module, spec: ModelSpec) -> str:
@@ -202,11 +257,12 @@ def _from_run(path: Path) -> Source:
 
     run = Run(path)
     value = files.read_json(run.spec_path)
+    try:
+        spec, given = ModelSpec.from_json(value["model"]), Convention.from_json(value["input"])
+    except (KeyError, TypeError):
+        raise EdgepruneError(str(run.spec_path), "says no model or no input") from None
     tensors, _ = files.read_tensors(run.weights_path("dense"))
-    spec = ModelSpec.from_json(value["model"])
-    source = Source(
-        str(path), tensors, Convention.from_json(value["input"]), spec.padding, spec.bn_eps
-    )
+    source = Source(str(path), tensors, given, spec.padding, spec.bn_eps)
     clean = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
     return replace(source, tensors=clean)
 
@@ -214,11 +270,22 @@ def _from_run(path: Path) -> Source:
 def _unpickled(path: Path) -> State:
     """A ``.pth``: tensors only (``weights_only=True``), maybe under ``state_dict`` or ``model``."""
     try:
-        value: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as e:
-        reason = str(e).split("\n")[0][:200]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats that are refused below anyway
+            value: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise EdgepruneError(f"checkpoint {path}", e.strerror or str(e)) from None
+    except pickle.UnpicklingError:  # torch's own words advise to load it with weights_only=False
         raise EdgepruneError(
-            f"checkpoint {path}", f"not a file of plain tensors ({reason})", "save its state_dict"
+            f"checkpoint {path}",
+            "not a file of plain tensors: it holds other Python objects, which could run code, or "
+            "is no checkpoint",
+            "save its state_dict",
+        ) from None
+    except Exception as e:  # a broken pickle or zip raises whatever it stumbles over
+        reason = str(e).split("\n")[0].split(". ")[0][:200] or type(e).__name__
+        raise EdgepruneError(
+            f"checkpoint {path}", f"not a whole file of tensors ({reason})", "save its state_dict"
         ) from None
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(value, dict) and isinstance(value.get(key), dict):
@@ -260,6 +327,8 @@ def _described(
     except ValueError:
         raise EdgepruneError(where, f"bn_eps {metadata['bn_eps']!r} is no number") from None
     kind = None if padding is None else ("same" if "SAME" in padding else "symmetric")
+    if eps is not None and not 0 < eps < 1:
+        raise EdgepruneError(where, f"bn_eps {eps} is not between 0 and 1")
     return Source(where, tensors, convention, kind, eps)
 
 
@@ -338,6 +407,11 @@ REMOTES = {
         rename=_timm_mobilenetv1,
     ),
 }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    strided = tensor.layout == torch.strided
+    return strided and not (tensor.is_quantized or tensor.is_complex() or tensor.is_meta)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import checkpoint, graph, models, train
+from .. import checkpoint, graph, models, prune, train
 from ..checkpoint import Loaded
+from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
 from ..models.weights import Fit as Filled
 from ..runs import Run
-from .asked import Asked
+from .asked import Asked, Way
 from .record import Recorder, Watch
 
 if TYPE_CHECKING:
@@ -29,8 +32,9 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     spec, convention = describe(asked, source, len(dataset.classes))
     network = models.fresh(spec, asked.seed)
     fit = models.fill(network, spec, source, partial=asked.partial) if source else None
-    _say_init(run, asked, fit, watch)
     traced = graph.trace(network, checkpoint.example(convention))
+    refuse_early(traced, asked.pruning)
+    _say_init(run, asked, fit, watch)
     widths = {name: group.width for name, group in traced.groups.items()}
     checkpoint.write_spec(run, spec, convention, dataset.classes, widths, kept={})
     state = run.state_folder / "dense.safetensors"
@@ -38,7 +42,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
         network,
         dataset,
         convention,
-        asked.recipe,
+        asked.training,
         state=state,
         watch=Recorder(run, watch, "dense", "train"),
     )
@@ -56,6 +60,32 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     return checkpoint.load(run, "dense")
 
 
+def whole(
+    model: str, init: str, heads: Sequence[str], size: int | None, classes: Sequence[str] = ()
+) -> Loaded:
+    """A trained network as its checkpoint holds it, classifier and all; nothing is trained.
+
+    The input convention and the number of classes are the checkpoint's (``size`` may be another);
+    ``classes`` are their names. Raises :class:`EdgepruneError` for a part of a network.
+    """
+    source = models.find(ModelSpec(model), init)
+    if source is None:
+        raise EdgepruneError(
+            f"{model} from scratch", "is not trained", "give --weights FILE, --init NAME, or a run"
+        )
+    said = {"padding": source.padding, "bn_eps": source.bn_eps}
+    spec = ModelSpec(model).but(**{k: v for k, v in said.items() if v is not None})
+    spec, network = models.whole(spec, source, heads)
+    convention = replace(source.input, size=size or source.input.size)
+    names = tuple(classes) or tuple(str(i) for i in range(spec.classes))
+    if len(names) != spec.classes:
+        raise EdgepruneError(
+            f"{source.where} has {spec.classes} classes, the data set {len(names)}",
+            next="give the data set that it was trained on, or --images alone",
+        )
+    return Loaded(network, spec, convention, names, {})
+
+
 def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Convention]:
     """How to build what was asked, and its input: the weights decide padding, batch-norm eps, mean, std."""
     spec = ModelSpec(asked.model, classes, asked.head)
@@ -68,15 +98,39 @@ def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Conven
 
 
 def record_result(
-    run: Run, network: str, traced: Graph, validation: float, test: float, **more: Any
+    run: Run, network: str, traced: Graph, validation: float | None, test: float | None, **more: Any
 ) -> None:
-    """One ``result`` line: accuracies as shares, the counts of the network as trained."""
+    """One ``result`` line: accuracies as shares (None: no labels), the network's counts as trained."""
     cost = graph.cost(traced)
     run.append(
         kind="result", network=network, validation_accuracy=validation, test_accuracy=test,
         params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
         widths={name: group.width for name, group in traced.groups.items()}, **more,
     )  # fmt: skip
+
+
+def refuse_early(traced: Graph, way: Way | None) -> None:
+    """What cannot be pruned as asked is refused before any work: nothing may leave, or not so much."""
+    if way is None:
+        return
+    if not traced.groups:
+        reasons = "; ".join(f"{r.where}: {r.reason}" for r in traced.refusals[:3])
+        raise EdgepruneError(
+            "nothing to prune",
+            f"no group of channels can leave ({reasons})" if reasons else "no channels can leave",
+            "edgeprune inspect --model … says why, layer by layer",
+        )
+    settings = way.settings
+    if settings.keep_flops is not None or settings.keep_params is not None:
+        prune.plan.make(
+            traced,
+            {name: prune.l1(traced, name) for name in traced.groups},
+            keep_flops=settings.keep_flops,
+            keep_params=settings.keep_params,
+            floor=settings.floor,
+            multiple=settings.multiple,
+            keep=settings.keep,
+        )
 
 
 def result(run: Run, network: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The paper's procedure (Hubens et al. 2020, section 3.2): one layer at a time, retraining in between.
 
     repeat: choose (layer, m) from the sensitivity analysis
-            remove the m filters of smallest L1 norm, with their maps and the next layer's kernels
+            remove the m filters of smallest L1 norm (--score: of another criterion's lowest
+            scores), with their maps and the next layer's kernels; --compensate repairs
             retrain the whole network, at the lowest learning rate of the dense training
             validation accuracy more than max_drop below the baseline: take the step back and stop
 
@@ -11,29 +12,30 @@ What the paper leaves open is decided here and said: the choice of the layer (`c
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from .. import checkpoint, files, graph, prune, train
+from .. import graph, prune, train
 from ..checkpoint import Loaded
+from ..errors import EdgepruneError
+from ..prune.images import Images
 from ..runs import Run
+from . import position, rounds
 from .asked import Asked, Pruning
-from .dense import record_result, result
-from .record import Recorder, Watch
+from .dense import result
+from .position import Keep, Position
+from .record import Watch
 
 if TYPE_CHECKING:
     from ..data import Dataset, Split
     from ..graph import Cost, Graph
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of a layer's filters, in the sensitivity analysis
-Keep = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -53,73 +55,63 @@ class Curve:
         return points[-1][1]
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where the procedure stands: steps done, what is kept, how it ended (None: it goes on)."""
-
-    step: int
-    kept: Keep
-    ended: str | None = None
-
-
 def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
     """Prune the run's dense network as far as ``asked.pruning`` allows; returns why it stopped.
 
     Writes ``pruned.safetensors`` and ``spec.json``; a killed one goes on from ``state/pruning``.
     """
     settings = asked.pruning
-    assert settings is not None
-    if run.has("pruned") and not run.state_folder.exists():
-        watch.note(f"run {run.name} is pruned already; remove {run.path} to start over")
-        return str(result(run, "pruned")["stopped"])
+    assert isinstance(settings, Pruning)
+    if (stopped := position.pruned_already(run, watch)) is not None:
+        return stopped
     precision = result(run, "dense")["precision"]
     baseline = _accuracy(dense.model, dataset.validation, dense, precision)
-    retrain = asked.recipe.but(
-        epochs=max(1, settings.retrain_epochs), schedule="constant", warmup_epochs=0, patience=0,
-        lr=result(run, "dense")["lowest_lr"], precision=precision,
-    )  # fmt: skip
-    curves = sensitivity(run, dense, dataset, settings, precision, watch)
+    epochs = max(1, settings.retrain_epochs)
+    retrain = rounds.retraining(run, asked, epochs, settings.heal, distil=settings.distil)
+    images = rounds.images_to_look_at(dataset, dense.convention, settings.images, settings.settings)
+    curves = sensitivity(run, dense, dataset, settings, images, precision, watch)
     _say_forecast(dense, dataset, settings, retrain, watch)
-    position = _read_position(run) or _write_position(run, Position(0, {}), dense.graph)
-    while position.ended is None:
-        position = _step(run, asked, dense, dataset, retrain, baseline, curves, position, watch)
-    _finish(run, dense, dataset, position)
-    return position.ended
+    now = position.read(run) or position.write(run, Position(0, {}), dense.graph)
+    while now.ended is None:
+        now = _step(run, asked, dense, dataset, images, retrain, baseline, curves, now, watch)
+    position.finish(run, dense, dataset, now, method="iterative")
+    return now.ended
 
 
 def _step(
-    run: Run, asked: Asked, dense: Loaded, dataset: Dataset, retrain: train.Recipe, baseline: float,
-    curves: Sequence[Curve], position: Position, watch: Watch,
+    run: Run, asked: Asked, dense: Loaded, dataset: Dataset, images: Images | None,
+    retrain: train.Recipe, baseline: float, curves: Sequence[Curve], now: Position, watch: Watch,
 ) -> Position:  # fmt: skip
     """One prune-and-retrain round; the new position is on disk when it returns."""
-    settings, number, started = asked.pruning, position.step + 1, time.perf_counter()
-    assert settings is not None
-    traced = _read_network(run, dense, position)
+    settings, number, started = asked.pruning, now.step + 1, time.perf_counter()
+    assert isinstance(settings, Pruning)
+    traced = position.read_network(run, dense, now)
     if settings.max_steps is not None and number > settings.max_steps:
-        return _write_position(run, replace(position, ended="--max-steps reached"), traced)
+        return position.write(run, replace(now, ended="--max-steps reached"), traced)
     widths = {name: group.width for name, group in traced.groups.items()}
-    chosen = choose(curves, widths, _dense_widths(run), settings, traced)
+    dense_widths = position.dense_widths(run)
+    chosen = choose(curves, widths, dense_widths, settings, traced)
     if chosen is None:
-        return _write_position(run, replace(position, ended="no layer can give more"), traced)
+        return position.write(run, replace(now, ended="no layer can give more"), traced)
     layer, width = chosen
-    keep = {layer: prune.largest(prune.l1(traced, layer), width)}
-    kept = prune.compose(position.kept, keep)
-    smaller = prune.narrow(traced, keep)
+    evidence = rounds.look(traced, images, settings.settings)
+    keep = {layer: prune.largest(rounds.score(traced, layer, evidence, settings.settings), width)}
+    kept = prune.compose(now.kept, keep)
+    smaller = rounds.smaller(traced, keep, images, settings.settings)
     before = _accuracy(smaller.model, dataset.validation, dense, retrain.precision)
     accuracy = before
     state = run.state_folder / "retrain.safetensors"
     if settings.retrain_epochs:
-        trained = train.fit(
-            smaller.model, dataset, dense.convention, retrain.but(seed=asked.seed + number), state=state,
-            watch=Recorder(run, watch, "pruned", "retrain", number),
+        accuracy = rounds.retrain(
+            run, smaller.model, dense, dataset, retrain.but(seed=asked.seed + number), number,
+            watch, distil=settings.distil, state=state,
         )  # fmt: skip
-        accuracy = trained.best_validation
     good = baseline - accuracy <= settings.max_drop / 100 + 1e-9
     cost = graph.cost(smaller)
     record: dict[str, Any] = {
         "step": number,
         "layer": layer,
-        "removed": _removed(_dense_widths(run), position.kept, kept, layer),
+        "removed": _removed(dense_widths, now.kept, kept, layer),
         "widths": widths | {layer: width},
         "params": cost.params,
         "flops": cost.flops,
@@ -133,10 +125,10 @@ def _step(
     run.append(kind="step", **record)
     watch.on_step(record)
     if good:
-        after = _write_position(run, Position(number, kept), smaller)
+        after = position.write(run, Position(number, kept), smaller)
     else:
         reason = f"step {number} fell more than {settings.max_drop:g} points below the baseline"
-        after = _write_position(run, replace(position, ended=reason), traced)
+        after = position.write(run, replace(now, ended=reason), traced)
     state.unlink(missing_ok=True)
     return after
 
@@ -157,20 +149,25 @@ def _say_forecast(
 
 
 def sensitivity(
-    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, precision: str, watch: Watch
-) -> list[Curve]:
+    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, images: Images | None,
+    precision: str, watch: Watch,
+) -> list[Curve]:  # fmt: skip
     """Figure 1b of the paper, measured once: each layer alone loses its lowest filters, no retraining."""
     some = dataset.validation.take(settings.sensitivity_images)
     known = {r["layer"]: r for r in run.history("sensitivity")}
     traced = dense.graph
     layers = convolutions(traced)
+    if not layers:
+        raise EdgepruneError("nothing to prune", "no convolution's filters can leave")
     if len(known) < len(layers):
         watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
     start = _accuracy(dense.model, some, dense, precision)
+    evidence = rounds.look(traced, images, settings.settings) if len(known) < len(layers) else None
     curves = []
     for done, layer in enumerate(layers, 1):
         if layer not in known:
-            known[layer] = _curve(layer, traced, dense, some, start, precision)
+            scores = rounds.score(traced, layer, evidence, settings.settings)
+            known[layer] = _curve(layer, scores, traced, dense, some, start, precision)
             run.append(kind="sensitivity", **known[layer])
         curves.append(Curve(layer, tuple(known[layer]["shares"]), tuple(known[layer]["accuracy"])))
         watch.on_progress("sensitivity", done, len(layers))
@@ -226,13 +223,13 @@ def convolutions(traced: Graph) -> list[str]:
 
 
 def _curve(
-    layer: str, traced: Graph, dense: Loaded, some: Split, start: float, precision: str
-) -> dict[str, Any]:
-    norms = prune.l1(traced, layer)
+    layer: str, scores: Tensor, traced: Graph, dense: Loaded, some: Split, start: float,
+    precision: str,
+) -> dict[str, Any]:  # fmt: skip
     accuracy = [start]
     for share in SHARES:
-        left = max(1, round(len(norms) * (1 - share)))
-        smaller = prune.narrow(traced, {layer: prune.largest(norms, left)}).model
+        left = max(1, round(len(scores) * (1 - share)))
+        smaller = prune.narrow(traced, {layer: prune.largest(scores, left)}).model
         accuracy.append(_accuracy(smaller, some, dense, precision))
     return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
 
@@ -250,47 +247,3 @@ def _removed(dense: Mapping[str, int], before: Keep, after: Keep, layer: str) ->
     """Units of the dense network that this step took."""
     there = before.get(layer, list(range(dense[layer])))
     return sorted(set(there) - set(after[layer]))
-
-
-def _dense_widths(run: Run) -> dict[str, int]:
-    return checkpoint.read_spec(run)["dense"]
-
-
-def _finish(run: Run, dense: Loaded, dataset: Dataset, position: Position) -> None:
-    """Judge on the test split, once, and write the pruned network; then the state may go."""
-    if not run.has("pruned"):
-        traced = _read_network(run, dense, position)
-        model = traced.model
-        validation = train.evaluate(model, dataset.validation, dense.convention)
-        test = train.evaluate(model, dataset.test, dense.convention)
-        record_result(
-            run, "pruned", traced, validation.top1, test.top1,
-            steps=position.step, stopped=position.ended,
-        )  # fmt: skip
-        checkpoint.write_spec(
-            run, dense.spec, dense.convention, dense.classes, _dense_widths(run), position.kept
-        )
-        checkpoint.write_weights(run, "pruned", model, dense.spec, dense.convention)
-    shutil.rmtree(run.state_folder, ignore_errors=True)
-
-
-def _write_position(run: Run, position: Position, network: Graph) -> Position:
-    """One file holds the position and the weights, so that they agree whenever the process dies."""
-    words = {"step": position.step, "kept": position.kept, "ended": position.ended}
-    path = run.state_folder / "pruning.safetensors"
-    files.write_tensors(path, network.model.state_dict(), {"position": json.dumps(words)})
-    return position
-
-
-def _read_position(run: Run) -> Position | None:
-    path = run.state_folder / "pruning.safetensors"
-    if not path.is_file():
-        return None
-    words = json.loads(files.read_tensors(path)[1]["position"])
-    return Position(words["step"], words["kept"], words["ended"])
-
-
-def _read_network(run: Run, dense: Loaded, position: Position) -> Graph:
-    """Always from the file, so that a broken and an unbroken run compute on the same memory layout."""
-    tensors, _ = files.read_tensors(run.state_folder / "pruning.safetensors")
-    return checkpoint.rebuild(dense.graph, position.kept, tensors)

@@ -24,6 +24,7 @@ from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
+from ..prune.readers import find_readers
 from ..prune.scores import elimination_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
@@ -45,7 +46,8 @@ class Settings:
     keep_flops: float | None = None  # share 0..1; or
     keep_params: float | None = None
     score: str = "reconstruction"  # one of prune.SCORES
-    method: str = "uniform"  # one of prune.plan.METHODS
+    method: str = ""  # one of prune.plan.METHODS; "": each group its own share where the score
+    # says what each width loses (reconstruction), else the same share everywhere (uniform)
     compensate: str = "lstsq"  # one of COMPENSATIONS
     views: int = 2  # of each image: plain, mirrored, then random crops
     block_steps: int = 80  # with "blocks": batches for each block
@@ -56,6 +58,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.method:
+            own = self.score == "reconstruction"
+            object.__setattr__(self, "method", "reconstruction" if own else "uniform")
         if self.compensate not in COMPENSATIONS:
             raise EdgepruneError(
                 f"--compensate {self.compensate!r}", closest(self.compensate, COMPENSATIONS)
@@ -91,6 +96,7 @@ class PostTraining:
     repaired: list[Repaired]
     forecast: Forecast
     seconds: float
+    notes: tuple[str, ...] = ()  # what the result suffers from, one line each
 
     @property
     def model(self) -> nn.Module:
@@ -103,10 +109,12 @@ def post_training(
     convention: Convention,
     settings: Settings,
     told: Told = silent,
+    given: Plan | None = None,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``pixels``, uint8 RGB [N, canvas, canvas, 3], canvas >= size.
 
-    ``model`` is left as it is. Raises :class:`EdgepruneError` for too few images, weights that are
+    ``given`` is a plan for this network, applied instead of making one. ``model`` is left as it is.
+    Raises :class:`EdgepruneError` for too few images, weights that are
     not numbers, and targets that cannot be reached.
     """
     begun = time.perf_counter()
@@ -115,18 +123,30 @@ def post_training(
     images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
     size = convention.size
     dense = trace(model, torch.zeros(2, 3, size, size))
-    told("looking", 0, 1)
-    evidence = gather(dense, images, parts=parts_of(settings))
-    made = choose(dense, evidence, settings)
+    if given is None:
+        told("looking", 0, 1)
+        made = choose(dense, gather(dense, images, parts=parts_of(settings)), settings)
+    else:
+        made = given
     pruned, repaired = repair(dense, made.keep, images, settings, told)
-    if settings.distil_steps:
-        views = endless(pixels[calibrating], convention, settings.seed)
-        distil(dense, pruned, made.keep, views, settings.distil_steps)
+    distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
     judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
     told("judging", 0, 1)
-    return PostTraining(
-        pruned, made, repaired, forecast(model, pruned.model, judge), time.perf_counter() - begun
-    )
+    expected = forecast(model, pruned.model, judge)
+    notes = too_few(dense, len(calibrating), settings)
+    return PostTraining(pruned, made, repaired, expected, time.perf_counter() - begun, notes)
+
+
+def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
+    """A line for each layer that reads one vector an image and more channels than there are images."""
+    wide = [
+        f"{images:,} calibration images are fewer than the {channels:,} channels that "
+        f"{reader.layer} reads: give more, it is repaired from little"
+        for reader in find_readers(dense)
+        if not reader.kernel and reader.labels is not None
+        and (channels := len(reader.labels)) > images
+    ]  # fmt: skip
+    return tuple(wide) if settings.compensate in ("lstsq", "blocks") else ()
 
 
 def choose(dense: Graph, evidence: Evidence, settings: Settings) -> Plan:
@@ -172,6 +192,21 @@ def repair(
     return pruned, lstsq(dense, pruned, keep, images, told)
 
 
+def distilled(
+    dense: Graph,
+    pruned: Graph,
+    keep: Mapping[str, Sequence[int]],
+    pixels: Pixels,
+    convention: Convention,
+    settings: Settings,
+    told: Told = silent,
+) -> None:
+    """The last touch, in place: the whole network at once learns the dense one's answers."""
+    if settings.distil_steps:
+        views = endless(pixels, convention, settings.seed)
+        distil(dense, pruned, keep, views, settings.distil_steps, told=told)
+
+
 def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
     """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
     a, b = answers(model, batches), answers(pruned, batches)
@@ -212,7 +247,7 @@ def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -
     return Images(
         [
             torch.cat([view(pixels[rows], convention, i, rng) for i in range(views)])
-            for rows in _batches(np.arange(len(pixels)), each)
+            for rows in _batches(rng.permutation(len(pixels)), each)  # the first ones are a sample
         ]
     )
 

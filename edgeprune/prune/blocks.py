@@ -115,7 +115,8 @@ def blocks(
         for reader in readers:
             if block.start <= small.index[reader.node] < block.end:
                 repair_layer(dense, pruned, stays, reader, whole, small, images, least_squares)
-        small.at, small.values = block.start, entry  # back to where the block begins
+        small.at = [block.start for _ in small.at]  # back to where the block begins
+        small.values = entry
         last = small.nodes[block.end - 1]
         whole.reach(whole.index[last.name] + 1)
         there = whole.node(last.name)
@@ -215,11 +216,13 @@ def distil(
     lr: float = 1e-4,
     temperature: float = 2.0,
     feature_share: float = 1.0,
+    told: Told = silent,
 ) -> None:
     """Train ``pruned`` in place on ``steps`` batches of ``views`` [N, 3, H, W], without labels.
 
     loss = T^2 KL(dense || pruned at temperature T) + feature_share * (relative squared error of the
-    map that the last layer's block begins with).
+    map that the last layer's block begins with). Both networks run in bfloat16 where the processor
+    has it; the weights and the loss stay in float32.
     """
     found = find_blocks(pruned)
     T = temperature
@@ -227,27 +230,42 @@ def distil(
     waist = nodes[found[-1].start - 1] if len(found) > 1 else nodes[0]
     there = next(n for n in dense_nodes if n.name == waist.name)
     own = kept_index(dense.values[there], kept_classes(dense, keep)[dense.roots])
+    half = bfloat16_pays()
 
     def loss(x: Tensor) -> Tensor:
         values: dict[fx.Node, Any] = {}
         expected: dict[fx.Node, Any] = {}
-        with torch.no_grad():
-            run(dense.module, dense_nodes, expected, x)
-        run(pruned.module, nodes, values, x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half and x.device.type == "cpu"):
+            with torch.no_grad():
+                run(dense.module, dense_nodes, expected, x)
+            run(pruned.module, nodes, values, x)
         target = expected[there] if own is None else expected[there].index_select(1, own)
         kl = F.kl_div(
-            F.log_softmax(_first(values[nodes[-1]]) / T, 1),
-            F.log_softmax(_first(expected[dense_nodes[-1]]) / T, 1),
+            F.log_softmax(_first(values[nodes[-1]]).float() / T, 1),
+            F.log_softmax(_first(expected[dense_nodes[-1]]).float() / T, 1),
             reduction="batchmean",
             log_target=True,
         )
-        feature = F.mse_loss(values[waist], target) / target.var().clamp_min(1e-12)
+        target = target.float()
+        feature = F.mse_loss(values[waist].float(), target) / target.var().clamp_min(1e-12)
         return T**2 * kl + feature_share * feature
 
     names = sorted({name for block in found for name in block.weights})
     weights = [fetch(pruned.module, name) for name in names]
-    batches = (x for _, x in zip(range(steps), views, strict=False))
-    descend(weights, (lambda x=x: loss(x) for x in batches), steps, lr)
+
+    def losses() -> Iterable[Any]:
+        for step, x in zip(range(steps), views, strict=False):
+            yield lambda x=x: loss(x)
+            told("distilling", step + 1, steps)
+
+    descend(weights, losses(), steps, lr)
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor computes in bfloat16 and does not only emulate it."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _first(value: Any) -> Tensor:

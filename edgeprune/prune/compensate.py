@@ -38,6 +38,8 @@ RIDGES = (10.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # l as a share of the me
 ROWS_PER_INPUT = 40  # rows of X wanted for each of its columns (assumption)
 ROWS = (8_000, 64_000)  # least and most rows wanted
 ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
+LIVE = 512 << 20  # bytes of a layer's output over all images; beyond it some of them sit out
+LEAST = 256  # images that never sit out (assumption)
 UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
 
 
@@ -168,10 +170,23 @@ def repair_layer(
     solver: Solver,
 ) -> Repaired | None:
     """Walk both networks up to this layer and repair it in place; None: nothing before it was cut."""
-    whole.reach(whole.index[reader.node] + 1)
-    small.reach(small.index[reader.node])
-    moments = _gather(dense, pruned, stays, reader, whole, small, images)
+    first = _batches_for(dense.values[whole.node(reader.node)], images)
+    whole.reach(whole.index[reader.node] + 1, first)
+    small.reach(small.index[reader.node], first)
+    moments = _gather(dense, pruned, stays, reader, whole, small, images, first)
     return _repair(pruned, reader, moments, solver)
+
+
+def _batches_for(output: Labelled, images: Images) -> int:
+    """How many batches a layer is regressed on: wide maps have places enough in a few images."""
+    each = 4 * int(np.prod(output.shape[1:]))  # bytes an image
+    wanted = max(LEAST, LIVE // each)
+    count = 0
+    for i, x in enumerate(images.batches):
+        if count >= wanted and i >= 2:  # a batch for each fold at least
+            return i
+        count += len(x)
+    return len(images.batches)
 
 
 def _gather(
@@ -182,6 +197,7 @@ def _gather(
     whole: Walk,
     small: Walk,
     images: Images,
+    first: int,
 ) -> list[Moments]:
     """The moments of (what the pruned reader reads, what the dense one gives), for each fold."""
     folds = [Moments(), Moments()]
@@ -189,11 +205,11 @@ def _gather(
     own = kept_index(dense.values[there], stays)
     wanted = sorted((ROWS[0], ROWS_PER_INPUT * _columns(pruned, reader), ROWS[1]))[1]
     wanted = ROWS_DEPTHWISE if reader.depthwise else wanted
-    places = -(-wanted // len(images))
+    places = -(-wanted // sum(len(x) for x in images.batches[:first]))
     generator = torch.Generator().manual_seed(small.index[reader.node])
     stretch, shift = _change_of_norm(dense, pruned, reader, own)
     for fold, small_values, whole_values in zip(
-        images.folds, small.values, whole.values, strict=True
+        images.folds[:first], small.values[:first], whole.values[:first], strict=True
     ):
         y = whole_values[there]
         at = sample(reader, y, places, generator)

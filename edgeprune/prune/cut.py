@@ -70,7 +70,7 @@ def narrow(
     device = next((t.device for t in tensors.values()), torch.device("cpu"))
     tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
     tensors = {name: t for name, t in tensors.items() if name in used}
-    module = _graph_module(graph.model, rewriter.new, tensors)
+    module = _graph_module(graph, rewriter.new, tensors)
     groups = rewriter.groups
     model, reason = patched(graph.model, module, tensors, groups, graph.example)
     if model is None:
@@ -118,12 +118,12 @@ def _cut_by_any_name(
 
 
 def _graph_module(
-    model: nn.Module, operators: fx.Graph, tensors: Mapping[str, Tensor]
+    graph: Graph, operators: fx.Graph, tensors: Mapping[str, Tensor]
 ) -> fx.GraphModule:
-    root, anew = nn.Module(), unsaved(model)
+    root, anew = nn.Module(), unsaved(graph.model) | unsaved(graph.module)
     for name, value in tensors.items():
         put(root, name, value, persistent=name not in anew)
-    module = fx.GraphModule(root, operators, class_name=type(model).__name__)
+    module = fx.GraphModule(root, operators, class_name=type(graph.model).__name__)
     module.eval()
     return module
 

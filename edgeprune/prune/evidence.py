@@ -26,6 +26,7 @@ from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of
 from .walk import Walk, run
 
+LOOKED_AT = 2000  # images that the readers' second moments are taken from, at most (assumption)
 PLACES = 24  # places of a map that are looked at in each image
 
 
@@ -248,6 +249,7 @@ def _add_terms(
 class _Seen:
     """Sums over the rows of one reader's inputs, T taps beside each other."""
 
+    images: int = 0
     n: int = 0
     x: Tensor | Any = 0.0  # [C]
     S: Tensor | Any = 0.0  # [C, C], over rows and taps
@@ -272,6 +274,8 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
     places = max(PLACES, -(-6000 // len(images)))
 
     for x in images.batches:
+        if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
+            break
         walk = Walk(graph.module, [x])
         for reader in readers:
             node = walk.node(reader.node)
@@ -279,6 +283,7 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
             value = walk.values[0][node.args[0]]  # type: ignore[index]
             walk.reach(walk.index[reader.node] + 1)
             at = sample(reader, walk.values[0][node], places, generator)
+            seen[reader.node].images += len(x)
             seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
     for reader in readers:
@@ -315,6 +320,22 @@ def _by_channel(graph: Graph, reader: Reader, X: Tensor) -> Tensor:
     return X.reshape(len(X), -1, taps)
 
 
+def shrunk(S: Tensor, rows: int) -> Tensor:
+    """S [C, C] of ``rows`` rows with its correlations shrunk by OAS (Chen et al. 2010, equation 23).
+
+    From fewer rows than channels (a classifier sees one an image) every channel could be rebuilt
+    from some others, and leaving most of them out would look free.
+    """
+    p = len(S)
+    deviation = S.diagonal().clamp_min(0).sqrt()
+    safe = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+    R = S / torch.outer(safe, safe)
+    square = float(R.square().sum())
+    spread = (rows + 1 - 2 / p) * (square - p)
+    rho = 1.0 if spread <= 0 else min(1.0, ((1 - 2 / p) * square + p**2) / spread)
+    return (1 - rho) * S + rho * torch.diag(S.diagonal())
+
+
 def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tensor]:
     """S [C, C] of the inputs and G [C, C] of the weights: the output's variance is tr(S G).
 
@@ -326,7 +347,7 @@ def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tenso
         return fetch(graph.module, name).detach().double()
 
     x = seen.x / seen.n
-    S = seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0)
+    S = shrunk(seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0), seen.n)
     T = torch.as_tensor(seen.taps)
     T = T * len(T) / T.trace().clamp_min(1e-30)
     W = tensor(reader.weight)

@@ -28,7 +28,16 @@ def _compose(first: Sequence[int] | None, second: Sequence[int] | None) -> list[
 
 
 def largest(scores: Tensor, width: int) -> list[int]:
-    """Indices of the ``width`` highest of ``scores`` (C,), rising; of equals the first stays."""
+    """Indices of the ``width`` highest of ``scores`` (C,), rising; of equals the first stays.
+
+    Raises :class:`EdgepruneError` for scores that are not numbers.
+    """
+    if not bool(scores.isfinite().all()):
+        raise EdgepruneError(
+            "scores that are not finite",
+            "the weights hold NaN or infinity",
+            "train the network again",
+        )
     order = torch.argsort(scores, descending=True, stable=True)
     return sorted(order[:width].tolist())
 

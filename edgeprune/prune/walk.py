@@ -22,23 +22,28 @@ class Walk:
         self.nodes = list(module.graph.nodes)
         self.index = {node.name: i for i, node in enumerate(self.nodes)}
         self.last = _last_uses(self.nodes, self.index)
-        self.at = 0  # the next operator to run
+        self.at = [0 for _ in batches]  # the next operator to run, for each batch
         self.values: list[dict[fx.Node, Any]] = [{} for _ in batches]  # live ones, for each batch
         self.batches = batches
 
     def node(self, name: str) -> fx.Node:
         return self.nodes[self.index[name]]
 
-    def reach(self, end: int) -> None:
-        """Run everything before operator number ``end`` on every batch."""
-        if end <= self.at:
-            return
+    def reach(self, end: int, first: int | None = None) -> None:
+        """Run everything before operator number ``end`` on the ``first`` batches (None: all).
+
+        A batch that is left behind is caught up with when it is wanted: wide maps need few images,
+        and those that are not looked at need not lie in memory.
+        """
         with torch.no_grad():
-            for x, values in zip(self.batches, self.values, strict=True):
-                run(self.module, self.nodes[self.at : end], values, x)
-                for node in [n for n in values if self.last[n] < end]:
-                    del values[node]
-        self.at = end
+            for i, x in enumerate(self.batches[:first]):
+                values = self.values[i]
+                for node in self.nodes[self.at[i] : end]:
+                    run(self.module, [node], values, x)
+                    for used in [node, *node.all_input_nodes]:
+                        if self.last[used] <= self.index[node.name] and used in values:
+                            del values[used]
+                self.at[i] = max(self.at[i], end)
 
 
 def run(

@@ -84,7 +84,7 @@ def history(found: Results) -> History:
 
 def _not_pruned(found: Results, why: str) -> EdgepruneError:
     return EdgepruneError(
-        f"run {found.run.name} has {why}", next=f"edgeprune prune {found.run.name}"
+        f"run {found.run.name} has {why}", next=f"edgeprune prune {found.run.word}"
     )
 
 

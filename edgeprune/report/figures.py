@@ -250,6 +250,43 @@ def _accuracy(ax: Axes, run: History, floor: float) -> None:
         ax.axhline(run.limit, color=SECOND, lw=0.9, ls=(0, (1, 2)), label="limit")
 
 
+@dataclass(frozen=True)
+class LayerTimes:
+    """A network's layers in order, with seconds; a missing one is None."""
+
+    layers: Sequence[str]
+    measured: Sequence[float | None]
+    roofline: Sequence[float | None]
+    predicted: Sequence[float | None]
+
+
+def layer_times(panels: Mapping[str, LayerTimes]) -> Figure:
+    """Milliseconds of each layer: measured as bars, the roofline and the prediction as marks."""
+    with mpl.rc_context(STYLE):
+        most = max(len(p.layers) for p in panels.values())
+        figure, axes = _panels(panels, height=max(2.4, 0.2 * most + 1.2))
+        for ax, panel in zip(axes, panels.values(), strict=True):
+            places = np.arange(len(panel.layers))
+            ax.barh(places, _ms(panel.measured), color=ACCENT, height=0.62, label="measured")
+            marks: list[tuple[str, Sequence[float | None], Any]] = [
+                ("roofline", panel.roofline, {"marker": "|", "color": INK}),
+                ("predicted", panel.predicted, {"marker": "o", "color": SECOND, "mfc": "none"}),
+            ]
+            for label, values, style in marks:
+                if any(v is not None for v in values):
+                    ax.plot(_ms(values), places, ls="", ms=6, label=label, **style)
+            ax.set_yticks(places, [_label(name) for name in panel.layers], fontsize=7)
+            ax.set_xlabel("ms a run")
+            ax.grid(axis="y", visible=False)
+        axes[0].invert_yaxis()
+        _legend(figure, axes)
+    return figure
+
+
+def _ms(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if v is None else 1e3 * v for v in values])
+
+
 def png(figure: Figure, dpi: int = 200) -> bytes:
     return _saved(figure, "png", dpi=dpi)
 

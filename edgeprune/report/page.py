@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import files, units
 from ..runs import Run
-from . import charts, results
+from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
 from .results import Measurement, Results
 
@@ -22,6 +22,7 @@ FILES = {  # what lies in a run folder
     "recipe.json": "what was asked, all defaults resolved",
     "history.jsonl": "what was done: epochs, sensitivity, steps, results",
     "spec.json": "how to build the networks; which filters are left",
+    "plan.json": "what stays in each group, why, and what that promises",
     "dense.safetensors": "weights of the dense network",
     "pruned.safetensors": "weights of the pruned network",
     "dense.onnx": "the dense network for any ONNX runtime",
@@ -98,6 +99,7 @@ def html(found: Results) -> str:
         speedups=[s for s in map(speedup, found.measurements) if s],
         comparison=replace(table, rows=[r for r in table.rows if r["unit"] != "ratio"]),
         notes=results.missing(found) + results.warned(found),
+        diagnosis=diagnosis.read(found.run),
         steps=results.history_table(found),
         stopped=found.pruned.get("stopped"),
         benches=found.measurements,
@@ -110,22 +112,26 @@ def html(found: Results) -> str:
 
 def headline(found: Results) -> str:
     """The answer in one sentence, as far as the run has come."""
-    what = (
-        f"{network_name(found.recipe.get('model'))} on {Path(str(found.recipe.get('data'))).name}"
-    )
+    what = f"{network_name(found.recipe.get('model'))} on {Path(_set_of(found.recipe)).name}"
     dense, pruned = found.dense, found.pruned
     if not dense:
         return f"{what}: training has not ended yet."
     if not pruned:
         done = f", {len(found.steps)} pruning steps so far" if found.steps else ", not pruned yet"
-        return f"{what}: {results.accuracy(dense['test_accuracy'])} on the test split{done}."
+        test = dense.get("test_accuracy")
+        score = "no labels" if test is None else f"{results.accuracy(test)} on the test split"
+        return f"{what}: {score}{done}."
     params, flops = (pruned[k] / dense[k] for k in ("params", "flops"))
+    kept = (
+        f"{what} keeps {units.percent(params, 0)} of its parameters and {units.percent(flops, 0)} of "
+        "its FLOPs, and"
+    )
+    if pruned.get("test_accuracy") is None:
+        same = results.accuracy(pruned["agreement"])
+        return f"{kept} gives the dense network's answer to {same} of the images held out."
     change = pruned["test_accuracy"] - dense["test_accuracy"]
     did = "gains" if change > 0 else "loses"
-    return (
-        f"{what} keeps {units.percent(params, 0)} of its parameters and {units.percent(flops, 0)} of "
-        f"its FLOPs, and {did} {100 * abs(change):.2f} points of test accuracy."
-    )
+    return f"{kept} {did} {100 * abs(change):.2f} points of test accuracy."
 
 
 def network_name(model: Any) -> str:
@@ -145,16 +151,24 @@ def facts(found: Results) -> list[Fact]:
         less = results.signed(pruned[key] / dense[key] - 1, 0) + " %"
         return Fact(name, less, f"{show(dense[key])} → {show(pruned[key])}")
 
-    test = results.accuracy(last["test_accuracy"])
-    detail = (
-        f"{results.points(pruned['test_accuracy'] - dense['test_accuracy'])}" if pruned else "dense"
-    )
     shown = [
         counted("Parameters", "params", units.count),
         counted("FLOPs", "flops", units.count),
-        Fact("Test accuracy", test, detail),
+        accuracy_fact(dense, pruned, last),
     ]
     return [*shown, latency_fact(found)]
+
+
+def accuracy_fact(
+    dense: Mapping[str, Any], pruned: Mapping[str, Any], last: Mapping[str, Any]
+) -> Fact:
+    if last.get("test_accuracy") is None:
+        if last.get("agreement") is None:
+            return Fact("Test accuracy", "not known", "no labels", measured=False)
+        same = results.accuracy(last["agreement"])
+        return Fact("Dense network's answer", same, f"of {last['images']:,} held-out images")
+    change = pruned and results.points(pruned["test_accuracy"] - dense["test_accuracy"])
+    return Fact("Test accuracy", results.accuracy(last["test_accuracy"]), str(change or "dense"))
 
 
 def latency_fact(found: Results) -> Fact:
@@ -209,12 +223,19 @@ def _weights(recipe: Mapping[str, Any]) -> str:
 def _images(recipe: Mapping[str, Any]) -> str:
     if "data" not in recipe:
         return ""
-    text = str(recipe["data"])
+    text = _set_of(recipe)
     if recipe.get("size"):
         text += f", {recipe['size']} × {recipe['size']} pixels"
-    if recipe.get("limit"):
+    if recipe.get("limit") and not recipe.get("images"):
         text += f", only {recipe['limit']:,} of the training images"
+    if recipe.get("images"):
+        text += f"; unlabelled, at most {recipe.get('limit') or 0:,}: {recipe['images']}"
     return text + (", unreadable images skipped" if recipe.get("skip_bad") else "")
+
+
+def _set_of(recipe: Mapping[str, Any]) -> str:
+    """The labelled set, or the unlabelled images where there is none."""
+    return str(recipe.get("data") or recipe.get("images") or "no images")
 
 
 def _training(recipe: Mapping[str, Any]) -> str:
@@ -228,9 +249,12 @@ def _training(recipe: Mapping[str, Any]) -> str:
 
 
 def _pruning(settings: Mapping[str, Any]) -> str:
+    if settings.get("way", "iterative") != "iterative":
+        return _to_target(settings)
     known: dict[str, tuple[str, Callable[[Any], str]]] = {
         "step": (
-            "one layer at a time loses {} of its filters, those of smallest L1 norm",
+            "one layer at a time loses {} of its filters, those of lowest score "
+            f"({settings.get('score', 'l1')})",
             units.percent,
         ),
         "round_to": ("widths are multiples of {}", str),
@@ -240,6 +264,30 @@ def _pruning(settings: Mapping[str, Any]) -> str:
     }
     said = [(settings[k], *how) for k, how in known.items() if settings.get(k) is not None]
     return "; ".join(text.format(show(value)) for value, text, show in said)
+
+
+def _to_target(settings: Mapping[str, Any]) -> str:
+    """One of the ways that go to a target, in words."""
+    own = settings.get("settings") or {}
+    goals = [
+        f"{units.percent(own[k])} of the {name} stay"
+        for k, name in (("keep_flops", "FLOPs"), ("keep_params", "parameters"))
+        if own.get(k) is not None
+    ]
+    said = [str(settings["way"]), *(goals or ["by a plan that was given"])]
+    said.append(
+        f"score {own.get('score')}, spread {own.get('method')}, repair {own.get('compensate')}"
+    )
+    if own.get("distil_steps"):
+        said.append(f"{own['distil_steps']} batches of distillation without labels")
+    for key in ("rounds", "cuts"):
+        if settings.get(key):
+            said.append(f"{settings[key]} {key}, {settings.get('schedule')} schedule")
+    if settings.get("retrain_epochs"):
+        taught = ", the dense network teaches" if settings.get("distil") else ""
+        rate = f" ({settings['heal']})" if settings.get("heal") else ""
+        said.append(f"{settings['retrain_epochs']} epochs of retraining{rate}{taught}")
+    return "; ".join(said)
 
 
 def _x_axis(last: int) -> tuple[float, float]:
@@ -277,7 +325,9 @@ def accuracy_chart(found: Results) -> Chart | None:
 
 
 def _step_dots(axes: Axes, step: Mapping[str, Any], found: Results) -> list[Mark]:
-    layer = found.short_labels().get(str(step.get("layer")), "")
+    layer = (
+        found.short_labels().get(str(step.get("layer")), "") if step.get("layer") else "all layers"
+    )
     head = f"step {step['step']}, {layer}: "
     dots = []
     before = step.get("before")
@@ -415,5 +465,9 @@ def contents(run: Run) -> list[tuple[str, str, str]]:
     for path in sorted(run.bench_folder.glob("*.json")):
         found.append(
             (f"bench/{path.name}", units.size(path.stat().st_size), "every sample of a bench")
+        )
+    for path in sorted((run.path / "doctor").glob("*.*")):
+        found.append(
+            (f"doctor/{path.name}", units.size(path.stat().st_size), "where the time goes")
         )
     return found

@@ -123,9 +123,15 @@ class Results:
 
 def read(run: Run) -> Results:
     """All of a run's files. Only the recipe must be there; what is broken is left out and said."""
+    from . import form
+
     spec = files.read_json(run.spec_path) if run.spec_path.is_file() else {}
-    spec = spec if isinstance(spec, dict) else {}
-    history = run.history()
+    recipe, odd = form.kept(run.recipe(), form.RECIPE, "recipe.json")
+    spec, more = form.kept(spec if isinstance(spec, dict) else {}, form.SPEC, "spec.json")
+    records = run.history()
+    history = [r for r in records if form.is_record(r)]
+    if left := len(records) - len(history):
+        more.append(f"history.jsonl: {left} records left out: not their form")
     order = {group: i for i, group in enumerate(spec.get("dense") or {})}
     curves = {r.get("layer"): r for r in history if r.get("kind") == "sensitivity"}
     steps = {r.get("step"): r for r in history if r.get("kind") == "step"}  # the last one counts
@@ -134,14 +140,14 @@ def read(run: Run) -> Results:
     measurements, left_out = _measurements(run, networks)
     return Results(
         run=run,
-        recipe=run.recipe(),
+        recipe=recipe,
         spec=spec,
         epochs=[r for r in history if r.get("kind") == "epoch"],
         curves=sorted(curves.values(), key=lambda r: order.get(str(r.get("layer")), len(order))),
         steps=list(steps.values()),
         networks=networks,
         measurements=measurements,
-        left_out=left_out,
+        left_out=[*odd, *more, *left_out],
     )
 
 
@@ -219,10 +225,12 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
         _row("Validation accuracy", "share", found, "validation_accuracy", accuracy),
         _row("Test accuracy", "share", found, "test_accuracy", accuracy),
+        _row("Dense network's answer", "share", found, "agreement", accuracy),
     ]
+    known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
     if not found.measurements:
-        return [row for row in rows if row["dense"].value is not None]
-    return rows + bench_rows(found.measurements[0])
+        return known
+    return known + bench_rows(found.measurements[0])
 
 
 def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
@@ -255,6 +263,9 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
 def notes(found: Results) -> list[str]:
     """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
     said = missing(found)
+    if found.pruned.get("agreement") is not None:
+        judged = found.pruned.get("images")
+        said.append(f"The dense network's answer: on {judged:,} held-out images, without labels.")
     if found.measurements:
         latest = found.measurements[0]
         said.append(f"Measured on {latest.where}: {verdict(latest)}.")
@@ -263,7 +274,7 @@ def notes(found: Results) -> list[str]:
 
 def missing(found: Results) -> list[str]:
     """What is not there (yet), with the command that makes it."""
-    name, said = found.run.name, list(found.left_out)
+    name, said = found.run.word, list(found.left_out)
     if not found.dense:
         said.append("not trained to the end yet: the command of this run goes on with it")
     elif not found.pruned:
@@ -296,7 +307,7 @@ def history_table(found: Results) -> Table:
     names, dense = found.short_labels(), found.dense
     rows = []
     for step in found.steps:
-        layer = str(step.get("layer"))
+        layer = str(step.get("layer") or "all")
         taken, width = len(step.get("removed") or ()), (step.get("widths") or {}).get(layer)
         rows.append(
             {

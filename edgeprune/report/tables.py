@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import one_line
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -80,7 +82,7 @@ class Table:
         return [c for c in self.columns if not c.hidden]
 
     def headings(self) -> list[str]:
-        return [_one_line(c.key if c.heading is None else c.heading) for c in self.shown]
+        return [one_line(c.key if c.heading is None else c.heading) for c in self.shown]
 
     def row_text(self, row: Mapping[str, Any]) -> list[str]:
         return [_text(column, row.get(column.key)) for column in self.shown]
@@ -98,13 +100,14 @@ class Table:
         from rich.text import Text
 
         table = RichTable(
-            title=Text(_one_line(self.title)) if self.title else None,
+            title=Text(one_line(self.title)) if self.title else None,
             title_style="bold",
             title_justify="left",
             box=box.SIMPLE_HEAD,
             show_footer=self.total is not None,
             footer_style="bold",
             pad_edge=False,
+            padding=(0, 1, 0, 0),  # two spaces between columns: a line has 80 characters
         )
         rows = self.cells()
         totals = self.row_text(self.total) if self.total is not None else [""] * len(self.shown)
@@ -122,7 +125,7 @@ class Table:
             )
         for row in rows:
             table.add_row(*map(Text, row))
-        return Group(table, *(Text(_one_line(note)) for note in self.notes))
+        return Group(table, *(Text(one_line(note)) for note in self.notes))
 
     def text(self, width: int = 80) -> str:
         """The rich table without colours, at least ``width`` characters to a line.
@@ -145,10 +148,10 @@ class Table:
         rows.insert(1, [":--" if c.align == "left" else "--:" for c in self.shown])
         if self.total is not None:
             rows.append([f"**{_markdown(cell)}**" for cell in self.row_text(self.total)])
-        lines = [f"**{_markdown(_one_line(self.title))}**", ""] if self.title else []
+        lines = [f"**{_markdown(one_line(self.title))}**", ""] if self.title else []
         lines += ["| " + " | ".join(row) + " |" for row in rows]
         if self.notes:
-            lines += [""] + [_markdown(_one_line(note)) for note in self.notes]
+            lines += [""] + [_markdown(one_line(note)) for note in self.notes]
         return "\n".join(lines)
 
     def csv(self) -> str:
@@ -162,8 +165,8 @@ class Table:
 
 def _text(column: Column, value: Any) -> str:
     if isinstance(value, Cell):
-        return _one_line(value.text)
-    return _one_line(plain(None) if _value(value) is None else column.show(value))
+        return one_line(value.text)
+    return one_line(plain(None) if _value(value) is None else column.show(value))
 
 
 def _value(value: Any) -> Any:
@@ -177,11 +180,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return value
-
-
-def _one_line(text: str) -> str:
-    """Names come from outside: no line breaks and no terminal control characters in a cell."""
-    return "".join(c for c in " ".join(str(text).split()) if c.isprintable())
 
 
 def _markdown(text: str) -> str:

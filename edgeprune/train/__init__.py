@@ -4,11 +4,12 @@ from .chance import REMEDY
 from .forecast import Pace, measure, sentence
 from .loop import Fit, evaluate, fit
 from .recipes import RECIPES, Recipe, named
-from .watch import EpochRecord, Progress, Watch
+from .watch import Cutter, EpochRecord, Progress, Watch
 
 __all__ = [
     "RECIPES",
     "REMEDY",
+    "Cutter",
     "EpochRecord",
     "Fit",
     "Pace",

@@ -18,7 +18,7 @@ from ..models import Convention
 from . import chance, forecast, resume
 from .recipes import Recipe, learning_rate, lowest_lr
 from .step import Accuracy, Stepper, accuracy, here
-from .watch import SILENT, EpochRecord, Progress, Watch
+from .watch import SILENT, Cutter, EpochRecord, Progress, Watch
 
 SAVE_EVERY = 30.0  # seconds of work that a kill may cost
 TELL_EVERY = 0.1  # seconds between two words to the watch
@@ -52,6 +52,7 @@ def fit(
     watch: Watch = SILENT,
     teacher: nn.Module | None = None,
     pace: forecast.Pace | None = None,
+    cutter: Cutter | None = None,
 ) -> Fit:
     """Train ``model`` in place on ``dataset.train``; choose the epoch on ``dataset.validation``.
 
@@ -59,24 +60,29 @@ def fit(
     ``state``, a file, a killed training that is started again with the same model, data and recipe
     goes on from there and ends with bit-identical weights (same machine, CPU); another training's
     state is not taken. The caller removes the file once the weights are safe. ``pace`` is a
-    measurement at hand (`forecast.measure`), so that none is made.
+    measurement at hand (`forecast.measure`), so that none is made. ``cutter`` may make the network
+    smaller on the way: then the trained network is the cutter's last, and the best epoch is one
+    after the last cut.
     """
     home = next(model.parameters()).device
     mark = resume.fingerprint(
-        model, recipe.to_json(), convention.to_json(), *_described(dataset), _mark(teacher)
-    )
+        model, recipe.to_json(), convention.to_json(), *_described(dataset), _mark(teacher),
+        *([cutter.words()] if cutter else []),
+    )  # fmt: skip
     saved = _saved(state, mark, watch)
     if saved is None and pace is None and recipe.precision == "auto":
         pace = forecast.measure(model, dataset, convention, recipe, teacher)
     with torch.random.fork_rng(devices=[]):
         precision = saved.at.precision if saved else (pace.precision if pace else recipe.precision)
-        work = _Training(model, dataset, convention, recipe, precision, mark, state, watch, teacher)
+        work = _Training(
+            model, dataset, convention, recipe, precision, mark, state, watch, teacher, cutter
+        )
         work.begin(saved, pace)
         while not work.at.stopped:
             work.train_epoch()
             work.close_epoch()
-        model.load_state_dict(work.at.best_weights)
-    model.eval().to(home)
+        work.model.load_state_dict(work.at.best_weights)
+    work.model.eval().to(home)
     return work.result()
 
 
@@ -113,7 +119,9 @@ class _Training:
         state: Path | None,
         watch: Watch,
         teacher: nn.Module | None,
+        cutter: Cutter | None,
     ) -> None:
+        self.cutter = cutter
         self.model, self.dataset, self.convention = model, dataset, convention
         self.recipe, self.state, self.watch = recipe, state, watch
         self.stepper = Stepper(model, recipe, precision, teacher)
@@ -131,6 +139,8 @@ class _Training:
     def begin(self, saved: resume.Saved | None, pace: forecast.Pace | None) -> None:
         """Take up a saved standing, or write down the one that it begins with."""
         if saved is not None:
+            if self.cutter is not None and saved.at.cuts is not None:
+                self._replace(self.cutter.take_up(saved.at.cuts, self.stepper.optimizer))
             resume.restore(saved, self.model, self.stepper.optimizer, self.stepper.scaler)
             self.at = saved.at
         elif self.recipe.precision == "auto":
@@ -150,6 +160,7 @@ class _Training:
         drawn = self.loader.epoch(at.epoch + 1, start=at.batch) if at.batch < self.batches else ()
         then = time.perf_counter()
         for x, y in drawn:
+            self._cut()
             self._seed()
             total += self.stepper.step(x, y, learning_rate(recipe, self._epochs_done()))
             at.batch += 1
@@ -195,6 +206,21 @@ class _Training:
         self.watch.on_epoch(record)
         if self._at_chance(record) and self._epochs_done() > recipe.warmup_epochs:
             self._warn(f"at chance after epoch {record.epoch}", record.train_loss)
+
+    def _cut(self) -> None:
+        """Go on with a smaller network where one is due; the best epoch is then still to come."""
+        if self.cutter is None:
+            return
+        share = self._epochs_done() / self.recipe.epochs
+        smaller = self.cutter.cut(share, self.stepper.optimizer)
+        if smaller is not None:
+            self._replace(smaller)
+            self.at.cuts = self.cutter.words()
+            self.at.best, self.at.best_weights = 0, {}
+
+    def _replace(self, smaller: nn.Module) -> None:
+        self.model = smaller.train()
+        self.stepper.replace(self.model)
 
     def save(self) -> None:
         if self.state and self.stepper.accelerator.is_main_process:

@@ -37,6 +37,7 @@ class Standing:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     warned: bool = False  # of a network at chance
     stopped: str = ""  # why it ended; "" while it goes on
+    cuts: Any = None  # what a cutter needs to make this network from the first; None: whole
 
 
 def fingerprint(model: nn.Module, *parts: Any) -> str:

@@ -62,6 +62,15 @@ class Stepper:
             teacher = teacher.eval().to(memory_format=torch.channels_last)
             self.teacher = self.accelerator.prepare_model(Shell(teacher), evaluation_mode=True)
 
+    def replace(self, model: nn.Module) -> None:
+        """Go on with another network, whose parameters the optimizer has already (a cut)."""
+        if self.accelerator.num_processes > 1:
+            raise EdgepruneError(
+                "pruning during training", "works in one process only", "start one process"
+            )
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.shell.network = self.model
+
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         """One step at learning rate ``lr`` on x [N,3,H,W], y [N]; the batch's mean loss, detached.
 

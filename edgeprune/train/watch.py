@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+from torch import nn
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -50,6 +53,22 @@ class Watch:
 
     def note(self, text: str) -> None:
         """A sentence for the user."""
+
+
+class Cutter:
+    """Makes the network smaller while it is trained; the loop asks it before each step."""
+
+    def words(self) -> Any:
+        """JSON-able: what `take_up` needs; together with the first network it decides all cuts."""
+        raise NotImplementedError
+
+    def cut(self, share: float, optimizer: torch.optim.Optimizer) -> nn.Module | None:
+        """The smaller network, ``optimizer`` pointed at it, if one is due at ``share`` (0..1)."""
+        raise NotImplementedError
+
+    def take_up(self, words: Any, optimizer: torch.optim.Optimizer) -> nn.Module:
+        """The network of ``words``, in its shape; the loop fills in the tensors."""
+        raise NotImplementedError
 
 
 SILENT = Watch()

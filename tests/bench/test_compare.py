@@ -85,3 +85,36 @@ def test_the_command(two: list[bench.Result], capsys: pytest.CaptureFixture[str]
     assert errors.run(app, ["compare", *paths]) == 0
     assert "2.00x" in capsys.readouterr().out
     assert errors.run(app, ["compare", paths[0], "none.json"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("device",), None),
+        (("request",), {}),
+        (("request", "threads"), "x"),
+        (("summary",), None),
+        (("summary", "networks"), {}),
+        (("summary", "networks", 0, "latency"), 3),
+        (("summary", "networks", 0, "latency", "median_s"), "<b>"),
+        (("summary", "networks", 0, "speedup_interval"), [1]),
+        (("summary", "warnings"), ["x"]),
+        (("models",), []),
+        (("models", 0, "name"), 3),
+        (("measured",), None),
+        (("measured", "environment", "cpu"), []),
+        (("measured", "models", 0, "sessions"), []),
+        (("measured", "models", 0, "sessions", 0, "rounds", 0, "wall_s"), ["x"]),
+    ],
+)
+def test_a_result_edited_by_hand_is_one_line(
+    two: list[bench.Result], place: tuple[Any, ...], value: Any
+) -> None:
+    document = json.loads(two[0].path.read_text())
+    inner = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    two[0].path.write_text(json.dumps(document))
+    with pytest.raises(EdgepruneError, match=r"0\.json: not the form of a result"):
+        compare(bench.load(two[0].path), two[1])

@@ -173,8 +173,8 @@ def test_no_python_and_no_onnxruntime_there(board: Board, tmp_path: Path) -> Non
         assert "pip install numpy onnxruntime" in json.loads(lines[-1])["error"]
     shell = "command() { return 1; }; "
     with Ssh(board.name) as place:
-        call = place._call
-        place._call = lambda script, *rest: call(shell + script, *rest)  # type: ignore[method-assign]
+        call = place.call
+        place.call = lambda script, *rest: call(shell + script, *rest)  # type: ignore[method-assign]
         with pytest.raises(EdgepruneError, match="has no python3"):
             place.run(REQUEST, ["0/model.onnx"], None, lambda line: None)
     assert board.left_behind() == []

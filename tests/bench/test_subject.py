@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -141,3 +142,47 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (inside / "weights.bin").symlink_to(tmp_path / "weights.bin")
     with pytest.raises(EdgepruneError, match="outside its folder"):
         subject.inspect([path])
+
+
+def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.onnx")
+    for name, sizes, why in (
+        ("images", (1, 3), "4 axes"),
+        ("imgs", (1, 3, 8, 8), "but: images"),
+        ("c.weight", (8, 3, 3, 3), "but: images"),
+        ("images", (1, 3, 0, 8), "at least 1"),
+    ):
+        with pytest.raises(EdgepruneError, match=why):
+            subject.inspect([path], shapes={name: sizes})
+
+
+@pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul", "QLinearConv"])
+def test_counted_operators_without_inputs_are_not_counted(operator: str) -> None:
+    model = conv_net()
+    model.graph.node.append(onnx.helper.make_node(operator, [], ["y"]))
+    assert subject.count(model)["macs"] is None
+
+
+def test_external_data_anywhere_in_the_file_stay_in_its_folder(tmp_path: Path) -> None:
+    """In a sparse weight and in the body of a function, too."""
+
+    def outside(name: str) -> onnx.TensorProto:
+        tensor = onnx.numpy_helper.from_array(np.zeros(4, np.float32), name)
+        onnx.external_data_helper.set_external_data(tensor, "../../etc/passwd")
+        tensor.ClearField("raw_data")
+        return tensor
+
+    sparse = conv_net()
+    entry = sparse.graph.sparse_initializer.add()
+    entry.values.CopyFrom(outside("s"))
+    function = conv_net()
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=outside("c"))
+    function.functions.append(
+        onnx.helper.make_function(
+            "own", "F", [], ["c"], [constant], [onnx.helper.make_opsetid("", 18)]
+        )
+    )
+    for model in (sparse, function):
+        (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(EdgepruneError, match="outside its folder"):
+            subject.inspect([tmp_path / "a.onnx"])

@@ -54,6 +54,24 @@ def test_each() -> None:
     def unstable(n: Any, m: Any) -> None:
         m["models"][0]["sessions"] = [SESSION | {"stable": False}] * 3
 
+    def unseen(n: Any, m: Any) -> None:
+        n["unswitched_share"] = None
+
+    def fewer(n: Any, m: Any) -> None:
+        m["options"] |= {"threads_asked": 4, "threads": 1}
+
+    def unheeded(n: Any, m: Any) -> None:
+        m["options"] |= {"cores": [1], "max_temperature": 40}
+        m["environment"]["provider"] = "wasm"
+
+    def heeded(n: Any, m: Any) -> None:
+        m["options"] |= {"cores": [1], "max_temperature": 40}
+        m["before"]["temperatures"] = {"zone0": 30.0}
+
+    assert seen(unheeded) == ["the cores to run on and the highest temperature could not be heeded"]
+    assert seen(heeded) == []
+    assert seen(unseen) == ["whether runs were interrupted is not known"]
+    assert seen(fewer) == ["4 threads were asked for, 1 ran"]
     assert seen(contended) == [
         "contended: share of runs that kept their core: dense 24 %, load 3.9 on 2 cores"
     ]

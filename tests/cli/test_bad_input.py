@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from edgeprune.cli import app, errors
 from edgeprune.models import weights
+from tests import tiny_onnx
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,3 +115,39 @@ def test_full_disk(tmp_path: Path) -> None:
     assert "No space left on device" in done.stderr
     assert "dense.safetensors" not in left
     assert not [name for name in left if ".part" in name]
+
+
+def test_a_closed_stdout(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of `>&-`
+    assert errors.run(app.app, ["runs"]) == 0
+    assert errors.run(app.app, ["runs", "--json"]) == 0
+
+
+def test_a_terminal_that_knows_ascii_only(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path("runs") / "grün"
+    run.mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    for words in (["runs"], ["runs", "--json"]):
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+        assert errors.run(app.app, words) == 0
+        sys.stdout.flush()
+    assert json.loads(raw.getvalue())[0]["run"] == "grün"  # in JSON nothing may be lost
+
+
+def test_a_folder_that_may_not_be_written_to(
+    empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("runs").write_text("a file where the folder should be")
+    line = refused("train --model mobilenetv1-0.25 --data digits --limit 20 --name x", capsys)
+    assert "runs" in line
+
+
+def test_bench_refuses_before_it_measures(
+    empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_onnx.save(tmp_path / "a.onnx")
+    assert "it is a folder" in refused(["bench", str(model), "--out", str(tmp_path)], capsys)
+    assert "4 axes" in refused(["bench", str(model), "--shape", "images=1,3"], capsys)

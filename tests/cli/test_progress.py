@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from edgeprune.cli import progress
+from edgeprune.cli import output, progress
 from edgeprune.train.watch import EpochRecord, Progress
 
 RECORD = EpochRecord(2, 30, 1e-3, 1.234, 1.1, 0.8765, 61.0)
@@ -68,3 +68,18 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     text = tell(FakeTerminal())
     assert "\x1b[" in text
     assert "validation 87.6 %" in text
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), FakeTerminal()], ids=["log", "terminal"])
+def test_names_from_outside_do_not_write_on_the_terminal(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A member of an archive may be called anything, and is named in the notes."""
+    evil = "left out 1: twice (a/\x1b]0;owned\x07\x1b[2J\nnext.png)"
+    with progress.watch(stream) as watch:
+        watch.note(evil)
+    output.note(evil)
+    for seen in (stream.getvalue(), capsys.readouterr().err):
+        assert "\x1b]0" not in seen
+        assert "\x1b[2J" not in seen
+        assert "(a/]0;owned[2J next.png)" in seen

@@ -237,6 +237,19 @@ def test_things_that_are_not_there(empty_home: Path, tmp_path: Path) -> None:
         refused(name)
 
 
+def test_what_no_data_set_can_be(empty_home: Path, tmp_path: Path) -> None:
+    assert "no data set is named" in refused("")  # not the folder one happens to be in
+    assert "no such user" in refused("~nobody-of-this-name/photos")
+    os.mkfifo(tmp_path / "x.zip")  # opening it would wait for ever
+    assert "neither a file nor a folder" in refused(tmp_path / "x.zip")
+
+
+def test_class_names_that_are_no_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", photos())
+    os.rename(bytes(path / "red"), bytes(path) + b"/r\xe9d")
+    assert r"class folder 'r\udce9d': its name is not UTF-8 — rename it" in refused(path)
+
+
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"PK\x03\x04 no zip", b"\x1f\x8b no gzip", b"BZh"])
 def test_files_that_are_no_archives(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "x.zip"
@@ -255,6 +268,22 @@ def test_archives_that_are_cut_off(tmp_path: Path) -> None:
     tar = tarred(tmp_path / "x.tar", photos(), "w")
     tar.write_bytes(tar.read_bytes()[:12_345])
     refused(tar)
+
+
+@pytest.mark.parametrize("size", [b"7", b"\xff" * 12], ids=["checksum", "negative"])
+def test_a_broken_header_in_a_tar_loses_nothing_in_silence(tmp_path: Path, size: bytes) -> None:
+    """tarfile takes a header that it cannot read for the end of the archive."""
+    path = tarred(tmp_path / "x.tar", photos(), "w")
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"red/005.png")
+    raw[at + 124 : at + 124 + len(size)] = size
+    if len(size) == 12:  # a whole header, whose file would end before it begins
+        raw[at + 148 : at + 156] = b"%06o\0 " % (
+            sum(raw[at : at + 512]) - sum(raw[at + 148 : at + 156]) + 256
+        )
+    path.write_bytes(bytes(raw))
+    assert "not a whole tar" in refused(path)
+    assert "not a whole tar" in refused(path, skip_bad=True)
 
 
 def test_a_corrupt_member_of_a_zip(tmp_path: Path) -> None:
@@ -455,6 +484,13 @@ def test_labels_out_of_range(tmp_path: Path, part: str, label: int) -> None:
     assert dataset.notes
 
 
+def test_a_label_beyond_int64_is_told_as_it_is(tmp_path: Path) -> None:
+    labels = (np.arange(40) % 4).astype(np.uint64)
+    labels[5] = 2**63 + 5
+    path = medmnist(tmp_path / "x.npz", train_labels=labels)
+    assert f"label {2**63 + 5} out of range" in refused(path)
+
+
 def test_unreadable_npz(tmp_path: Path) -> None:
     path = medmnist(tmp_path / "x.npz")
     raw = path.read_bytes()
@@ -464,6 +500,19 @@ def test_unreadable_npz(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as z:
         z.writestr("train_images.npy", b"no array")
         z.writestr("train_labels.npy", b"no array")
+    assert "no array" in refused(path)
+    for header in ("(-40, -12, 12)", "(40, 12, 12)' 'x", "(" * 300 + ")" * 300):
+        text = b"{'descr': '|u1', 'fortran_order': False, 'shape': %s}\n" % header.encode()
+        odd = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(9999)
+        with zipfile.ZipFile(path, "w") as z:
+            z.writestr("train_images.npy", odd)
+            z.writestr("train_labels.npy", odd)
+        assert "no array" in refused(path), header
+    text = b"{'descr': '|V0', 'fortran_order': False, 'shape': (40, 12, 12)}\n"
+    odd = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("train_images.npy", odd)
+        z.writestr("train_labels.npy", odd)
     assert "no array" in refused(path)
     huge = io.BytesIO()
     np.lib.format.write_array_header_1_0(

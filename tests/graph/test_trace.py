@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import trace
+from edgeprune.prune import narrow
 from tests.graphs import traced
 from tests.nets import images
 
@@ -67,10 +68,47 @@ class DataDependent(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-def test_a_module_that_export_refuses_is_told_in_one_line() -> None:
-    with pytest.raises(EdgepruneError, match="DataDependent cannot be traced") as caught:
-        trace(DataDependent(), images(2))
+class DataSized(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]
+
+
+class Broken(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("first line\nsecond line")
+
+
+@pytest.mark.parametrize("model", [DataDependent, DataSized, Broken])
+def test_a_module_that_cannot_be_traced_is_told_in_one_line(
+    model: type[nn.Module], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EdgepruneError, match=r"cannot be traced: .* — make its forward") as caught:
+        trace(model(), images(2))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # torch prints the graph it had come to
+
+
+class Whole(nn.Module):
+    """Every channel is an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 5, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x).flatten(1)
+
+
+def test_a_network_with_nothing_to_prune() -> None:
+    model = Whole().double()
+    graph = trace(model, images(2))
+    assert graph.groups == {}
+    assert [r.reason for r in graph.refusals] == ["an output of the network"]
+    same = narrow(graph, {}).model
+    with torch.no_grad():
+        assert torch.equal(same(images(3)), model(images(3)))
+    with pytest.raises(EdgepruneError, match="no group 'head': nothing of this network can leave"):
+        narrow(graph, {"head": [0]})
 
 
 def test_one_image_is_too_few() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.models import Convention, ModelSpec, weights
 
 SMALL = ModelSpec("mobilenetv1-0.25", classes=10)
+
+
+INPUT = json.dumps(Convention().to_json())
 
 
 def stored(home: Path, name: str, tensors: dict, metadata: dict | None = None) -> None:
@@ -128,6 +132,73 @@ def test_nan_pickles_and_rubbish_are_refused(tmp_path: Path, empty_home: Path) -
     for name in ("evil.pth", "text.pth", "cut.safetensors", "absent.pth"):
         with pytest.raises(EdgepruneError, match=name):
             models.find(SMALL, str(tmp_path / name))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool])
+def test_whole_numbers_are_no_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    """A quantised file without its scales would train from rounded noise."""
+    state = models.fresh(SMALL, 0).state_dict()
+    state["features.0.conv.weight"] = state["features.0.conv.weight"].to(dtype)
+    files.write_tensors(tmp_path / "w.safetensors", state)
+    source = weights.read(tmp_path / "w.safetensors")
+    with pytest.raises(EdgepruneError, match=r"features\.0\.conv\.weight: .*floating-point"):
+        models.fill(models.fresh(SMALL, 1), SMALL, source)
+
+
+def test_tensors_that_are_no_plain_numbers(tmp_path: Path) -> None:
+    for odd in (
+        torch.zeros(3, 3).to_sparse(),
+        torch.zeros(3, device="meta"),
+        torch.zeros(3, dtype=torch.complex64),
+    ):
+        torch.save({"layer.weight": odd}, tmp_path / "w.pth")
+        with pytest.raises(EdgepruneError, match=r"w.pth: quantised, sparse.*layer.weight"):
+            weights.read(tmp_path / "w.pth")
+    files.write_tensors(tmp_path / "w.safetensors", {"a": torch.ones(3).to(torch.float8_e4m3fn)})
+    assert weights.read(tmp_path / "w.safetensors").tensors["a"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_no_advice_to_run_a_strangers_code(
+    tmp_path: Path, protocol: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    """torch's own message tells people to load the file with weights_only=False."""
+    proof = tmp_path / "it ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (proof,)
+
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": Trap()}, protocol))
+    with pytest.raises(EdgepruneError) as e:
+        weights.read(tmp_path / "w.pth")
+    assert not proof.exists()
+    assert "weights_only" not in str(e.value)
+    assert "could run code" in str(e.value)
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"edgeprune.input": '{"size": "x", "mean": [1, 2], "std": [0, 0, 0]}'},
+        {"edgeprune.input": '{"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0, 0, 0]}'},
+        {"edgeprune.input": '{"size": 32, "mean": [NaN, 0.5, 0.5], "std": [1, 1, 1]}'},
+        {"edgeprune.input": '{"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}'},
+        {"edgeprune.input": INPUT.replace("RGB", "XYZ")},
+        {"edgeprune.input": INPUT, "edgeprune.model": '{"model": "x", "padding": "weird"}'},
+        {"edgeprune.input": INPUT, "edgeprune.model": '{"model": "x", "bn_eps": "small"}'},
+        {"edgeprune.input": INPUT, "edgeprune.model": '{"model": "x", "classes": -7}'},
+        {"input": "mean 0.5 std 0.0"},
+        {"input": "mean 0.5 std 0.5", "input_size": "99999999999"},
+        {"bn_eps": "nan"},
+        {"bn_eps": "-1"},
+    ],
+)
+def test_conventions_that_cannot_be(tmp_path: Path, metadata: dict[str, str]) -> None:
+    files.write_tensors(tmp_path / "w.safetensors", {"a": torch.ones(3)}, metadata)
+    with pytest.raises(EdgepruneError):
+        weights.read(tmp_path / "w.safetensors")
 
 
 def test_a_pth_with_a_nested_state_dict_of_a_wrapped_network(tmp_path: Path) -> None:

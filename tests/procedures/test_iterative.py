@@ -61,7 +61,14 @@ def test_a_kill_changes_nothing(point: int, unbroken: SimpleNamespace, tmp_path:
     assert code == 0, (tmp_path / "log").read_text()
     assert outcome(tmp_path) == unbroken.outcome
     left = {p.name for p in (tmp_path / "runs" / "r").iterdir()}
-    whole = {"recipe.json", "spec.json", "history.jsonl", "dense.safetensors", "pruned.safetensors"}
+    whole = {
+        "recipe.json",
+        "spec.json",
+        "plan.json",
+        "history.jsonl",
+        "dense.safetensors",
+        "pruned.safetensors",
+    }
     assert left == {*whole, ".lock"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
@@ -78,3 +79,38 @@ def test_healing_restarts_high_and_falls() -> None:
     assert recipe.teacher_share == heal.TAUGHT
     with pytest.raises(EdgepruneError):
         heal.healing(dense, 0, distil=False)
+
+
+def test_shares_follow_the_score(net: torch.nn.Module) -> None:
+    """Where the score tells what each width loses the shares follow it, else all are the same."""
+    for score, method in (("reconstruction", "reconstruction"), ("l1", "uniform")):
+        settings = Settings(keep_flops=0.6, score=score)
+        assert settings.method == method
+        assert post_training(net, pixels(96), INPUT, settings).plan.method == method
+    assert Settings(method="global").method == "global"
+
+
+def test_distillation_brings_the_answers_nearer(net: torch.nn.Module) -> None:
+    few, some = (
+        post_training(net, pixels(160), INPUT, Settings(keep_flops=0.5, distil_steps=steps))
+        for steps in (0, 30)
+    )
+    assert some.forecast.variance_kept > few.forecast.variance_kept - 0.02
+    changed = (
+        not torch.equal(a, b)
+        for a, b in zip(few.model.parameters(), some.model.parameters(), strict=True)
+    )
+    assert any(changed)
+
+
+def test_fewer_images_than_channels_is_said() -> None:
+    wide = nn.Sequential(
+        nn.Conv2d(3, 70, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(70, 4),
+    ).eval()  # fmt: skip
+    few = post_training(wide, pixels(80), INPUT, Settings(keep_flops=0.6, views=1))
+    assert few.notes == (
+        "64 calibration images are fewer than the 70 channels that 4 reads: "
+        "give more, it is repaired from little",
+    )
+    assert not post_training(wide, pixels(100), INPUT, Settings(keep_flops=0.6, views=1)).notes

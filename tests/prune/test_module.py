@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune import files
+from edgeprune import checkpoint, files, models
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost, trace
-from edgeprune.prune import cut, l1, narrow
+from edgeprune.prune import cut, l1, largest, narrow
+from edgeprune.runs import Run
 from tests.graphs import random_keep, relative, traced
 from tests.nets import build, images
 
@@ -51,10 +56,49 @@ def test_weights_trained_after_the_trace_are_cut() -> None:
 def test_wrapped_models_are_unwrapped() -> None:
     model = build("Plain")
     keep = {"features.0": [1, 3]}
-    for wrapped in (nn.DataParallel(model), torch.compile(model)):
+    compiled = torch.compile(model, backend="eager")
+    compiled(images(2))  # compiled for the whole network's sizes
+    for wrapped in (nn.DataParallel(model), compiled):
         small = cut(wrapped, images(2), keep)  # type: ignore[arg-type]
         assert type(small) is type(model)
         assert small.features[0].out_channels == 2  # type: ignore[index, union-attr]
+        with torch.no_grad():
+            again = torch.compile(small, backend="eager")
+            assert torch.equal(again(images(3)), small(images(3)))
+
+
+def test_training_goes_on_under_ddp(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Cut in the middle of training: the optimizer goes on with the parameters of the new wrapper."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        bare, wrapped = build("Residual"), nn.parallel.DistributedDataParallel(build("Residual"))
+        keep = random_keep(traced("Residual"), 2, 0.5)
+        ends = []
+        for model in (bare, wrapped):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+            _train(model, optimizer)
+            small = cut(model, images(2), keep, optimizer=optimizer)
+            assert isinstance(small, type(bare))
+            if model is wrapped:
+                small = nn.parallel.DistributedDataParallel(small)
+            assert {id(p) for p in optimizer.param_groups[0]["params"]} == set(
+                map(id, small.parameters())
+            )
+            _train(small, optimizer)
+            ends.append(small.state_dict())
+        assert all(torch.equal(t, ends[1][f"module.{name}"]) for name, t in ends[0].items())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    model.train()
+    for seed in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images(4, seed)), torch.arange(4)).backward()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", ["Residual", "Tied"])
@@ -97,6 +141,43 @@ def test_a_cut_network_can_be_traced_again(name: str) -> None:
     assert cost(again).flops == cost(small).flops
 
 
+LOADER = """
+import pickle, sys, torch
+from pathlib import Path
+def refuse(*_, **__): raise AssertionError("pickle")
+pickle.load = torch.load = refuse
+from edgeprune import checkpoint, runs
+loaded = checkpoint.load(runs.Run(Path(sys.argv[1])), "pruned")
+torch.set_num_threads(1)
+with torch.no_grad():
+    logits = loaded.model(checkpoint.example(loaded.convention))
+print(logits.numpy().tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1-0.25", "torchvision/shufflenet_v2_x0_5"])
+def test_a_fresh_process_loads_the_same_network(name: str, tmp_path: Path) -> None:
+    """spec.json and safetensors are all there is; no pickle; the logits are the same to the bit."""
+    spec, convention = models.ModelSpec(name, classes=4), models.Convention(32)
+    graph = trace(models.fresh(spec, 3), checkpoint.example(convention))
+    keep = random_keep(graph, 0, 0.5)
+    small = narrow(graph, keep).model.eval()
+    run = Run(tmp_path)
+    widths = {group: g.width for group, g in graph.groups.items()}
+    checkpoint.write_spec(run, spec, convention, list("abcd"), widths, keep)
+    checkpoint.write_weights(run, "pruned", small, spec, convention)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        logits = small(checkpoint.example(convention))
+    torch.set_num_threads(threads)
+    words = [sys.executable, "-c", LOADER, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == logits.numpy().tobytes().hex()
+
+
 class Auxiliary(nn.Module):
     """A second classifier that only training mode runs."""
 
@@ -135,6 +216,14 @@ def test_a_keep_that_makes_no_sense_is_refused(units: list[int]) -> None:
 def test_a_mistyped_group_is_named() -> None:
     with pytest.raises(EdgepruneError, match=r"did you mean features\.0"):
         narrow(traced("Plain"), {"feature.0": [1]})
+
+
+def test_weights_that_are_not_numbers_cannot_be_ranked() -> None:
+    model = build("Plain")
+    model.get_parameter("features.0.weight").data[1, 0, 0, 0] = torch.nan
+    graph = trace(model, images(2))
+    with pytest.raises(EdgepruneError, match="not finite: the weights hold NaN"):
+        largest(l1(graph, "features.0"), 3)
 
 
 def test_l1_is_the_filters_own_sum() -> None:

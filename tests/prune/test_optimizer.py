@@ -95,6 +95,25 @@ def test_frozen_parameters_stay_frozen() -> None:
     assert {n: p.requires_grad for n, p in small.named_parameters()} == frozen
 
 
+@pytest.mark.parametrize("kind", sorted(OPTIMIZERS))
+def test_a_head_on_a_frozen_backbone_trains_on(kind: str) -> None:
+    """The optimizer knows the head alone; the frozen part is cut and then left as it is."""
+    model = build("Plain")
+    model.features.requires_grad_(False)  # type: ignore[union-attr]
+    optimizer = OPTIMIZERS[kind](p for p in model.parameters() if p.requires_grad)
+    train(model, optimizer, 2)
+    small = cut(
+        model, images(2), {"features.0": [0, 2, 5], "features.3": [1, 4]}, optimizer=optimizer
+    )
+    head = {id(p) for p in small.classifier.parameters()}  # type: ignore[union-attr]
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == head
+    before = {n: p.detach().clone() for n, p in small.named_parameters()}
+    train(small, optimizer, 2)
+    moved = {n for n, p in small.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if n.startswith("classifier")}
+    assert small.get_parameter("features.0.weight").grad is None
+
+
 def test_a_folded_weight_gives_its_place_to_what_was_computed() -> None:
     model = build("Scaled")
     optimizer = OPTIMIZERS["sgd"](model.parameters())

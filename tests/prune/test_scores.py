@@ -194,6 +194,28 @@ def test_elimination_is_exact(unit: np.ndarray, monkeypatch: pytest.MonkeyPatch)
     assert result.error[width] == 0
 
 
+def test_covariance_of_few_rows_is_shrunk() -> None:
+    """From fewer rows than channels everything could be rebuilt; from many nothing changes."""
+    draw = torch.Generator().manual_seed(0)
+    mixing = torch.randn(40, 40, generator=draw, dtype=torch.float64)
+
+    def covariance(rows: int) -> Tensor:
+        X = torch.randn(rows, 40, generator=draw, dtype=torch.float64) @ mixing
+        X = X - X.mean(0)
+        return X.T @ X / rows
+
+    few, many = covariance(20), covariance(40_000)
+    unit, G = np.arange(40), torch.eye(40, dtype=torch.float64)
+    at_half = [
+        eliminate([Problem(S, G, unit)], 40).error[20]
+        for S in (few, ev.shrunk(few, 20), many, ev.shrunk(many, 40_000))
+    ]
+    assert at_half[0] < 0.01  # 20 rows span 20 dimensions
+    assert at_half[1] > 0.3 * at_half[2]
+    assert at_half[3] == pytest.approx(at_half[2], rel=0.05)
+    torch.testing.assert_close(ev.shrunk(few, 20).diagonal(), few.diagonal())
+
+
 def test_reconstruction_sees_duplicates(net: Tiny, batches: list[Tensor]) -> None:
     """A map that another one equals is free to leave, whatever its filter's norm."""
     torch.manual_seed(0)
@@ -202,7 +224,8 @@ def test_reconstruction_sees_duplicates(net: Tiny, batches: list[Tensor]) -> Non
         twin.a.weight[3] = twin.a.weight[1]
         twin.a.weight[:] *= 2
     graph = trace(twin, batches[0][:2])
-    seen = ev.gather(graph, Images(batches), parts=("readers",))
+    many = [x + shift for x in batches for shift in torch.linspace(-1, 1, 40)]  # see `shrunk`
+    seen = ev.gather(graph, Images(many), parts=("readers",))
     e = scores.elimination_of(graph, "a", seen)
     assert e.order[0] in (1, 3)
     assert e.error[WIDTH - 1] < 5e-3 < e.error[WIDTH - 2]

@@ -73,8 +73,9 @@ def test_a_whole_run_is_told(tmp_path):
     "parts", [(), ("spec", "dense"), ("spec", "dense", "sensitivity", "pruned")]
 )
 def test_what_is_not_there_is_said(tmp_path, parts):
-    reader = read(synthetic.run(tmp_path / "a", *parts))
-    assert "not measured yet: edgeprune bench a" in reader.text
+    run = synthetic.run(tmp_path / "a", *parts)
+    reader = read(run)
+    assert f"not measured yet: edgeprune bench {run.word}" in reader.text
     assert "Speed-up on" not in reader.text
     assert ("No pruning step yet" in reader.text) == ("pruned" not in parts)
     if not parts:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 import synthetic
 
 from edgeprune import files, report
+from edgeprune.errors import EdgepruneError
 from edgeprune.report import results
 
 
@@ -61,16 +63,20 @@ def test_steps_read_whole_at_80_columns(tmp_path):
     ("parts", "said"),
     [
         ((), ["not trained to the end", "edgeprune bench"]),
-        (("spec", "dense"), ["edgeprune prune a", "edgeprune bench a"]),
-        (("spec", "dense", "sensitivity", "pruned"), ["edgeprune export a", "edgeprune bench a"]),
-        (("spec", "dense", "sensitivity", "pruned", "onnx"), ["edgeprune bench a"]),
+        (("spec", "dense"), ["edgeprune prune RUN", "edgeprune bench RUN"]),
+        (
+            ("spec", "dense", "sensitivity", "pruned"),
+            ["edgeprune export RUN", "edgeprune bench RUN"],
+        ),
+        (("spec", "dense", "sensitivity", "pruned", "onnx"), ["edgeprune bench RUN"]),
     ],
 )
 def test_absent_parts_are_said_with_their_command(tmp_path, parts, said):
-    table = report.comparison(synthetic.run(tmp_path / "a", *parts))
+    run = synthetic.run(tmp_path / "a", *parts)
+    table = report.comparison(run)
     notes = "\n".join(table.notes)
     for words in said:
-        assert words in notes
+        assert words.replace("RUN", run.word) in notes
     assert "Latency, median" not in by_quantity(table)
 
 
@@ -113,7 +119,11 @@ def test_measurements_that_do_not_count_are_said(tmp_path, change, why):
 
 def test_a_measurement_of_another_state_of_the_run_does_not_count(tmp_path):
     run = synthetic.whole(tmp_path / "a")
-    run.append(kind="result", network="pruned", **(synthetic.COUNTS["pruned"] | {"flops": 1}))
+    run.append(
+        kind="result",
+        network="pruned",
+        **(synthetic.COUNTS["pruned"] | {"flops": 1, "test_accuracy": 0.9}),
+    )
     assert "it measured another pruned network" in "\n".join(report.read(run).left_out)
 
 
@@ -152,3 +162,41 @@ def test_signed(share, text):
 def test_ratio_with_an_open_interval():
     assert results.ratio(1.2, [None, None]) == "1.20× (0.00–∞)"
     assert results.ratio(1.2, None) == "1.20×"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("recipe.json", '"step": 0.125', '"step": "a"'),
+        ("recipe.json", '"pruning": {', '"pruning": "x", "was": {'),
+        ("recipe.json", '"limit": ', '"limit": "many", "was": '),
+        ("spec.json", '"classes": [', '"classes": 3, "was": ['),
+        ("spec.json", '"dense": {', '"dense": [1, 2], "was": {'),
+        ("spec.json", '"kept": {', '"kept": [1], "was": {'),
+        ("history.jsonl", '"params": ', '"params": null, "was": '),
+        ("history.jsonl", '"flops": ', '"flops": 0, "was": '),
+        ("history.jsonl", '"test_accuracy": ', '"test_accuracy": NaN, "was": '),
+        ("history.jsonl", '"accuracy": ', '"accuracy": "x", "was": '),
+        ("history.jsonl", '"epoch": ', '"epoch": {}, "was": '),
+        ("history.jsonl", '"kind": "', '"kind": "x'),
+        ("history.jsonl", '"layer": ', '"layer": ["x"], "was": '),
+    ],
+)
+def test_files_edited_by_hand_are_left_out_and_said(tmp_path, file, old, new):
+    from edgeprune.report import arrays, page
+
+    run = synthetic.whole(tmp_path / "a")
+    path = run.path / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    found = report.read(run)
+    if '"x' not in new or "kind" not in new:
+        assert any(file in note for note in found.left_out), found.left_out
+    page.html(found)
+    results.comparison(run, found)
+    results.history_table(found)
+    results.widths_table(found)
+    for read in (arrays.history, arrays.sensitivity):
+        with contextlib.suppress(EdgepruneError):  # nothing left to draw
+            read(found)

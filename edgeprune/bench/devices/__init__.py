@@ -6,29 +6,37 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...errors import EdgepruneError, closest
-from . import arm64, browser, cpu, ssh
+from . import adb, arm64, browser, cpu, profiles, ssh
 from .base import Device
 
 __all__ = ["DEVICES", "Device", "Kind", "connect"]
+
+Missing = Callable[[str], tuple[str, str] | None]
 
 
 class Kind(NamedTuple):
     """A kind of device: how it is made from its name, and what it needs on this machine."""
 
     make: Callable[[str], Device]
-    form: str  # how its name is written
-    what: str
-    missing: Callable[[], tuple[str, str] | None]  # (what is missing, how to get it)
+    what: dict[str, str]  # how its names are written -> what that is
+    missing: Missing  # name -> (what is missing, how to get it), or None
 
 
 # what stands before the first colon of a device's name -> its kind
 DEVICES: dict[str, Kind] = {
-    "cpu": Kind(cpu.Cpu, "cpu", "this machine", lambda: None),
-    "ssh": Kind(ssh.Ssh, "ssh://user@host", "a board, phone or server", ssh.missing),
+    "cpu": Kind(cpu.Cpu, {"cpu": "this machine"}, lambda name: None),
+    "ssh": Kind(ssh.Ssh, {"ssh://user@host": "a board, phone or server"}, ssh.missing),
+    "adb": Kind(adb.Adb, {"adb[:serial]": "an Android phone"}, adb.missing),
     "browser": Kind(
-        browser.Browser, "browser[:headless|:lan]", "onnxruntime-web in a browser", browser.missing
+        browser.Browser,
+        {
+            "browser": "onnxruntime-web in a browser here",
+            "browser:headless": "the same, without a window",
+            "browser:lan": "the same, on another device nearby",
+        },
+        browser.missing,
     ),
-    "arm64": Kind(arm64.Arm64, "arm64", "64-bit Arm, emulated: no times", arm64.missing),
+    "arm64": Kind(arm64.Arm64, {"arm64": "64-bit Arm, emulated: no times"}, arm64.missing),
 }
 
 
@@ -36,5 +44,8 @@ def connect(name: str) -> Device:
     """The device of that name, not yet entered; :class:`EdgepruneError` lists what there is."""
     kind = name.partition(":")[0]
     if kind not in DEVICES:
-        raise EdgepruneError(f"unknown device {name!r}", closest(kind, list(DEVICES)))
+        known = [*DEVICES, *profiles.paths()]
+        raise EdgepruneError(
+            f"unknown device {name!r}", closest(name, known), "edgeprune devices lists them"
+        )
     return DEVICES[kind].make(name)

@@ -29,7 +29,7 @@ class Arm64(Cpu):
     def __init__(self, name: str = "arm64") -> None:
         if name != "arm64":
             raise EdgepruneError(f"unknown device {name!r}", "the emulated machine is called arm64")
-        absent = missing()
+        absent = missing(name)
         if absent:
             raise EdgepruneError("device arm64", *absent)
 
@@ -58,7 +58,7 @@ def _emulator() -> str | None:
     return next((path for n in names if (path := shutil.which(n))), None)
 
 
-def missing() -> tuple[str, str] | None:
+def missing(name: str = "arm64") -> tuple[str, str] | None:
     """What is missing and how to get it; None when all is there."""
     if _emulator() is None:
         return "qemu-aarch64 is not installed", "apt-get install qemu-user-static"

@@ -6,6 +6,8 @@
 
 The page (``deploy/browser/``) posts the runner's lines back. What is posted comes from outside: lines
 that are no events are ignored, and the document is checked like every device's.
+
+onnxruntime-web itself is npm's package as it was packed, in the home folder; nothing is unpacked there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import hmac
 import json
 import os
 import queue
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -23,15 +27,15 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import numpy as np
 
@@ -40,7 +44,6 @@ from ...fetch import home
 from ..protocol import Request
 from .base import Lines, deploy_path
 
-FORMS = ("browser", "browser:headless", "browser:lan")
 RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -52,22 +55,28 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascrip
          ".wasm": "application/wasm", ".json": "application/json"}  # fmt: skip
 LARGEST = 64 << 20  # bytes of one post; a document of a hundred thousand samples has 2 MB
 SILENCE = 30.0  # seconds without a sign of life (one every 2 s) until the page is given up
-PATIENCE = 600.0  # seconds that a person has for opening the page
+PATIENCE = {True: 600.0, False: 90.0}  # seconds until the page is opened; by a person: True
 PASSES = 5  # a pass compiles the runtime anew in each worker, half a second
 
 
+# Opens a page; yields a function that says how the browser ended, or None while it lives.
+Opener = Callable[[str], AbstractContextManager[Callable[[], str | None]]]
+
+
 class Browser:
+    """``opener``: how the page gets into a browser; None: by ``name``."""
+
     emulated = False
 
-    def __init__(self, name: str = "browser") -> None:
-        if name not in FORMS:
+    def __init__(self, name: str = "browser", opener: Opener | None = None) -> None:
+        if opener is None and name not in FORMS:
             raise EdgepruneError(f"unknown device {name!r}", f"known: {', '.join(FORMS)}")
-        absent = missing()
+        absent = missing(name)
         if absent:
             raise EdgepruneError(f"device {name}", *absent)
         self.name = name
-        if name.endswith(":headless") and chromium() is None:
-            raise EdgepruneError(f"device {name}", "no Chromium found", "apt-get install chromium")
+        self.by_hand = opener is None and name != "browser:headless"
+        self.opener = opener or OPENERS[name]
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
@@ -84,8 +93,7 @@ class Browser:
         self.heard = 0.0  # when the page last gave a sign of life; 0: never
         self.token = secrets.token_urlsafe(16)
         place = "0.0.0.0" if self.name == "browser:lan" else "127.0.0.1"
-        self.server = ThreadingHTTPServer((place, 0), _handler(self))
-        self.server.daemon_threads = True
+        self.server = _Server((place, 0), _handler(self))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
 
@@ -117,24 +125,16 @@ class Browser:
         brief = replace(request, passes=min(request.passes, PASSES))
         self.request = {
             "options": asdict(brief) | {"models": list(models), "accuracy": accuracy},
-            "models": [_described(name, self.site[f"files/{name}"]) for name in models],
+            "models": [self._described(name) for name in models],
             "accuracy": self._accuracy if accuracy else None,
         }
-        if self.name == "browser:headless":
-            with tempfile.TemporaryDirectory(prefix="edgeprune-chromium-") as profile:
-                browser = _start(profile, self.url)
-                try:
-                    self._listen(on_line, browser)
-                finally:
-                    _end(browser)
-        else:
-            _invite(self.url, code=self.name == "browser:lan")
-            self._listen(on_line, None)
+        with self.opener(self.url) as ended:
+            self._listen(on_line, ended)
 
     def pull(self, name: str, to: Path) -> None:
         raise EdgepruneError(f"{self.name} keeps no files", name)
 
-    def _listen(self, on_line: Lines, browser: subprocess.Popen[bytes] | None) -> None:
+    def _listen(self, on_line: Lines, ended: Callable[[], str | None]) -> None:
         """Hand on what is posted until the document or an error has come."""
         started = time.monotonic()
         while True:
@@ -144,15 +144,29 @@ class Browser:
                 if _is_last(line):
                     return
                 continue
+            how = ended()
+            if how is not None and self.posted.empty():
+                raise EdgepruneError(self.name, how, "run it once more")
             now = time.monotonic()
-            if browser is not None and browser.poll() is not None:
-                raise EdgepruneError(self.name, f"the browser ended with code {browser.returncode}")
             if self.heard and now - self.heard > SILENCE:
                 raise EdgepruneError(
                     self.name, "the page fell silent", "keep it open and in front; run it once more"
                 )
-            if not self.heard and now - started > (60 if browser else PATIENCE):
+            if not self.heard and now - started > PATIENCE[self.by_hand]:
                 raise EdgepruneError(self.name, "nobody opened the page", self.url)
+
+    def _described(self, name: str) -> dict[str, Any]:
+        """A model as the page needs it: its file, and the files beside it that hold its weights."""
+        path = self.site[f"files/{name}"]
+        folder = f"files/{name.rpartition('/')[0]}/"
+        beside = [n for n in self.site if n.startswith(folder) and n != f"files/{name}"]
+        raw = path.read_bytes()
+        return {
+            "file": name,
+            "bytes": len(raw),
+            "sha256": sha256(raw).hexdigest(),
+            "external": [n.removeprefix(folder) for n in beside],
+        }
 
     def _push_images(self, path: Path) -> None:
         """The runner's .npz as plain bytes, which the page fetches batch by batch."""
@@ -172,6 +186,13 @@ class Browser:
         }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke off is the stranger's business, not the terminal's."""
+
+
 def _handler(device: Browser) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -185,8 +206,8 @@ def _handler(device: Browser) -> type[BaseHTTPRequestHandler]:
             if place is None:
                 return self._answer(404, b"")
             name, query = place
+            device.heard = time.monotonic()
             if name == "request.json":
-                device.heard = time.monotonic()
                 return self._answer(200, json.dumps(device.request).encode(), ".json")
             if name == "images" and device.images is not None:
                 return self._answer(200, _slice(*device.images, query), ".bin")
@@ -201,7 +222,7 @@ def _handler(device: Browser) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
             if place is None or place[0] != "lines":
                 return self._answer(404, b"")
-            if not length.isdigit() or int(length) > LARGEST:
+            if not re.fullmatch(r"[0-9]{1,12}", length) or int(length) > LARGEST:
                 return self._answer(413, b"")
             text = self.rfile.read(int(length)).decode(errors="replace")
             device.heard = time.monotonic()
@@ -211,11 +232,11 @@ def _handler(device: Browser) -> type[BaseHTTPRequestHandler]:
 
         def _place(self) -> tuple[str, dict[str, list[str]]] | None:
             """(name, query) behind the right token; None for anybody else."""
-            url = urlsplit(self.path)
-            token, _, name = url.path.removeprefix("/").partition("/")
+            path, _, query = self.path.partition("?")
+            token, _, name = path.removeprefix("/").partition("/")
             if not hmac.compare_digest(token.encode(), device.token.encode()):
                 return None
-            return name, parse_qs(url.query)
+            return unquote(name), parse_qs(query)
 
         def _answer(self, code: int, body: bytes, suffix: str = "", *, keep: bool = False) -> None:
             self.send_response(code)
@@ -243,15 +264,10 @@ def _slice(path: Path, each: int, query: Mapping[str, list[str]]) -> bytes:
         return f.read(min(max(0, n), 4096) * each)
 
 
-def _described(name: str, path: Path) -> dict[str, Any]:
-    raw = path.read_bytes()
-    return {"file": name, "bytes": len(raw), "sha256": sha256(raw).hexdigest()}
-
-
 def _is_last(line: str) -> bool:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and ("runner" in value or "error" in value)
 
@@ -283,10 +299,14 @@ def packages() -> list[Path]:
     return sorted(home().glob("onnxruntime-web-*.tgz"), key=version)
 
 
-def missing() -> tuple[str, str] | None:
+def missing(name: str = "browser") -> tuple[str, str] | None:
     """What is missing and how to get it; None when all is there."""
     if not packages():
-        return f"onnxruntime-web is not in {home()}", f"cd {home()} && npm pack onnxruntime-web"
+        pack = f"npm pack onnxruntime-web --pack-destination {shlex.quote(str(home()))}"
+        npm = "" if shutil.which("npm") else "apt-get install npm, then "
+        return f"onnxruntime-web is not in {home()}", npm + pack
+    if name == "browser:headless" and chromium() is None:
+        return "no Chromium or Chrome found", "apt-get install chromium"
     return None
 
 
@@ -294,40 +314,90 @@ def chromium() -> str | None:
     return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
-def _start(profile: str, url: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def headless(url: str) -> Iterator[Callable[[], str | None]]:
+    """The Chromium found here, without a window, with a profile of its own."""
     command = chromium()
     assert command is not None
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return subprocess.Popen(
-        [command, *FLAGS, *root, f"--user-data-dir={profile}", url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="edgeprune-chromium-", ignore_cleanup_errors=True
+        ) as profile,
+        tempfile.TemporaryFile() as noise,
+    ):
+        browser = subprocess.Popen(
+            [command, *FLAGS, *root, f"--user-data-dir={profile}", url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=noise,
+            start_new_session=True,
+        )
+
+        # If this process is killed outright, its end of the pipe closes, and the browser goes too.
+        guard = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                'read -r _; kill -9 -- "-$1"; rm -rf "$2"',
+                "sh",
+                str(browser.pid),
+                profile,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+        def ended() -> str | None:
+            if browser.poll() is None:
+                return None
+            noise.seek(0)
+            said = " ".join(noise.read().decode(errors="replace").split())[-200:]
+            return f"the browser ended with code {browser.returncode}" + (said and f": {said}")
+
+        try:
+            yield ended
+        finally:
+            guard.kill()
+            guard.communicate()
+            _end(browser)
 
 
 def _end(browser: subprocess.Popen[bytes]) -> None:
     """End the browser and its helpers, which all lie in its process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(browser.pid, 15)
-    try:
-        browser.wait(timeout=10)
-    except subprocess.TimeoutExpired:
+    for signal in (15, 9):
         with suppress(ProcessLookupError):
-            os.killpg(browser.pid, 9)
-        browser.wait()
+            os.killpg(browser.pid, signal)
+        with suppress(subprocess.TimeoutExpired):
+            browser.wait(timeout=10)
 
 
-def _invite(url: str, *, code: bool) -> None:
-    """Tell the person at the terminal what to open, with a code to scan where that can be drawn."""
+@contextmanager
+def by_hand(url: str) -> Iterator[Callable[[], str | None]]:
+    """Tell the person at the terminal what to open."""
     print(f"open this page and leave it in front: {url}", file=sys.stderr, flush=True)
-    if code:
-        try:
-            import segno
-        except ImportError:
-            return
+    yield lambda: None
+
+
+@contextmanager
+def by_code(url: str) -> Iterator[Callable[[], str | None]]:
+    """The same, with a code for the phone's camera where it can be drawn."""
+    with suppress(ImportError):
+        import segno
+
         segno.make(url).terminal(out=sys.stderr, compact=True)
+    with by_hand(url) as ended:
+        yield ended
+
+
+OPENERS: dict[str, Opener] = {
+    "browser": by_hand,
+    "browser:headless": headless,
+    "browser:lan": by_code,
+}
+FORMS = tuple(OPENERS)
 
 
 def _own_address() -> str:

@@ -1,0 +1,174 @@
+"""edgeprune from Python in five words: ``from edgeprune import trace, plan, cut, save, load``.
+
+graph = trace(model, torch.randn(2, 3, 224, 224))
+smaller = cut(graph, plan(graph, keep_flops=0.5))
+save(smaller, "smaller.safetensors")                 # weights and which channels stayed
+again = load("smaller.safetensors", build_model)     # anywhere: bit-equal logits, no pickle
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint, files, prune
+from .errors import EdgepruneError, closest
+from .graph import Graph, trace
+from .prune import NEEDS, SCORES, Plan
+from .prune import plan as planning
+from .prune.evidence import gather
+from .prune.images import Images
+from .prune.scores import elimination_of
+
+__all__ = ["cut", "load", "plan", "save", "trace"]
+
+KEY = "edgeprune.cuts"  # of the JSON in the file's metadata
+FORMAT = 1
+
+
+def plan(
+    graph: Graph,
+    *,
+    keep_flops: float | None = None,
+    keep_params: float | None = None,
+    score: str = "l1",
+    method: str = "uniform",
+    images: Sequence[Tensor] = (),
+    floor: float = 0.0,
+    multiple: int = 1,
+    keep: Sequence[str] = (),
+    shares: Mapping[str, float] | None = None,
+) -> Plan:
+    """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1, of the network is left.
+
+    ``score``: one of ``prune.SCORES``; those that look at data want ``images``, batches [N, 3, H, W]
+    of normalised images without labels (a few hundred in all). ``keep``: globs of groups that stay
+    whole; ``shares``: glob -> share of the width that stays. The rest as `prune.plan.make`.
+    """
+    if score not in SCORES:
+        raise EdgepruneError(f"score {score!r}", closest(score, list(SCORES)))
+    evidence = None
+    if score in NEEDS:
+        if not images:
+            raise EdgepruneError(f"score {score}", "looks at images", "pass images=[...]")
+        need = NEEDS[score]
+        parts = [need] if need in ("maps", "gradients", "readers") else []
+        evidence = gather(graph, Images(list(images)), parts=parts)
+    scores = {name: SCORES[score](graph, name, evidence) for name in graph.groups}
+    curves = None
+    if method == "reconstruction" and evidence is not None and evidence.problems:
+        curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
+    return planning.make(
+        graph,
+        scores,
+        method=method,
+        keep_flops=keep_flops,
+        keep_params=keep_params,
+        floor=floor,
+        multiple=multiple,
+        keep=keep,
+        shares=shares,
+        curves=curves,
+    )
+
+
+def cut(
+    graph: Graph,
+    what: Plan | prune.Keep,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    ema: nn.Module | None = None,
+) -> nn.Module:
+    """The smaller network: an ordinary module, ready to be trained on, exported or saved.
+
+    ``what`` is a plan, or for each group the units that stay. ``optimizer`` and ``ema`` follow, as
+    in `prune.cut`. The graph's own model is left as it is.
+    """
+    if isinstance(what, Plan):
+        if what.network != graph.fingerprint:
+            raise EdgepruneError(
+                "the plan", "is for another network", "make one with plan(graph, ...)"
+            )
+        what.check(graph)
+    keep = what.keep if isinstance(what, Plan) else what
+    smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model
+    one = {
+        "example": list(graph.example),
+        "network": graph.fingerprint,
+        "keep": {name: [int(i) for i in units] for name, units in keep.items()},
+    }
+    smaller.edgeprune_cuts = [*getattr(graph.model, "edgeprune_cuts", []), one]  # type: ignore[assignment]
+    return smaller
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write a network that `cut` made, after whatever training, as one ``.safetensors`` file.
+
+    It holds the tensors and which channels stayed, nothing pickled; it is there whole or not at all.
+    """
+    cuts = getattr(model, "edgeprune_cuts", None)
+    if cuts is None:
+        raise EdgepruneError(
+            f"this {type(model).__name__}",
+            "was not made by edgeprune.cut",
+            "save what cut returned",
+        )
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise EdgepruneError(f"save to {path}", "the name must end in .safetensors")
+    files.write_tensors(
+        path, model.state_dict(), {KEY: json.dumps({"format": FORMAT, "cuts": cuts})}
+    )
+    return path
+
+
+def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Module:
+    """The network that `save` wrote, in eval mode, with bit-equal logits.
+
+    ``build`` makes the network before the cut (its weights do not matter), or is that network.
+    Raises :class:`EdgepruneError` where file and network do not belong together.
+    """
+    tensors, metadata = files.read_tensors(path)
+    cuts = _cuts(Path(path), metadata)
+    model = build if isinstance(build, nn.Module) else build()
+    if not isinstance(model, nn.Module):
+        raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
+    for one in cuts:
+        graph = trace(model.eval(), torch.zeros(one["example"]))
+        if graph.fingerprint != one["network"]:
+            raise EdgepruneError(
+                f"{path} was cut from another network",
+                f"{type(model).__name__} has other layers or shapes",
+                "build the network as it was before the cut",
+            )
+        model = cut(graph, one["keep"])
+    checkpoint.fill(model, tensors)
+    return model
+
+
+def _cuts(path: Path, metadata: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The cuts in a file that may have been written by anybody."""
+    if KEY not in metadata:
+        raise EdgepruneError(str(path), "holds no cut network", "edgeprune.save writes one")
+    try:
+        value = json.loads(metadata[KEY])
+        if value["format"] != FORMAT:
+            raise EdgepruneError(str(path), f"format {value['format']!r}, {FORMAT} is known")
+        cuts = value["cuts"]
+        for one in cuts:
+            example = one["example"]
+            sound = len(example) >= 2 and all(type(n) is int and 0 < n <= 4096 for n in example)
+            if (
+                not sound
+                or not isinstance(one["keep"], dict)
+                or not isinstance(one["network"], str)
+            ):
+                raise ValueError("cuts")
+    except (KeyError, TypeError, ValueError):
+        raise EdgepruneError(str(path), "its cuts are not readable", "save it again") from None
+    return list(cuts)

@@ -1,0 +1,106 @@
+"""Plans on the command line: read, checked, shown, written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EdgepruneError
+from . import output
+
+if TYPE_CHECKING:
+    from ..checkpoint import Loaded
+    from ..prune import Plan
+
+
+def read(path: Path) -> Plan:
+    from .. import files
+    from ..prune import Plan
+
+    try:
+        return Plan.from_json(files.read_json(path))
+    except EdgepruneError as e:
+        if e.what == str(path):
+            raise
+        raise EdgepruneError(f"{path}: {e.what}", e.why, e.next) from None
+
+
+def check(plan: Plan, dense: Loaded) -> None:
+    """Refuse a plan of another network first: its groups' names would say less."""
+    if plan.network != dense.graph.fingerprint:
+        raise EdgepruneError(
+            "the plan", "is for another network", "make one for this network with --dry-run"
+        )
+    plan.check(dense.graph)
+
+
+def fingerprint(plan: Plan) -> str:
+    """Of what stays, in words that fit into a recipe."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(
+        json.dumps([plan.network, plan.keep], sort_keys=True).encode()
+    ).hexdigest()[:16]
+
+
+def show(
+    made: Plan, dense: Loaded, plan_out: Path | None, as_json: bool, quiet: bool = False
+) -> None:
+    """The plan as a table or as JSON, which is a plan file; what it promises is counted anew."""
+    from .. import files, models
+    from ..procedures import position
+
+    made = position.recounted(dense.graph, made)
+    if plan_out is not None:
+        files.write_json(plan_out, made.to_json())
+        output.note(f"the plan: {plan_out} (edgeprune prune … --plan {plan_out} applies it)")
+    if quiet:
+        return
+    if as_json:
+        output.show_json(made.to_json())
+    else:
+        output.show(table(made, dense, models.layer_names(dense.spec)))
+
+
+def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
+    from .. import units
+    from ..report.tables import Column, Table
+
+    rows = [
+        {
+            "group": f"{names[name]} ({name})" if name in names else name,
+            "layers": list(dense.graph.groups[name].producers),
+            "before": dense.graph.groups[name].width,
+            "after": len(kept),
+            "reason": made.reasons.get(name, ""),
+        }
+        for name, kept in made.keep.items()
+    ]
+    columns = [
+        Column("group", align="left", wraps=True),
+        Column("layers", "made by", _others, align="left", wraps=True),
+        Column("before"),
+        Column("after"),
+        Column("reason", align="left", wraps=True),
+    ]
+    promised = ", ".join(
+        f"{title} {words(made.dense[what])} → {words(made.promised[what])} "
+        f"({units.percent(made.promised[what] / made.dense[what])})"
+        for what, title, words in (
+            ("params", "parameters", units.count), ("flops", "FLOPs", units.count),
+            ("bytes", "weights", units.size),
+        )
+    )  # fmt: skip
+    notes = [promised]
+    if made.target:
+        notes.append(made.sentence())
+    return Table(f"Plan ({made.method})", columns, rows, notes)
+
+
+def _others(layers: list[str]) -> str:
+    """``a`` alone is its group's name: nothing to say; of many the first few."""
+    if len(layers) < 2:
+        return ""
+    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+    return f"{len(layers)} layers: {', '.join(layers[:3])}{more}"

@@ -1,0 +1,99 @@
+"""What was typed after ``edgeprune prune`` as one of the ways to prune (`procedures.asked`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EdgepruneError
+from . import plans
+
+if TYPE_CHECKING:
+    from ..procedures.asked import Way
+    from ..prune import Plan
+
+
+def way_of(
+    asked_for: dict[str, Any], given: Plan | None, *, post_training: bool, during_training: bool,
+    rounds: int | None, schedule: str | None, retrain_epochs: int | None, heal: str | None,
+    distil: bool, step: float | None, max_drop: float | None, max_steps: int | None,
+) -> Way:  # fmt: skip
+    """The words as one of the ways; what belongs to another way is refused."""
+    from .. import procedures
+
+    targeted = asked_for["keep_flops"] is not None or asked_for["keep_params"] is not None
+    paper = {"--step": step, "--max-drop": max_drop, "--max-steps": max_steps}
+    retrained = {
+        "--rounds": rounds, "--schedule": schedule, "--retrain-epochs": retrain_epochs,
+        "--heal": heal, "--distill": distil or None,
+    }  # fmt: skip
+    if post_training and during_training:
+        raise EdgepruneError("--post-training and --during-training", "exclude each other")
+    if given is not None and (targeted or during_training):
+        raise EdgepruneError("--plan", "says already what stays", "leave the target out")
+    if targeted or given is not None or post_training or during_training:
+        _refuse(
+            paper, "belongs to the paper's way, which stops by accuracy", "leave the target out"
+        )
+    if (post_training or during_training) and not targeted and given is None:
+        raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
+    fingerprint = "" if given is None else plans.fingerprint(given)
+    if post_training:
+        _refuse(retrained, "means training, and --post-training does none", "leave one out")
+        return procedures.Unlabelled(_settings(asked_for), fingerprint)
+    only_after = {"--distill-steps": asked_for["distil_steps"]}
+    _refuse(only_after, "belongs to --post-training", "use --distill for retraining")
+    chosen = {"retrain_epochs": retrain_epochs, "heal": heal, "schedule": schedule}
+    if during_training:
+        _refuse({"--heal": heal}, "does not apply during training", "leave it out")
+        settings = _settings({**asked_for, "compensate": asked_for["compensate"] or "none",
+                              "score": asked_for["score"] or "l1"})  # fmt: skip
+        more: dict[str, Any] = {
+            k: v for k, v in ({**chosen, "cuts": rounds}).items() if v is not None
+        }
+        return procedures.Gradual(settings, distil=distil, **more)
+    if targeted or given is not None:
+        more = {k: v for k, v in ({**chosen, "rounds": rounds}).items() if v is not None}
+        return procedures.Targeted(_settings(asked_for), distil=distil, plan=fingerprint, **more)
+    _refuse({"--rounds": rounds, "--schedule": schedule}, "leads to a target", "give --keep-flops")
+    by_target = {"--method": asked_for["method"], "--keep": asked_for["keep"],
+                 "--floor": asked_for["floor"], "--views": asked_for["views"]}  # fmt: skip
+    _refuse(by_target, "does not apply to the paper's way", "give a target: --keep-flops")
+    own = {
+        "step": step, "max_drop": max_drop, "retrain_epochs": retrain_epochs,
+        "max_steps": max_steps, "score": asked_for["score"], "heal": heal,
+        "compensate": asked_for["compensate"],
+    }  # fmt: skip
+    known = {k: v for k, v in own.items() if v is not None}
+    return procedures.Pruning(round_to=asked_for["multiple"], distil=distil, **known)
+
+
+def _settings(asked_for: dict[str, Any]) -> Any:
+    from ..errors import closest
+    from ..procedures import Settings
+    from ..prune.plan import METHODS
+
+    if asked_for["method"] == "sensitivity":
+        raise EdgepruneError(
+            "--method sensitivity", "wants measured curves, which only Python can pass"
+        )
+    if asked_for["method"] not in (None, *METHODS):
+        method = asked_for["method"]
+        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
+    return Settings(**{k: v for k, v in asked_for.items() if v is not None})
+
+
+def _refuse(words: dict[str, Any], why: str, remedy: str) -> None:
+    for word, value in words.items():
+        if value is not None:
+            raise EdgepruneError(word, why, remedy)
+
+
+def multiple(text: str) -> int:
+    """``auto`` -> the multiple of channels that the runtime of this machine computes in."""
+    if text == "auto":
+        from ..doctor import rounding
+
+        return rounding.multiple("cpu")
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
+    return int(text)

@@ -1,0 +1,128 @@
+"""Norms over channels, written out so that their channels can leave one by one.
+
+The network that is exact after a cut reads zeros where channels left, in a norm over channels too,
+and divides by the dense number of channels C. With mu = sum(x) / C over those that stay, the n that
+left add n mu^2 to the sum of squares:
+
+    var = (sum((x - mu)^2) + n mu^2) / C
+
+Each norm counts its channels in a buffer of ones that is cut like any other. A smaller layer norm,
+with its statistics over what is left, is another network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from .follow import hint, short_name
+
+aten = torch.ops.aten
+
+
+def write_out(module: fx.GraphModule) -> None:
+    """Replace layer norms, group norms of one group and means by sums and products, in place."""
+    for node in list(module.graph.nodes):
+        write = WRITES.get(short_name(node))
+        if write is None or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        with module.graph.inserting_before(node):
+            out = write(_Writer(module, node), *node.args, **node.kwargs)
+        if out is not None:
+            node.replace_all_uses_with(out)
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+class _Writer:
+    """Adds operators before a node, each with its shape and the node's origin."""
+
+    def __init__(self, module: fx.GraphModule, node: fx.Node) -> None:
+        self.module, self.node = module, node
+
+    def call(self, target: Any, *args: Any) -> fx.Node:
+        made = self.node.graph.call_function(target, args)
+        return self._dress(made, lambda: target(*fx.map_arg(args, lambda n: n.meta["val"])))
+
+    def ones(self, like: Tensor, size: int) -> fx.Node:
+        """One for each channel; a buffer of its own, since its labels are the norm's own."""
+        name = f"channels_of_{self.node.name}"
+        value = torch.ones(size, dtype=like.dtype, device=like.device)
+        self.module.register_buffer(name, value, persistent=False)
+        return self._dress(
+            self.node.graph.get_attr(name), lambda: torch.ones_like(value, device=like.device)
+        )
+
+    def _dress(self, made: fx.Node, value: Any) -> fx.Node:
+        made.meta = {k: v for k, v in self.node.meta.items() if k != "val"}
+        mode = self.node.meta["val"].fake_mode
+        with mode:
+            made.meta["val"] = value()
+        return made
+
+
+def _layer_norm(
+    w: _Writer, x: fx.Node, shape: list[int], weight: Any = None, bias: Any = None,
+    eps: float = 1e-5, *_: Any,
+) -> fx.Node | None:  # fmt: skip
+    return _norm(w, x, [-1], -1, weight, bias, eps) if len(shape) == 1 else None
+
+
+def _group_norm(
+    w: _Writer, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> fx.Node | None:  # fmt: skip
+    rank = x.meta["val"].ndim
+    return _norm(w, x, list(range(1, rank)), 1, weight, bias, eps) if groups == 1 else None
+
+
+def _norm(
+    w: _Writer, x: fx.Node, dims: list[int], channels: int, weight: Any, bias: Any, eps: float
+) -> fx.Node:
+    value = x.meta["val"]
+    behind = value.ndim - 1 - channels % value.ndim  # axes after the channels
+
+    def aligned(vector: fx.Node) -> fx.Node:
+        for _ in range(behind):
+            vector = w.call(aten.unsqueeze.default, vector, -1)
+        return vector
+
+    size, count = hint(value.shape[channels]), _count(value, dims)
+    ones = w.ones(value, size)
+    mean = w.call(aten.mul.Tensor, w.call(aten.sum.dim_IntList, x, dims, True), 1 / count)
+    centred = w.call(aten.mul.Tensor, w.call(aten.sub.Tensor, x, mean), aligned(ones))
+    squares = w.call(aten.mul.Tensor, centred, centred)
+    kept = w.call(aten.mul.Tensor, w.call(aten.sum.dim_IntList, squares, dims, True), 1 / count)
+    gone = w.call(aten.mul.Tensor, w.call(aten.sum.default, ones), -1 / size)
+    gone = w.call(aten.add.Tensor, gone, 1.0)
+    gone = w.call(aten.mul.Tensor, w.call(aten.mul.Tensor, mean, mean), gone)
+    variance = w.call(aten.add.Tensor, kept, gone)
+    scale = w.call(aten.rsqrt.default, w.call(aten.add.Tensor, variance, eps))
+    out = w.call(aten.mul.Tensor, centred, scale)
+    if weight is not None:
+        out = w.call(aten.mul.Tensor, out, aligned(weight))
+    return out if bias is None else w.call(aten.add.Tensor, out, aligned(bias))
+
+
+def _mean(w: _Writer, x: fx.Node, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    value = x.meta["val"]
+    if kwargs or not dims or any(isinstance(value.shape[d], torch.SymInt) for d in dims):
+        return None
+    total = w.call(aten.sum.dim_IntList, x, list(dims), keepdim)
+    return w.call(aten.mul.Tensor, total, 1 / _count(value, dims))
+
+
+def _count(value: Tensor, dims: list[int]) -> int:
+    count = 1
+    for d in dims:
+        count *= hint(value.shape[d])
+    return count
+
+
+WRITES: Mapping[str, Callable[..., fx.Node | None]] = {
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "mean": _mean,
+}

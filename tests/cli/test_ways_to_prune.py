@@ -1,0 +1,312 @@
+"""``edgeprune prune`` beyond the paper's way, as a user types it: without labels, by a plan."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edgeprune import checkpoint, files, runs
+from edgeprune.cli import app, errors
+
+NETWORK = """
+import torch
+from torch import nn
+
+def tiny(classes=3):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 24, 3, stride=2, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, classes),
+    )
+
+def other(classes=3):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes),
+    )
+
+class Wilful(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Linear(8, classes)
+
+    def forward(self, x):
+        y = self.a(x).mean((2, 3))
+        return self.b(y) if y.sum() > 0 else -self.b(y)
+
+def wilful(classes=3):
+    return Wilful(classes)
+
+def stiff(classes=3):
+    return nn.Sequential(nn.Conv2d(3, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+TO_HALF = "--post-training --keep-flops 0.5 --round-to 1"
+
+
+def call(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = errors.run(app.app, words.split())
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
+
+
+def done(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    code, out, err = call(words, capsys)
+    assert code == 0, err
+    return out, err
+
+
+def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    code, out, err = call(words, capsys)
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert (code, out, len(lines)) == (2, "", 1), (out, err)
+    return lines[0]
+
+
+@pytest.fixture
+def place(empty_home: Path) -> Path:
+    """A working folder with a network, its weights, and 80 images at different depths."""
+    here = Path.cwd()
+    (here / "net.py").write_text(NETWORK)
+    namespace: dict = {}
+    exec(NETWORK, namespace)
+    torch.manual_seed(0)
+    files.write_tensors("w.safetensors", namespace["tiny"](3).state_dict())
+    files.write_tensors("w5.safetensors", namespace["tiny"](5).state_dict())
+    files.write_tensors("stiff.safetensors", namespace["stiff"]().state_dict())
+    files.write_tensors("wilful.safetensors", namespace["wilful"]().state_dict())
+    rng = np.random.default_rng(0)
+    for i in range(80):
+        folder = here / "photos" / ("" if i % 2 else f"deep/{i % 3}")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (20, 24, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return here
+
+
+def left() -> list[str]:
+    """Whatever a refused command left behind."""
+    return [str(p) for p in Path("runs").rglob("*") if p.is_file()] if Path("runs").exists() else []
+
+
+WHOLE = "--model net.py:tiny --weights w5.safetensors --size 16"
+
+
+def test_without_labels_from_weights_to_the_bench(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, err = done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    said = err.splitlines()
+    told = next(i for i, line in enumerate(said) if line.startswith("expected: on 16 held-out"))
+    assert "Everything lies in" in err
+    assert told < next(i for i, line in enumerate(said) if "Everything lies" in line)
+    assert "accuracy" not in out  # nobody knows it
+    run = runs.Run(Path("runs/r"))
+    assert run.recipe()["recipe"] is None
+    assert run.recipe()["data"] is None
+    dense, pruned = run.history("result")
+    assert pruned["flops"] / dense["flops"] == pytest.approx(0.5, abs=0.05)
+    assert 0 <= pruned["agreement"] <= 1
+    loaded = checkpoint.load(run, "pruned")
+    assert len(loaded.classes) == 5  # the checkpoint's
+    given, _ = files.read_tensors("w5.safetensors")
+    kept, _ = files.read_tensors(run.weights_path("dense"))
+    assert all(torch.equal(kept[k], v) for k, v in given.items())
+    out, err = done("export --json", capsys)
+    exported = json.loads(out)
+    assert exported["labelled"] is False
+    parity = exported["networks"]["dense"]["parity"]
+    assert parity["images"] == parity["torch_correct"] == 16
+    agreeing = exported["networks"]["pruned"]["parity"]["torch_correct"] / 16
+    assert agreeing == pytest.approx(pruned["agreement"])
+    assert "as dense" in done("export", capsys)[0]
+    out, err = done("bench --rounds 4 --passes 2 --seconds 0.1 --json", capsys)
+    assert [n["top1"] for n in json.loads(out)["networks"]] == [None, None]
+    assert "no labels in this run" in err
+    done("report", capsys)
+    done("runs r", capsys)
+    out, err = done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    assert "pruned already" in err
+    assert "choose another --name" in refused(
+        f"prune {WHOLE} --images photos --post-training --keep-flops 0.7 --name r", capsys
+    )
+    assert "no labelled images" in refused("prune r --name again --keep-flops 0.7", capsys)
+    out, err = done("prune r --name again --post-training --keep-params 0.7 --round-to 1", capsys)
+    assert runs.Run(Path("runs/again")).recipe()["parent"] == "r"
+
+
+def test_a_plan_is_made_edited_and_applied(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dry = f"prune {WHOLE} --images photos {TO_HALF} --dry-run"
+    made = json.loads(done(f"{dry} --json", capsys)[0])
+    table, err = done(f"{dry} --plan-out plan.json", capsys)
+    assert not left()
+    assert json.loads(Path("plan.json").read_text()) == made
+    assert "expected: " in err
+    for word in ("before", "after", "50.0 % asked", "parameters"):
+        assert word in table
+    made["keep"]["0"] = made["keep"]["0"][:4]
+    Path("edited.json").write_text(json.dumps(made))
+    done(f"prune {WHOLE} --images photos --post-training --plan edited.json --name r", capsys)
+    loaded = checkpoint.load(runs.Run(Path("runs/r")), "pruned")
+    assert loaded.model[0].weight.shape[0] == 4
+    promised = files.read_json("runs/r/plan.json")["promised"]
+    assert promised["flops"] == runs.Run(Path("runs/r")).history("result")[-1]["flops"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p["keep"].update(nothing=[0]), "no group 'nothing'"),
+        (lambda p: p["keep"].update({"0": [-3, 1]}), "not a rising list of indices from 0"),
+        (lambda p: p["keep"].update({"0": -3}), "not a rising list of indices from 0"),
+        (lambda p: p["keep"].update({"0": [1, 1]}), "not a rising list of indices from 0"),
+        (lambda p: p["keep"].update({"0": [999]}), "indices below 16"),
+        (lambda p: p.update(network="0123456789abcdef"), "is for another network"),
+        (lambda p: p.pop("keep"), "no object with the keys"),
+    ],
+)
+def test_plans_that_are_refused(
+    change: object, said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"prune {WHOLE} --images photos"
+    done(f"{words} {TO_HALF} --score l1 --compensate none --dry-run --plan-out p.json", capsys)
+    plan = json.loads(Path("p.json").read_text())
+    change(plan)  # type: ignore[operator]
+    Path("p.json").write_text(json.dumps(plan))
+    assert said in refused(f"{words} --post-training --plan p.json", capsys)
+    assert not left()
+
+
+def test_a_plan_for_another_network(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"prune {WHOLE} --images photos {TO_HALF} --score l1 --compensate none --dry-run"
+    done(f"{words} --plan-out p.json", capsys)
+    namespace: dict = {}
+    exec(NETWORK, namespace)
+    files.write_tensors("o.safetensors", namespace["other"](3).state_dict())
+    words = "prune --model net.py:other --weights o.safetensors --size 16 --images photos"
+    assert "another network" in refused(f"{words} --post-training --plan p.json", capsys)
+    assert "no such file" in refused(f"{words} --post-training --plan q.json", capsys)
+    Path("p.json").write_text("{")
+    assert "not readable as JSON" in refused(f"{words} --post-training --plan p.json", capsys)
+
+
+def test_images_that_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"prune {WHOLE} {TO_HALF} --images"
+    Path("empty").mkdir()
+    assert "it is empty" in refused(f"{words} empty", capsys)
+    assert "no such folder or archive" in refused(f"{words} nowhere", capsys)
+    assert "neither zip nor tar" in refused(f"{words} net.py", capsys)
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text("a")
+    assert "it holds a.txt" in refused(f"{words} texts", capsys)
+    Path("torn").mkdir()
+    Path("torn/a.png").write_bytes(b"\x89PNG and no more")
+    assert "a.png" in refused(f"{words} torn", capsys)
+    shutil.copytree("photos/deep/0", "few")
+    assert "64 are the least" in refused(f"{words} few", capsys)
+    assert "no images to look at" in refused(f"prune {WHOLE} {TO_HALF}", capsys)
+    assert not left()
+
+
+def test_networks_and_weights_that_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tail = f"--size 16 --images photos {TO_HALF}"
+    wilful = f"prune --model net.py:wilful --weights wilful.safetensors {tail}"
+    assert "torch.export" in refused(wilful, capsys)
+    stiff = f"prune --model net.py:stiff --weights stiff.safetensors {tail}"
+    assert "nothing to prune" in refused(stiff, capsys)
+    wrong = f"prune --model net.py:other --weights w.safetensors {tail}"
+    assert "does not fit" in refused(wrong, capsys)
+    assert "no such file" in refused(f"prune --model net.py:tiny --weights no.pth {tail}", capsys)
+    assert "is not trained" in refused(f"prune --model net.py:tiny {tail}", capsys)
+    assert "no function tinny" in refused(
+        f"prune --model net.py:tinny --weights w.safetensors {tail}", capsys
+    )
+    part, _ = files.read_tensors("w.safetensors")
+    files.write_tensors("part.safetensors", {k: v for k, v in part.items() if k[0] != "7"})
+    line = refused(f"prune --model net.py:tiny --weights part.safetensors {tail}", capsys)
+    assert "7.weight" in line
+    assert "classifier" in line
+    part["0.weight"][0, 0, 0, 0] = float("nan")
+    files.write_tensors("nan.safetensors", part)
+    assert "NaN" in refused(f"prune --model net.py:tiny --weights nan.safetensors {tail}", capsys)
+    assert not left()
+
+
+def test_training_what_cannot_be_pruned_leaves_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--data digits --epochs 1 --size 16"
+    assert "torch.export" in refused(f"prune --model net.py:wilful {words}", capsys)
+    assert "nothing to prune" in refused(f"prune --model net.py:stiff {words}", capsys)
+    assert not left()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--post-training", "no target"),
+        ("--post-training --keep-flops 1.5", "must lie above 0"),
+        ("--post-training --keep-flops 0.001", "stay at these floors"),
+        ("--post-training --keep-flops 0.5 --keep-params 0.5", "wants one target"),
+        ("--post-training --keep-flops 0.5 --during-training", "exclude each other"),
+        ("--post-training --keep-flops 0.5 --heal paper", "--post-training does none"),
+        ("--post-training --keep-flops 0.5 --max-drop 2", "belongs to the paper's way"),
+        ("--post-training --keep-flops 0.5 --score l7", "--score 'l7'"),
+        ("--post-training --keep-flops 0.5 --method best", "--method 'best'"),
+        ("--post-training --keep-flops 0.5 --compensate all", "--compensate 'all'"),
+        ("--post-training --keep-flops 0.5 --keep z*", "matches no group"),
+        ("--post-training --keep-flops 0.5 --floor 2", "floor 2"),
+        ("--keep-flops 0.5", "--images"),
+    ],
+)
+def test_words_that_are_refused(
+    words: str, said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(f"prune {WHOLE} --images photos {words}", capsys)
+    assert not left()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--dry-run", "give a target"),
+        ("--keep-flops 0.5 --step 0.25", "--step"),
+        ("--schedule agp", "leads to a target"),
+        ("--keep-flops 0.5 --schedule apg", "did you mean agp"),
+        ("--keep-flops 0.5 --heal gently", "--heal 'gently'"),
+        ("--keep-flops 0.5 --distill-steps 5", "belongs to --post-training"),
+        ("--keep-flops 0.5 --during-training --compensate lstsq", "optimizer"),
+        ("--method global", "does not apply"),
+        ("--score l3", "--score 'l3'"),
+    ],
+)
+def test_words_of_the_ways_that_train(
+    words: str, said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(f"prune --model net.py:tiny --data digits {words}", capsys)
+    assert not left()
+
+
+def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = json.loads(done("inspect --model net.py:tiny --size 16 --json", capsys)[0])
+    first, second = value["groups"]
+    assert (first["group"], first["width"], second["width"]) == ("0", 16, 24)
+    params = {"0": 3 * 9 * 16 + 2 * 16 + 16 * 9 * 24, "3": 16 * 9 * 24 + 24 + 24 * 10}
+    for group in value["groups"]:
+        assert group["params_share"] * value["params"] == pytest.approx(
+            params[group["group"]], rel=0.02
+        )
+    assert value["whole"] == ["7"]
+    assert ["output of the network" in r["reason"] for r in value["refusals"]] == [True]
+    table = done("inspect --model net.py:tiny --size 16", capsys)[0]
+    assert "stay in: 7" in table
+    assert "must stay" not in table  # but for the outputs, which always do
+    assert "one network" in refused("inspect", capsys)
+    assert "torch.export" in refused("inspect --model net.py:wilful --size 16", capsys)

@@ -1,0 +1,114 @@
+"""The ways beside the paper's: what they reach, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeprune import checkpoint, files, graph, runs
+from edgeprune.errors import EdgepruneError
+from edgeprune.procedures import Asked, Gradual, Pruning, Settings, Targeted, Unlabelled
+from edgeprune.train import Recipe
+
+from . import tiny
+from .test_iterative import outcome, start
+
+HEAD, _, REST = tiny.WORDS.partition(" --retrain-epochs")
+WAYS = {
+    "one-shot": "--keep-flops 0.5 --retrain-epochs 2",
+    "rounds": "--keep-params 0.5 --rounds 2 --retrain-epochs 1 --schedule agp --heal paper --distill",
+    "during": "--keep-flops 0.5 --during-training --retrain-epochs 3 --rounds 3",
+    "scored": "--step 0.25 --max-steps 1 --max-drop 90 --retrain-epochs 1 --score taylor "
+    "--compensate lstsq --heal restart --distill",
+}
+
+
+def words(folder: Path, way: str) -> str:
+    """The tiny network, its dense training as in ``tiny.WORDS``, pruned in another way."""
+    tiny.prepare(folder)
+    return f"{HEAD} --round-to 1 --precision fp32 --name r {WAYS[way]}".format(here=folder)
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    code = start(folder, words(folder, request.param), counted=str(folder / "calls"))
+    assert code == 0, (folder / "log").read_text()
+    return request.param, folder
+
+
+def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> None:
+    way, folder = unbroken
+    run = runs.Run(folder / "runs" / "r")
+    dense, pruned = run.history("result")
+    assert {p.name for p in run.path.iterdir()} == {
+        "recipe.json", "spec.json", "plan.json", "history.jsonl", "dense.safetensors",
+        "pruned.safetensors", ".lock",
+    }  # fmt: skip
+    loaded = checkpoint.load(run, "pruned")
+    cost = graph.cost(graph.trace(loaded.model, loaded.example))
+    assert (cost.params, cost.flops) == (pruned["params"], pruned["flops"])
+    if way != "scored":
+        what = "params" if way == "rounds" else "flops"
+        assert pruned[what] / dense[what] == pytest.approx(0.5, abs=0.08)
+        steps = run.history("step")
+        assert len(steps) == {"one-shot": 1, "rounds": 2, "during": 3}[way]
+        assert steps[-1]["flops"] == pruned["flops"]
+    plan = files.read_json(run.plan_path)
+    assert plan["promised"]["flops"] == pruned["flops"]
+    assert run.recipe()["pruning"]["way"] == {
+        "one-shot": "targeted", "rounds": "targeted", "during": "during training",
+        "scored": "iterative",
+    }[way]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", range(4))
+def test_a_kill_changes_nothing(point: int, unbroken: tuple[str, Path], tmp_path: Path) -> None:
+    """Killed in the second half of its writes, when the pruning is under way."""
+    way, folder = unbroken
+    calls = int((folder / "calls").read_text())
+    die_at = calls // 2 + point * (calls - calls // 2) // 4
+    typed = words(tmp_path, way)
+    assert start(tmp_path, typed, die_at) == -9
+    assert start(tmp_path, typed) == 0, (tmp_path / "log").read_text()
+    assert outcome(tmp_path) == outcome(folder)
+
+
+def asked(way: object) -> Asked:
+    return Asked("m", "scratch", "paper", False, "d", 32, None, False, 0, Recipe(), way)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        None,
+        Pruning(score="fpgm", compensate="mean", heal="restart", distil=True),
+        Targeted(Settings(keep_flops=0.5, keep=("a*",)), rounds=3, schedule="agp"),
+        Gradual(Settings(keep_params=0.5, compensate="none")),
+        Unlabelled(Settings(keep_flops=0.5), plan="abc"),
+    ],
+)
+def test_what_is_asked_comes_back_from_json(way: object) -> None:
+    import json
+
+    value = asked(way)
+    assert Asked.from_json(json.loads(json.dumps(value.to_json()))) == value
+
+
+def test_recipes_of_earlier_days_are_read() -> None:
+    old = asked(Pruning(step=0.5)).to_json()
+    del old["images"]
+    known = ("step", "max_drop", "retrain_epochs", "max_steps", "round_to", "sensitivity_images")
+    old["pruning"] = {k: old["pruning"][k] for k in known}
+    assert Asked.from_json(old) == asked(Pruning(step=0.5))
+    with pytest.raises(EdgepruneError, match="not a recipe of this version"):
+        Asked.from_json(old | {"pruning": {"way": "by magic"}})
+    with pytest.raises(EdgepruneError, match="not a recipe of this version"):
+        Asked.from_json(old | {"pruning": {"steps": 3}})
+
+
+def test_what_was_given_whole_cannot_be_retrained() -> None:
+    with pytest.raises(EdgepruneError, match="was not trained here"):
+        _ = replace(asked(None), recipe=None).training

@@ -1,0 +1,120 @@
+"""Five words from Python: what they give, and that a saved network comes back anywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import edgeprune
+from edgeprune import cut, load, plan, save, trace
+from edgeprune.errors import EdgepruneError
+
+ROOT = Path(__file__).parents[1]
+BUILD = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.n = nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.b, self.c = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = self.n(self.a(x)).relu()
+        return self.c((x + self.b(x)).relu().mean((2, 3)))
+
+def build():
+    return Net()
+"""
+
+
+def build() -> nn.Module:
+    namespace: dict = {}
+    exec(BUILD, namespace)
+    return namespace["build"]()
+
+
+def other() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+def test_saved_in_one_process_loaded_in_another(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    graph = trace(build().eval(), torch.randn(2, 3, 16, 16))
+    smaller = cut(graph, plan(graph, keep_flops=0.5))
+    again = trace(smaller, torch.randn(2, 3, 16, 16))
+    smaller = cut(again, {name: list(range(g.width - 1)) for name, g in again.groups.items()})
+    x = torch.randn(3, 3, 16, 16)
+    loss = smaller.train()(x).square().mean()  # it is an ordinary module: trained, then saved
+    loss.backward()
+    torch.optim.SGD(smaller.parameters(), 0.1).step()
+    smaller.eval()
+    save(smaller, tmp_path / "small.safetensors")
+    torch.save({"x": x, "y": smaller(x).detach()}, tmp_path / "xy.pt")
+    (tmp_path / "build.py").write_text(BUILD)
+    program = (
+        "import torch; from build import build; from edgeprune import load\n"
+        "torch.set_num_threads(1)\n"
+        "kept = torch.load('xy.pt', weights_only=True)\n"
+        "assert torch.equal(load('small.safetensors', build)(kept['x']), kept['y'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": f"{ROOT}:{tmp_path}", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert type(load(tmp_path / "small.safetensors", build())).__name__ == "Net"
+
+
+def test_scores_that_look_at_images() -> None:
+    graph = trace(build().eval(), torch.randn(2, 3, 16, 16))
+    images = [torch.randn(16, 3, 16, 16) for _ in range(4)]
+    made = plan(
+        graph, keep_params=0.6, score="reconstruction", method="reconstruction", images=images
+    )
+    assert made.reached()["params"] == pytest.approx(0.6, abs=0.1)
+    with pytest.raises(EdgepruneError, match="looks at images"):
+        plan(graph, keep_params=0.6, score="apoz")
+    with pytest.raises(EdgepruneError, match="known: l1"):
+        plan(graph, keep_params=0.6, score="L1")
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
+    graph = trace(build().eval(), torch.randn(2, 3, 16, 16))
+    made = plan(graph, keep_flops=0.5)
+    path = save(cut(graph, made), tmp_path / "small.safetensors")
+    with pytest.raises(EdgepruneError, match="another network"):
+        load(path, other)
+    with pytest.raises(EdgepruneError, match="another network"):
+        cut(trace(other().eval(), torch.randn(2, 3, 16, 16)), made)
+    with pytest.raises(EdgepruneError, match="no such file"):
+        load(tmp_path / "none.safetensors", build)
+    with pytest.raises(EdgepruneError, match="was not made by"):
+        save(build(), tmp_path / "whole.safetensors")
+    with pytest.raises(EdgepruneError, match=r"must end in \.safetensors"):
+        save(cut(graph, made), tmp_path / "small.pt")
+    from edgeprune import files
+
+    files.write_tensors(tmp_path / "foreign.safetensors", {"a": torch.zeros(1)})
+    with pytest.raises(EdgepruneError, match="holds no cut network"):
+        load(tmp_path / "foreign.safetensors", build)
+    odd = {
+        "edgeprune.cuts": '{"format": 1, "cuts": [{"example": [2, -3], "keep": {}, "network": ""}]}'
+    }
+    files.write_tensors(tmp_path / "odd.safetensors", {"a": torch.zeros(1)}, odd)
+    with pytest.raises(EdgepruneError, match="not readable"):
+        load(tmp_path / "odd.safetensors", build)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "foreign.safetensors", "odd.safetensors", "small.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_package_has_no_other_words() -> None:
+    with pytest.raises(AttributeError):
+        _ = edgeprune.slice
