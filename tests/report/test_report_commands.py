@@ -58,9 +58,10 @@ def test_a_broken_recipe_hides_no_other_run(typed):
 def test_no_runs_says_how_to_make_one(typed, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    code, out, _ = typed("runs")
+    code, out, notes = typed("runs")
     assert code == 0
-    assert "edgeprune prune" in out
+    assert out == ""
+    assert "edgeprune prune" in notes
 
 
 def test_report_writes_the_page_and_says_where(typed):
