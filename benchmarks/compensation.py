@@ -1,6 +1,6 @@
 """Accuracy after cutting, repaired without labels, and after healing: results/compensation.md.
 
-    EDGEPRUNE_HOME=... python benchmarks/compensation.py cifar10 caltech101 v1 v2 [--seeds 0 1 2]
+    EDGEPRUNE_HOME=... python benchmarks/compensation.py cifar10 caltech101 v1 v2 [--seeds 0 1 2] [--rows N]
 
 Networks fine-tuned here: MobileNetV1-0.75 with ImageNet weights on CIFAR-10 at 32 px (``cifar10``) and
 MobileNetV1 (the float file; its last pointwise and its head start fresh) on Caltech101 at 128 px
@@ -17,6 +17,7 @@ networks lie in ``--cache`` (default: EDGEPRUNE_HOME/cache).
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import statistics
 import time
@@ -231,11 +232,12 @@ GRID = {"cifar10": CIFAR, "caltech101": CALTECH, "v1": AS_THEY_COME, "v2": AS_TH
 # -- measuring -------------------------------------------------------------------------------------
 
 
-def measure(case: Case, seed: int, kept: Path) -> None:
-    """All rows that are not there yet; each is written down as soon as it is known."""
+def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
+    """Rows (the first ``most``) that are not there yet; each is written down as soon as it is known."""
     known = read(kept)
     keys = {
-        f"{case.name} | {seed} | {row.name} | {share}": (row, share) for row, share in case.rows
+        f"{case.name} | {seed} | {row.name} | {share}": (row, share)
+        for row, share in case.rows[:most]
     }
     missing = {key: what for key, what in keys.items() if key not in known}
     if not missing:
@@ -275,7 +277,7 @@ def measure(case: Case, seed: int, kept: Path) -> None:
             "cpu_seconds": round(seconds, 1),
             "threads": torch.get_num_threads(),
         }
-        files.write_json(kept, read(kept) | {key: found})
+        write_down(kept, key, found)
         print(
             key, f"{found['accuracy']:.3f} of {found['dense']:.3f}", f"{seconds:.0f} s", flush=True
         )
@@ -340,6 +342,13 @@ def right(logits: Tensor, labels: Tensor) -> float:
 
 def read(kept: Path) -> dict[str, Any]:
     return json.loads(kept.read_text()) if kept.is_file() else {}
+
+
+def write_down(kept: Path, key: str, found: Mapping[str, Any]) -> None:
+    """One more row. Two cases may be measured at the same time, each on a core of its own."""
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        files.write_json(kept, read(kept) | {key: found})
 
 
 # -- the page ----------------------------------------------------------------------------------
@@ -461,13 +470,15 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; none: only the page")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--images", type=int, default=500, help="that judge")
+    parser.add_argument("--rows", type=int, help="only the first so many of the grid's rows")
     parser.add_argument("--cache", type=Path, help="folder for trained networks")
     words = parser.parse_args()
     cache = words.cache or home() / "cache"
     torch.set_num_threads(1)
     for seed in words.seeds:
         for name in words.cases:
-            measure(CASES[name](cache, words.images, seed), seed, RESULTS / "compensation.json")
+            case = CASES[name](cache, words.images, seed)
+            measure(case, seed, RESULTS / "compensation.json", words.rows)
     RESULTS.mkdir(exist_ok=True)
     known = read(RESULTS / "compensation.json")
     for case, rows in by(known.values(), lambda r: str(r["case"])).items():
