@@ -114,7 +114,7 @@ def caltech101(cache: Path, images: int, seed: int) -> Case:
 def cifar10(cache: Path, images: int, seed: int) -> Case:
     spec = ModelSpec("mobilenetv1-0.75", 10, "original", padding="same", bn_eps=1e-3)
     return fine_tuned(
-        "cifar10", spec, "imagenet", 32, 3000, 4, 32, 1e-3, 500, images, CIFAR, cache, seed
+        "cifar10", spec, "imagenet", 32, 8000, 8, 32, 1e-3, 500, images, CIFAR, cache, seed
     )
 
 
@@ -207,23 +207,27 @@ CIFAR = [  # the most telling first: a run that is broken off leaves the rest ou
     *crossed((Row(s) for s in CHEAP), (0.85, 0.3)),
     *crossed((Row(s, compensate="none") for s in CHEAP), (0.85, 0.3)),
     *crossed((Row(s, compensate="mean") for s in CHEAP), SHARES),
-    *crossed(HEALED, (0.7, 0.3)),
+    *crossed(HEALED, (0.3,)),
 ]
 CALTECH = [
-    *crossed([replace(BEST, distil_steps=200)], (0.5,)),
-    *crossed([BEST, Row("l1", compensate="none"), Row("l1"), SAME], (0.5,)),
+    *crossed([replace(BEST, distil_steps=200), BEST], (0.5,)),
+    *crossed([replace(BEST, compensate="blocks"), Row("l1", compensate="none")], (0.5,)),
+    *crossed([Row("l1"), SAME], (0.5,)),
     *crossed([BEST], (0.7, 0.85, 0.3)),
     *crossed(HEALED, (0.5,)),
 ]
 AS_THEY_COME = [
-    *crossed([replace(BEST, views=2)], (0.7, 0.85)),
+    *crossed([replace(BEST, views=2, compensate=way) for way in ("lstsq", "blocks")], (0.7, 0.85)),
     *crossed([replace(BEST, views=4)], (0.7,)),
     *crossed([replace(r, views=2) for r in (SAME, Row("l1"))], (0.7, 0.85)),
     *crossed([Row("l1", compensate="none", views=2)], (0.7, 0.85)),
     *crossed([replace(BEST, views=2, distil_steps=200)], (0.7, 0.85)),
-    *crossed([replace(BEST, views=2)], (0.5, 0.3)),
+    *crossed([replace(BEST, views=2, compensate=way) for way in ("lstsq", "blocks")], (0.5, 0.3)),
 ]
-AS_THEY_COME_V2 = crossed([BEST, SAME, Row("l1"), Row("l1", compensate="none")], (0.85, 0.7))
+AS_THEY_COME_V2 = crossed(
+    [BEST, replace(BEST, compensate="blocks"), SAME, Row("l1"), Row("l1", compensate="none")],
+    (0.85, 0.7),
+)
 
 
 GRID = {"cifar10": CIFAR, "caltech101": CALTECH, "v1": AS_THEY_COME, "v2": AS_THEY_COME_V2}

@@ -267,6 +267,7 @@ def _restore_dropout(root: nn.Module, node: fx.Node) -> None:
     root.add_module(path, nn.Dropout(p))  # type: ignore[arg-type]
     with node.graph.inserting_before(node):
         module = node.graph.call_module(path, (x,))
+    module.meta["val"] = node.meta["val"]  # a batch norm that reads it asks for its rank
     node.replace_all_uses_with(module)
     node.graph.erase_node(node)
 

@@ -197,6 +197,27 @@ def test_parts_that_only_training_runs_are_not_broken() -> None:
     assert small(images(3)).shape == (3, 4)
 
 
+class DroppedThenNormed(nn.Module):
+    """A dropout right before a batch norm, and a hard-coded size, so that the result is a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.drop = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5)
+        self.head = nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.norm(self.drop(self.stem(x))).split(4, 1)
+        return self.head(a * b).mean((2, 3))
+
+
+def test_a_dropout_and_a_batch_norm_become_modules_again() -> None:
+    graph = trace(DroppedThenNormed().double().eval(), images(2))
+    small = narrow(graph, random_keep(graph, 0, 0.5)).model
+    assert small.edgeprune_kind == "graph"
+    kinds = {type(module) for module in small.modules()}
+    assert nn.Dropout in kinds and nn.BatchNorm2d in kinds
+
+
 def test_gradients_follow() -> None:
     model = build("Plain")
     model(images(2)).sum().backward()
