@@ -321,7 +321,7 @@ def _dry(
         dataset = _data_of(asked, watch) if asked.data else None
     else:
         asked, dense, dataset = _checkpoint(words, way, watch)
-    made = given if given is not None else procedures.dry(asked, dense, dataset)
+    made = given if given is not None else procedures.dry(asked, dense, dataset, watch)
     if given is not None:
         plans.check(given, dense)
     plans.show(made, dense, plan_out, as_json)

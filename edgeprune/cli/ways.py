@@ -37,6 +37,13 @@ def way_of(
     if (post_training or during_training) and not targeted and given is None:
         raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
     fingerprint = "" if given is None else plans.fingerprint(given)
+    if asked_for["method"] == "sensitivity" and (post_training or during_training):
+        why = (
+            "is measured with labels, and --post-training has none"
+            if post_training
+            else "is measured before the training, which changes it"
+        )
+        raise EdgepruneError("--method sensitivity", why, "leave it out")
     if post_training:
         _refuse(retrained, "means training, and --post-training does none", "leave one out")
         return procedures.Unlabelled(_settings(asked_for), fingerprint)
@@ -72,10 +79,6 @@ def _settings(asked_for: dict[str, Any]) -> Any:
     from ..procedures import Settings
     from ..prune.plan import METHODS
 
-    if asked_for["method"] == "sensitivity":
-        raise EdgepruneError(
-            "--method sensitivity", "wants measured curves, which only Python can pass"
-        )
     if asked_for["method"] not in (None, *METHODS):
         method = asked_for["method"]
         raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))

@@ -67,6 +67,7 @@ class Targeted:
     heal: str = "restart"  # one of HEALS
     distil: bool = False
     images: int = 512  # training images, labels unused, that scores and repair look at
+    sensitivity_images: int = 1000  # validation images, with method "sensitivity"
     plan: str = ""  # fingerprint of a plan that was given
 
     def __post_init__(self) -> None:

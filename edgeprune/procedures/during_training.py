@@ -101,10 +101,10 @@ class Cuts(train.Cutter):
         )
         now = getattr(graph.cost(self.graph), self.what)
         left = min(1.0, goal * self.dense_cost / now)
-        keep = dict(rounds.plan_to(self.graph, left, self.images, self.settings.settings).keep)
+        keep = dict(rounds.plan_to(self.graph, left, self.images, self.settings.settings, {}).keep)
         self.kept = prune.compose(self.kept, keep)
         self.graph = prune.narrow(self.graph, keep, optimizer=optimizer)
-        self._record()
+        rounds.record(self.run, self.watch, self.graph, due)  # no accuracy: the training goes on
         return self.graph.model
 
     def take_up(self, words: Any, optimizer: torch.optim.Optimizer) -> nn.Module:
@@ -112,20 +112,3 @@ class Cuts(train.Cutter):
         self.done, self.kept = words["done"], words["kept"]
         self.graph = prune.narrow(self.whole, self.kept, optimizer=optimizer)
         return self.graph.model
-
-    def _record(self) -> None:
-        cost = graph.cost(self.graph)
-        record: dict[str, Any] = {
-            "step": self.done,
-            "layer": None,
-            "removed": [],
-            "widths": {name: group.width for name, group in self.graph.groups.items()},
-            "params": cost.params,
-            "flops": cost.flops,
-            "macs": cost.macs,
-            "before": None,  # the training goes on at once
-            "accuracy": None,
-            "kept": True,
-        }
-        self.run.append(kind="step", **record)
-        self.watch.on_step(record)

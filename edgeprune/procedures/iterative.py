@@ -14,45 +14,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor, nn
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import graph, prune, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..prune.images import Images
 from ..runs import Run
-from . import position, rounds
+from . import position, rounds, sensitivity
 from .asked import Asked, Pruning
 from .dense import result
 from .position import Keep, Position
 from .record import Watch
+from .sensitivity import Curve
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Split
+    from ..data import Dataset
     from ..graph import Cost, Graph
-
-SHARES = (0.125, 0.25, 0.5, 0.75)  # of a layer's filters, in the sensitivity analysis
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Accuracy of the dense network with a share of one layer's lowest filters removed, not retrained."""
-
-    layer: str
-    shares: tuple[float, ...]
-    accuracy: tuple[float, ...]
-
-    def at(self, share: float) -> float:
-        """Linear between the measured points, and from the last one down to nothing at share 1."""
-        points = [*zip(self.shares, self.accuracy, strict=True), (1.0, 0.0)]
-        for (s0, a0), (s1, a1) in pairwise(points):
-            if share <= s1:
-                return a0 + (a1 - a0) * (share - s0) / (s1 - s0)
-        return points[-1][1]
 
 
 def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
@@ -65,11 +44,17 @@ def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Wa
     if (stopped := position.pruned_already(run, watch)) is not None:
         return stopped
     precision = result(run, "dense")["precision"]
-    baseline = _accuracy(dense.model, dataset.validation, dense, precision)
+    layers = convolutions(dense.graph)
+    if not layers:
+        raise EdgepruneError("nothing to prune", "no convolution's filters can leave")
+    baseline = rounds.accuracy(dense.model, dataset, dense, precision)
     epochs = max(1, settings.retrain_epochs)
     retrain = rounds.retraining(run, asked, epochs, settings.heal, distil=settings.distil)
     images = rounds.images_to_look_at(dataset, dense.convention, settings.images, settings.settings)
-    curves = sensitivity(run, dense, dataset, settings, images, precision, watch)
+    curves = sensitivity.measure(
+        run, dense, dataset, layers, settings.settings, images, settings.sensitivity_images,
+        precision, watch,
+    )  # fmt: skip
     _say_forecast(dense, dataset, settings, retrain, watch)
     now = position.read(run) or position.write(run, Position(0, {}), dense.graph)
     while now.ended is None:
@@ -98,38 +83,23 @@ def _step(
     keep = {layer: prune.largest(rounds.score(traced, layer, evidence, settings.settings), width)}
     kept = prune.compose(now.kept, keep)
     smaller = rounds.smaller(traced, keep, images, settings.settings)
-    before = _accuracy(smaller.model, dataset.validation, dense, retrain.precision)
-    accuracy = before
-    state = run.state_folder / "retrain.safetensors"
-    if settings.retrain_epochs:
-        accuracy = rounds.retrain(
-            run, smaller.model, dense, dataset, retrain.but(seed=asked.seed + number), number,
-            watch, distil=settings.distil, state=state,
-        )  # fmt: skip
+    before, accuracy = rounds.judged(
+        run, smaller, dense, dataset, retrain.but(seed=asked.seed + number), number, watch,
+        distil=settings.distil, train=settings.retrain_epochs > 0,
+    )  # fmt: skip
     good = baseline - accuracy <= settings.max_drop / 100 + 1e-9
-    cost = graph.cost(smaller)
-    record: dict[str, Any] = {
-        "step": number,
-        "layer": layer,
-        "removed": _removed(dense_widths, now.kept, kept, layer),
-        "widths": widths | {layer: width},
-        "params": cost.params,
-        "flops": cost.flops,
-        "macs": cost.macs,
-        "before": before,
-        "accuracy": accuracy,
-        "baseline": baseline,
-        "kept": good,
-        "seconds": time.perf_counter() - started,
-    }
-    run.append(kind="step", **record)
-    watch.on_step(record)
+    rounds.record(
+        run, watch, smaller, number, layer=layer,
+        removed=_removed(dense_widths, now.kept, kept, layer),
+        before=before, accuracy=accuracy, baseline=baseline, kept=good,
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
     if good:
         after = position.write(run, Position(number, kept), smaller)
     else:
         reason = f"step {number} fell more than {settings.max_drop:g} points below the baseline"
         after = position.write(run, replace(now, ended=reason), traced)
-    state.unlink(missing_ok=True)
+    rounds.retrained(run).unlink(missing_ok=True)
     return after
 
 
@@ -146,32 +116,6 @@ def _say_forecast(
         f"each pruning step takes {train.sentence(step, ())}, at most {steps} steps "
         f"{train.sentence(step * steps, flags)}"
     )
-
-
-def sensitivity(
-    run: Run, dense: Loaded, dataset: Dataset, settings: Pruning, images: Images | None,
-    precision: str, watch: Watch,
-) -> list[Curve]:  # fmt: skip
-    """Figure 1b of the paper, measured once: each layer alone loses its lowest filters, no retraining."""
-    some = dataset.validation.take(settings.sensitivity_images)
-    known = {r["layer"]: r for r in run.history("sensitivity")}
-    traced = dense.graph
-    layers = convolutions(traced)
-    if not layers:
-        raise EdgepruneError("nothing to prune", "no convolution's filters can leave")
-    if len(known) < len(layers):
-        watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
-    start = _accuracy(dense.model, some, dense, precision)
-    evidence = rounds.look(traced, images, settings.settings) if len(known) < len(layers) else None
-    curves = []
-    for done, layer in enumerate(layers, 1):
-        if layer not in known:
-            scores = rounds.score(traced, layer, evidence, settings.settings)
-            known[layer] = _curve(layer, scores, traced, dense, some, start, precision)
-            run.append(kind="sensitivity", **known[layer])
-        curves.append(Curve(layer, tuple(known[layer]["shares"]), tuple(known[layer]["accuracy"])))
-        watch.on_progress("sensitivity", done, len(layers))
-    return curves
 
 
 def choose(
@@ -220,23 +164,6 @@ def convolutions(traced: Graph) -> list[str]:
     return [
         n for n, g in traced.groups.items() if all("conv" in rows.get(p, "") for p in g.producers)
     ]
-
-
-def _curve(
-    layer: str, scores: Tensor, traced: Graph, dense: Loaded, some: Split, start: float,
-    precision: str,
-) -> dict[str, Any]:  # fmt: skip
-    accuracy = [start]
-    for share in SHARES:
-        left = max(1, round(len(scores) * (1 - share)))
-        smaller = prune.narrow(traced, {layer: prune.largest(scores, left)}).model
-        accuracy.append(_accuracy(smaller, some, dense, precision))
-    return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
-
-
-def _accuracy(model: nn.Module, split: Split, dense: Loaded, precision: str) -> float:
-    """For choices: in the training's precision, the same for all that is compared."""
-    return train.evaluate(model, split, dense.convention, precision=precision).top1
 
 
 def _saved(now: Cost, then: Cost) -> float:

@@ -149,13 +149,15 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
     return tuple(wide) if settings.compensate in ("lstsq", "blocks") else ()
 
 
-def choose(dense: Graph, evidence: Evidence, settings: Settings) -> Plan:
-    """Scores, and from them the plan."""
-    curves = None
+def choose(
+    dense: Graph, evidence: Evidence, settings: Settings, losses: Mapping[str, Sequence[float]] = {}
+) -> Plan:
+    """Scores, and from them the plan; ``losses`` at every width, if measured (method sensitivity)."""
+    curves = losses
     if settings.score == "reconstruction":
         order = {name: elimination_of(dense, name, evidence) for name in dense.groups}
         scores: Mapping[str, Tensor] = {name: e.score() for name, e in order.items()}
-        curves = {name: e.error.tolist() for name, e in order.items()}
+        curves = losses or {name: e.error.tolist() for name, e in order.items()}
     else:
         scores = {n: SCORES[settings.score](dense, n, evidence) for n in dense.groups}
     return plan.make(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from .. import prune, train
+from .. import graph, prune, train
 from ..checkpoint import Loaded
 from ..models import Convention
 from ..prune.evidence import Evidence, gather
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..prune import Plan
 
+Losses = Mapping[str, Sequence[float]]
 WEIGHTS_ALONE = [name for name in prune.SCORES if name not in prune.NEEDS]
 
 
@@ -53,25 +55,30 @@ def score(traced: Graph, group: str, evidence: Evidence | None, settings: Settin
 
 
 def plan_to(
-    traced: Graph, share: float, images: Images | None, settings: Settings
-) -> Plan:  # share of what the network is now
-    """A plan that keeps ``share`` of the present network's FLOPs (or parameters)."""
+    traced: Graph, share: float, images: Images | None, settings: Settings, losses: Losses
+) -> Plan:
+    """A plan that keeps ``share`` of the present network's FLOPs (or parameters).
+
+    ``losses``: of each group at every width, where they were measured (sensitivity.py).
+    """
     if settings.keep_params is not None:
         wanted = replace(settings, keep_params=share, keep_flops=None)
     else:
         wanted = replace(settings, keep_flops=share, keep_params=None)
-    return choose(traced, look(traced, images, settings), wanted)  # type: ignore[arg-type]
+    return choose(traced, look(traced, images, settings), wanted, losses)  # type: ignore[arg-type]
 
 
 def smaller(traced: Graph, keep: prune.Keep, images: Images | None, settings: Settings) -> Graph:
     """Cut, and repaired where that is asked."""
     if images is None or settings.compensate == "none":
         return prune.narrow(traced, keep)
-    return repair(traced, {**_whole(traced), **keep}, images, settings)[0]
+    whole = {name: list(range(width)) for name, width in widths(traced).items()}
+    return repair(traced, {**whole, **keep}, images, settings)[0]
 
 
-def _whole(traced: Graph) -> dict[str, list[int]]:
-    return {name: list(range(group.width)) for name, group in traced.groups.items()}
+def widths(traced: Graph) -> dict[str, int]:
+    """How many channels each group has."""
+    return {name: group.width for name, group in traced.groups.items()}
 
 
 def retraining(run: Run, asked: Asked, epochs: int, kind: str, *, distil: bool) -> Recipe:
@@ -86,15 +93,49 @@ def retraining(run: Run, asked: Asked, epochs: int, kind: str, *, distil: bool) 
     )  # fmt: skip
 
 
-def retrain(
-    run: Run, network: nn.Module, dense: Loaded, dataset: Dataset, recipe: Recipe, number: int,
-    watch: Watch, *, distil: bool, state: Path,
-) -> float:  # fmt: skip
-    """Train ``network`` in place; the validation accuracy of the weights that are kept."""
+def judged(
+    run: Run, smaller: Graph, dense: Loaded, dataset: Dataset, recipe: Recipe, number: int,
+    watch: Watch, *, distil: bool, train: bool,
+) -> tuple[float, float]:  # fmt: skip
+    """Validation accuracy after the cut, and after training in place (if ``train``)."""
+    before = accuracy(smaller.model, dataset, dense, recipe.precision)
+    if not train:
+        return before, before
     teacher = dense.model if distil else None
     told = Recorder(run, watch, "pruned", "retrain", number)
-    done = heal(network, teacher, dataset, dense.convention, recipe, state=state, watch=told)
-    return done.best_validation
+    done = heal(
+        smaller.model, teacher, dataset, dense.convention, recipe, state=retrained(run), watch=told
+    )
+    return before, done.best_validation
+
+
+def retrained(run: Run) -> Path:
+    """Where a retraining that was killed goes on from; gone when its step is on disk."""
+    return run.state_folder / "retrain.safetensors"
+
+
+def record(
+    run: Run, watch: Watch, smaller: Graph, number: int, *, layer: str | None = None,
+    removed: Sequence[int] = (), before: float | None = None, accuracy: float | None = None,
+    kept: bool = True, **more: float,
+) -> None:  # fmt: skip
+    """Write one step into the run's history, and tell it. ``layer`` None: all of them gave."""
+    cost = graph.cost(smaller)
+    step: dict[str, Any] = {
+        "step": number,
+        "layer": layer,
+        "removed": list(removed),
+        "widths": widths(smaller),
+        "params": cost.params,
+        "flops": cost.flops,
+        "macs": cost.macs,
+        "before": before,
+        "accuracy": accuracy,
+        "kept": kept,
+        **more,
+    }
+    run.append(kind="step", **step)
+    watch.on_step(step)
 
 
 def accuracy(model: nn.Module, dataset: Dataset, dense: Loaded, precision: str) -> float:

@@ -10,7 +10,8 @@ import pytest
 
 from edgeprune import checkpoint, files, graph, procedures, prune, runs
 from edgeprune.errors import EdgepruneError
-from edgeprune.procedures.iterative import Curve, next_width
+from edgeprune.procedures.iterative import next_width
+from edgeprune.procedures.sensitivity import Curve
 
 from . import tiny
 

@@ -10,6 +10,7 @@ import pytest
 from edgeprune import checkpoint, files, graph, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.procedures import Asked, Gradual, Pruning, Settings, Targeted, Unlabelled
+from edgeprune.procedures.sensitivity import Curve
 from edgeprune.train import Recipe
 
 from . import tiny
@@ -18,7 +19,8 @@ from .test_iterative import outcome, start
 HEAD, _, REST = tiny.WORDS.partition(" --retrain-epochs")
 WAYS = {
     "one-shot": "--keep-flops 0.5 --retrain-epochs 2",
-    "rounds": "--keep-params 0.5 --rounds 2 --retrain-epochs 1 --schedule agp --heal paper --distill",
+    "rounds": "--keep-params 0.5 --rounds 2 --retrain-epochs 1 --schedule agp --heal paper --distill "
+    "--method sensitivity",
     "during": "--keep-flops 0.5 --during-training --retrain-epochs 3 --rounds 3",
     "scored": "--step 0.25 --max-steps 1 --max-drop 90 --retrain-epochs 1 --score taylor "
     "--compensate lstsq --heal restart --distill",
@@ -56,6 +58,10 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
         steps = run.history("step")
         assert len(steps) == {"one-shot": 1, "rounds": 2, "during": 3}[way]
         assert steps[-1]["flops"] == pruned["flops"]
+    measured = {r["layer"] for r in run.history("sensitivity")}
+    if way == "rounds":  # every group, also the linear layers'; once, not once a round
+        assert measured == set(files.read_json(run.plan_path)["keep"])
+        assert len(run.history("sensitivity")) == len(measured)
     plan = files.read_json(run.plan_path)
     assert plan["promised"]["flops"] == pruned["flops"]
     assert run.recipe()["pruning"]["way"] == {
@@ -74,6 +80,16 @@ def test_a_kill_changes_nothing(point: int, unbroken: tuple[str, Path], tmp_path
     assert start(tmp_path, typed, die_at) == -9
     assert start(tmp_path, typed) == 0, (tmp_path / "log").read_text()
     assert outcome(tmp_path) == outcome(folder)
+
+
+def test_measured_losses_never_fall_and_start_at_the_present_width() -> None:
+    curve = Curve("a", (0.0, 0.25, 0.5), (0.9, 0.92, 0.5))  # noise: better with a quarter gone
+    losses = curve.losses(6, 8)  # 2 of 8 are gone
+    assert losses[0] == 0.0
+    assert losses[2] == pytest.approx(0.4)
+    assert losses[-1] == pytest.approx(0.9)
+    assert losses == sorted(losses)
+    assert len(losses) == 7
 
 
 def asked(way: object) -> Asked:
