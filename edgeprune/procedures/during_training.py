@@ -101,7 +101,9 @@ class Cuts(train.Cutter):
         )
         now = getattr(graph.cost(self.graph), self.what)
         left = min(1.0, goal * self.dense_cost / now)
-        keep = dict(rounds.plan_to(self.graph, left, self.images, self.settings.settings, {}).keep)
+        widths = rounds.widths(self.whole)
+        plan = rounds.plan_to(self.graph, left, self.images, self.settings.settings, widths)
+        keep = dict(plan.keep)
         self.kept = prune.compose(self.kept, keep)
         self.graph = prune.narrow(self.graph, keep, optimizer=optimizer)
         rounds.record(self.run, self.watch, self.graph, due)  # no accuracy: the training goes on

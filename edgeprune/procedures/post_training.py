@@ -150,9 +150,14 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
 
 
 def choose(
-    dense: Graph, evidence: Evidence, settings: Settings, losses: Mapping[str, Sequence[float]] = {}
-) -> Plan:
-    """Scores, and from them the plan; ``losses`` at every width, if measured (method sensitivity)."""
+    dense: Graph, evidence: Evidence, settings: Settings, *,
+    losses: Mapping[str, Sequence[float]] | None = None, whole: Mapping[str, int] | None = None,
+) -> Plan:  # fmt: skip
+    """Scores, and from them the plan.
+
+    ``losses`` at every width, if measured (method sensitivity); ``whole``: the widths that the floor
+    is a share of, if ``dense`` has been pruned already.
+    """
     curves = losses
     if settings.score == "reconstruction":
         order = {name: elimination_of(dense, name, evidence) for name in dense.groups}
@@ -170,6 +175,7 @@ def choose(
         multiple=settings.multiple,
         keep=settings.keep,
         curves=curves,
+        whole=whole,
     )
 
 

@@ -55,17 +55,20 @@ def score(traced: Graph, group: str, evidence: Evidence | None, settings: Settin
 
 
 def plan_to(
-    traced: Graph, share: float, images: Images | None, settings: Settings, losses: Losses
-) -> Plan:
+    traced: Graph, share: float, images: Images | None, settings: Settings,
+    whole: Mapping[str, int], losses: Losses | None = None,
+) -> Plan:  # fmt: skip
     """A plan that keeps ``share`` of the present network's FLOPs (or parameters).
 
-    ``losses``: of each group at every width, where they were measured (sensitivity.py).
+    ``whole``: the dense network's widths. ``losses``: of each group at every width, where they were
+    measured (sensitivity.py).
     """
     if settings.keep_params is not None:
         wanted = replace(settings, keep_params=share, keep_flops=None)
     else:
         wanted = replace(settings, keep_flops=share, keep_params=None)
-    return choose(traced, look(traced, images, settings), wanted, losses)  # type: ignore[arg-type]
+    seen = look(traced, images, settings)
+    return choose(traced, seen, wanted, losses=losses, whole=whole)  # type: ignore[arg-type]
 
 
 def smaller(traced: Graph, keep: prune.Keep, images: Images | None, settings: Settings) -> Graph:

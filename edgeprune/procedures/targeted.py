@@ -117,9 +117,9 @@ def plan_towards(
     """A plan for the present network that leaves ``share`` of the *dense* one."""
     what = "params" if settings.settings.keep_params is not None else "flops"
     whole, now = (getattr(graph.cost(g), what) for g in (dense.graph, traced))
-    losses = sensitivity.losses(curves, rounds.widths(traced), rounds.widths(dense.graph))
-    left = min(1.0, share * whole / now)
-    return rounds.plan_to(traced, left, images, settings.settings, losses)
+    widths, left = rounds.widths(dense.graph), min(1.0, share * whole / now)
+    losses = sensitivity.losses(curves, rounds.widths(traced), widths)
+    return rounds.plan_to(traced, left, images, settings.settings, widths, losses)
 
 
 def goal_of(settings: rounds.Settings) -> float:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -206,7 +207,7 @@ def _gather(
     wanted = sorted((ROWS[0], ROWS_PER_INPUT * _columns(pruned, reader), ROWS[1]))[1]
     wanted = ROWS_DEPTHWISE if reader.depthwise else wanted
     places = -(-wanted // sum(len(x) for x in images.batches[:first]))
-    generator = torch.Generator().manual_seed(small.index[reader.node])
+    generator = torch.Generator().manual_seed(crc32(reader.layer.encode()))
     stretch, shift = _change_of_norm(dense, pruned, reader, own)
     for fold, small_values, whole_values in zip(
         images.folds[:first], small.values[:first], whole.values[:first], strict=True

@@ -124,6 +124,7 @@ def make(
     keep: Sequence[str] = (),
     shares: Mapping[str, float] | None = None,
     curves: Curves | None = None,
+    whole: Mapping[str, int] | None = None,
 ) -> Plan:
     """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1 of the dense one's, is left.
 
@@ -132,14 +133,13 @@ def make(
     score wherever they are; "sensitivity" and "reconstruction", where ``curves`` rise least per cost
     saved (measured losses, or ``Elimination.error``). Widths are multiples of ``multiple`` or the
     dense width, at least ``floor`` of it. Groups that match a glob of ``keep`` stay whole; ``shares``
-    maps globs to the share of the width that stays.
+    maps globs to the share of the width that stays. ``whole``: the widths that ``floor`` is a share
+    of, where ``graph`` has been pruned already.
     """
     target = _target(keep_params, keep_flops, bool(shares))
-    fixed = _fixed(graph, keep, shares or {}, multiple, floor)
-    grids = {
-        name: [fixed[name][0]] if name in fixed else grid(group.width, multiple, floor)
-        for name, group in graph.groups.items()
-    }
+    grids = _grids(graph, multiple, floor, whole or {})
+    fixed = _fixed(graph, keep, shares or {}, grids)
+    grids |= {name: [width] for name, (width, _) in fixed.items()}
     if method not in METHODS:
         raise EdgepruneError(f"--plan-method {method!r}", closest(method, METHODS))
     _check_scores(graph, scores, curves, method)
@@ -162,9 +162,8 @@ def make(
     )
 
 
-def grid(width: int, multiple: int, floor: float) -> list[int]:
+def grid(width: int, multiple: int, least: int) -> list[int]:
     """Widths that a group of ``width`` units may have, falling: itself, and smaller multiples."""
-    least = max(1, int(np.ceil(floor * width - 1e-9)))
     top = (width - 1) // multiple * multiple
     return [width, *(w for w in range(top, 0, -multiple) if w >= least)]
 
@@ -293,18 +292,27 @@ def _target(
     return given
 
 
-def _fixed(
-    graph: Graph,
-    keep: Sequence[str],
-    shares: Mapping[str, float],
-    multiple: int,
-    floor: float,
-) -> dict[str, tuple[int, str]]:
-    """Widths that globs decide, with the reason."""
+def _grids(
+    graph: Graph, multiple: int, floor: float, whole: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """The widths that each group may have."""
     if multiple < 1:
         raise EdgepruneError(f"multiple {multiple}", "must be at least 1")
     if not 0 <= floor <= 1:
         raise EdgepruneError(f"floor {floor}", "must lie in 0..1")
+    return {
+        name: grid(g.width, multiple, max(1, int(np.ceil(floor * whole.get(name, g.width) - 1e-9))))
+        for name, g in graph.groups.items()
+    }
+
+
+def _fixed(
+    graph: Graph,
+    keep: Sequence[str],
+    shares: Mapping[str, float],
+    grids: Mapping[str, list[int]],
+) -> dict[str, tuple[int, str]]:
+    """Widths that globs decide, with the reason."""
     fixed: dict[str, tuple[int, str]] = {}
     for pattern, share in [*shares.items(), *((p, 1.0) for p in keep)]:
         names = [n for n in graph.groups if fnmatchcase(n, pattern)]
@@ -318,7 +326,7 @@ def _fixed(
             )
         for name in names:
             width = graph.groups[name].width
-            own = width if share == 1 else nearest(grid(width, multiple, floor), share * width)
+            own = width if share == 1 else nearest(grids[name], share * width)
             fixed[name] = (
                 own,
                 f"kept whole ({pattern})" if share == 1 else f"share {share:g} ({pattern})",

@@ -78,7 +78,7 @@ def test_global_takes_the_lowest_wherever_they_are(graph: Graph) -> None:
     scores = {n: torch.full((g.width,), 1.0) for n, g in graph.groups.items()}
     low = next(iter(graph.groups))
     scores[low] = torch.linspace(0, 0.5, graph.groups[low].width)
-    grids = {n: plan.grid(g.width, 1, 0.0) for n, g in graph.groups.items()}
+    grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
     steps = list(plan._ordered("global", grids, scores, {}, Price(graph, "flops")))
     first = graph.groups[low].width - 1
     assert [s.group for s in steps[:first]] == [low] * first
@@ -93,6 +93,16 @@ def test_multiples_and_ties(graph: Graph) -> None:
         width = graph.groups[name].width
         assert len(units) == width or len(units) % 2 == 0
         assert units == list(range(len(units)))  # of equal scores the first stay
+
+
+def test_the_floor_is_a_share_of_the_dense_width(graph: Graph) -> None:
+    """Round after round, not of what the last one left."""
+    dense = {n: 2 * g.width for n, g in graph.groups.items()}  # half of it is gone already
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.7, floor=0.4, whole=dense)
+    assert made.widths != {n: g.width for n, g in graph.groups.items()}
+    assert all(width >= 0.4 * dense[n] for n, width in made.widths.items())
+    with pytest.raises(EdgepruneError, match="floors"):
+        plan.make(graph, l1_scores(graph), keep_flops=0.7, floor=0.5, whole=dense)
 
 
 def test_globs_keep_and_share(graph: Graph) -> None:
