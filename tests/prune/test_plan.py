@@ -98,11 +98,11 @@ def test_multiples_and_ties(graph: Graph) -> None:
 def test_the_floor_is_a_share_of_the_dense_width(graph: Graph) -> None:
     """Round after round, not of what the last one left."""
     dense = {n: 2 * g.width for n, g in graph.groups.items()}  # half of it is gone already
-    made = plan.make(graph, l1_scores(graph), keep_flops=0.7, floor=0.4, whole=dense)
+    made = plan.make(graph, l1_scores(graph), keep_flops=0.8, floor=0.3, whole=dense)
     assert made.widths != {n: g.width for n, g in graph.groups.items()}
-    assert all(width >= 0.4 * dense[n] for n, width in made.widths.items())
+    assert all(width >= 0.3 * dense[n] for n, width in made.widths.items())
     with pytest.raises(EdgepruneError, match="floors"):
-        plan.make(graph, l1_scores(graph), keep_flops=0.7, floor=0.5, whole=dense)
+        plan.make(graph, l1_scores(graph), keep_flops=0.8, floor=0.5, whole=dense)
 
 
 def test_globs_keep_and_share(graph: Graph) -> None:
