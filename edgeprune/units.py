@@ -34,6 +34,11 @@ def duration(s: float) -> str:
     return f"{s / 86400:.1f} days"
 
 
+def milliseconds(s: float) -> str:
+    """``0.01234 -> '12.3 ms'``: times of networks and layers, always in the same unit."""
+    return f"{1e3 * s:.3g} ms"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share as a percentage: ``0.9073 -> '90.7 %'``."""
     return f"{100 * share:.{digits}f} %"

@@ -12,6 +12,7 @@ from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..doctor.probe import Device
     from ..graph import Cost, Graph
     from ..report.tables import Table
 
@@ -34,6 +35,14 @@ def cost(
     run: Annotated[
         str | None, typer.Option("--run", help="Count a run's dense and pruned networks instead.")
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            help="Also predict the milliseconds there: cpu, or any device that "
+            "edgeprune doctor --probe has measured.",
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Count a network without building the smaller one.
@@ -53,24 +62,61 @@ def cost(
         traced, names = followed(model, classes, size, head)
         asked = _widths(traced, widths)
         counted = {model: (room.cost(traced, asked), names)}
+    known = None if device is None else profile(device)
     if as_json:
-        documents = {name: document(value) for name, (value, _) in counted.items()}
+        documents = {name: document(value, known) for name, (value, _) in counted.items()}
         output.show_json(documents if run is not None else next(iter(documents.values())))
         return
-    output.show(*(table(name, value, names) for name, (value, names) in counted.items()))
+    output.show(*(table(name, value, names, known) for name, (value, names) in counted.items()))
+    if known is not None:
+        output.note(f"predicted for {device}, 1 thread, batch 1: {known.sentence()}")
 
 
-def document(cost: Cost) -> dict[str, Any]:
-    """The JSON of one network: totals, then rows."""
+def profile(device: str) -> Device:
+    """What predicts times on ``device``; refused where it was never measured."""
+    from ..doctor import probe
+
+    known = probe.kept(device)
+    if known is None:
+        raise EdgepruneError(
+            f"--device {device}", "was never probed with this onnxruntime",
+            f"edgeprune doctor --probe --device {device}",
+        )  # fmt: skip
+    return known
+
+
+def predicted(cost: Cost, known: Device) -> tuple[list[float | None], float]:
+    """Seconds of each row (None: it costs nothing of its own) and of the whole network."""
+    from ..doctor import predictor
+
+    said = predictor.predict(known.model, cost.rows)
+    layers = iter(said.layers)
+    return [next(layers) if r.kind in predictor.COUNTED else None for r in cost.rows], said.seconds
+
+
+def document(cost: Cost, known: Device | None = None) -> dict[str, Any]:
+    """The JSON of one network: totals, then rows; seconds are predicted ones."""
     totals = {"params": cost.params, "flops": cost.flops, "macs": cost.macs, "bytes": cost.bytes}
-    return totals | {"layers": [_plain(row) for row in cost.rows]}
+    rows = [_plain(row) for row in cost.rows]
+    if known is None:
+        return totals | {"layers": rows}
+    each, whole = predicted(cost, known)
+    rows = [row | {"predicted_s": s} for row, s in zip(rows, each, strict=True)]
+    error = {"median": known.error.median, "worst": known.error.worst}
+    return totals | {"predicted_s": whole, "predictor_error": error, "layers": rows}
 
 
-def table(title: str, cost: Cost, names: dict[str, str]) -> Table:
+def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = None) -> Table:
     from .. import units
     from ..report.tables import Column, Table
 
     rows = [_plain(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
+    extra: list[Column] = []
+    times: dict[str, Any] = {}
+    if known is not None:
+        each, whole = predicted(cost, known)
+        rows = [row | {"predicted": s} for row, s in zip(rows, each, strict=True)]
+        extra, times = [Column("predicted", show=units.milliseconds)], {"predicted": whole}
     columns = [
         Column("layer", align="left"),
         Column("kind", align="left"),
@@ -79,9 +125,10 @@ def table(title: str, cost: Cost, names: dict[str, str]) -> Table:
         Column("flops", "FLOPs", units.count),
         Column("macs", "MACs", units.count),
         Column("bytes", "weights", units.size),
+        *extra,
     ]
     total = {"layer": "total", "params": cost.params, "flops": cost.flops, "macs": cost.macs}
-    return Table(title, columns, rows, total=total | {"bytes": cost.bytes})
+    return Table(title, columns, rows, total=total | {"bytes": cost.bytes} | times)
 
 
 def _named(layer: str, names: dict[str, str]) -> str:

@@ -37,8 +37,8 @@ def doctor(
         bool,
         typer.Option(
             "--probe",
-            help="Measure the device once, a minute or two, and keep it: which multiple of channels it "
-            "computes in (--round-to auto), and on cpu what predicts times.",
+            help="Measure the device once, some minutes, and keep it: which multiple of channels it "
+            "computes in (--round-to auto), and what predicts its times.",
         ),
     ] = False,
     fix: Annotated[
@@ -70,11 +70,10 @@ def doctor(
     from .bench import targets
 
     if probe:
-        swept = sweep(device)
+        swept, known = sweep(device), profile(device)
         if device != "cpu" or not what:
-            known = profile(True) if device == "cpu" else None
             if as_json:
-                output.show_json(swept | {"predictor": asdict(known.error) if known else None})
+                output.show_json(swept | {"predictor": asdict(known.error)})
             return
     run, models, names = targets(what or [])
     if fix and (run is None or not run.has("pruned")):
@@ -83,10 +82,10 @@ def doctor(
         )
     output.note("profiling …")
     cases = room.examine(models, names=names, device=device)
-    known = profile(probe)
+    predicts = kept(device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
-    table = ledger(cases, known, run)
-    told = document(cases, found, known, table, models)
+    table = ledger(cases, predicts, run)
+    told = document(cases, found, predicts, table, models)
     folder = out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
         write(folder, told, table, [c.network.name for c in cases])
@@ -94,7 +93,7 @@ def doctor(
         if not fix:  # stdout is one document: then it is the repair's
             output.show_json(told)
     else:
-        show(cases, found, known, table)
+        show(cases, found, predicts, table)
     if folder is not None:
         output.note(f"ledger.md, .csv and .png, and every value: {folder}")
     if fix and run is not None:
@@ -129,13 +128,20 @@ def write(folder: Path, told: dict[str, Any], table: Table, names: list[str]) ->
     files.write_json(folder / "doctor.json", told)
 
 
-def profile(probe: bool) -> Device | None:
-    """This device's profile: kept, or measured where that is asked for."""
-    from ..doctor import probe as room
+def profile(device: str) -> Device:
+    """What predicts times there, measured anew."""
+    from ..doctor import probe
 
-    if probe or room.profile_path().is_file():
-        return room.load_or_probe(output.note)
-    return None
+    found = probe.measure(device, output.note)
+    output.note(f"predicted times: {found.sentence()}")
+    return found
+
+
+def kept(device: str) -> Device | None:
+    """What predicts times there, if it was ever measured."""
+    from ..doctor import probe
+
+    return probe.kept(device)
 
 
 def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Table:
@@ -174,11 +180,7 @@ def show(cases: list[Case], found: list[list[Finding]], known: Device | None, ta
     if known is None:
         output.note("no prediction: edgeprune doctor --probe measures this device, about a minute")
     else:
-        error = known.error
-        output.note(
-            f"predictor: on networks it had not seen off by {100 * error.median:.1f} % (median), "
-            f"{100 * error.worst:.1f} % at worst"
-        )
+        output.note(f"predicted times: {known.sentence()}")
 
 
 def document(

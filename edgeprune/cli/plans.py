@@ -95,7 +95,27 @@ def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
     notes = [promised]
     if made.target:
         notes.append(made.sentence())
+    notes += predicted(made, dense)
     return Table(f"Plan ({made.method})", columns, rows, notes)
+
+
+def predicted(made: Plan, dense: Loaded) -> list[str]:
+    """The milliseconds that the plan is worth on this machine, where it was probed once."""
+    from .. import graph, units
+    from ..doctor import predictor, probe
+
+    known = probe.kept("cpu")
+    if known is None:
+        return []
+    widths = {name: len(kept) for name, kept in made.keep.items()}
+    before, after = (
+        predictor.predict(known.model, graph.cost(dense.graph, asked).rows).seconds
+        for asked in ({}, widths)
+    )
+    return [
+        f"predicted on this machine {units.milliseconds(before)} → {units.milliseconds(after)} a run "
+        f"({known.sentence()})"
+    ]
 
 
 def _others(layers: list[str]) -> str:

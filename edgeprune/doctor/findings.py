@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import units
+from ..units import milliseconds as ms
 from .layers import MOVES, Ask, Layer, Network, Width, asked, grid, laid_out, up
 from .roofline import Bound, Peaks, bandwidth
 
@@ -126,7 +127,7 @@ def depthwise_off(case: Case) -> Iterator[Finding]:
         if slow:
             yield _returned(case, width, fallen, least, most, (
                 f"the depthwise {_names(slow)} of {width.channels} channels runs as {slow[0].operator}, one "
-                f"channel at a time: {_ms(_sum(slow))} at {_speed(slow)}"
+                f"channel at a time: {ms(_sum(slow))} at {_speed(slow)}"
                 + _also(x for x in fallen if x not in slow)
             ), "depthwise off layout")  # fmt: skip
 
@@ -137,7 +138,7 @@ def consumer_off(case: Case) -> Iterator[Finding]:
         if all(layer.kind != "depthwise" for layer in fallen):
             yield _returned(case, width, fallen, least, most, (
                 f"{_names(fallen)} reads {width.channels} channels and runs as {fallen[0].operator}: "
-                f"{_ms(_sum(fallen))} at {_speed(fallen)}"
+                f"{ms(_sum(fallen))} at {_speed(fallen)}"
             ), "off layout")  # fmt: skip
 
 
@@ -166,7 +167,7 @@ def _returned(
     where = ", ".join(width.producers) or "the input"
     return Finding(
         kind, seen, cause,
-        f"{least} filters instead of {width.channels} in {where} bring back about {_ms(won)}{free}",
+        f"{least} filters instead of {width.channels} in {where} bring back about {ms(won)}{free}",
         max(won, 0.0), tuple(layer.name for layer in fallen), least,
     )  # fmt: skip
 
@@ -194,7 +195,7 @@ def padding(case: Case) -> Iterator[Finding]:
             f"{width.channels} channels are computed as {most} in {_names(mine)}",
             f"the runtime computes in blocks of {network.block} and fills the rest with zeros",
             f"{most - width.channels} more filters in {', '.join(width.producers)} are free in time"
-            + (f"; {below} instead win about {_ms(won)}" if below else ""),
+            + (f"; {below} instead win about {ms(won)}" if below else ""),
             won, tuple(x.name for x in mine), below or most,
         )  # fmt: skip
 
@@ -217,10 +218,10 @@ def int8_grid(case: Case) -> Iterator[Finding]:
         )
         yield Finding(
             "int8 width",
-            f"{width.channels} channels in int8 in {_names(mine)}: {_ms(_sum(mine))}",
+            f"{width.channels} channels in int8 in {_names(mine)}: {ms(_sum(mine))}",
             f"{width.channels} is no multiple of {multiple}; int8 has no blocks to pad to, and {slow}",
             f"{to} filters in {', '.join(width.producers)}"
-            + (f" bring back about {_ms(won)}" if won > 0 else " cost no more time here"),
+            + (f" bring back about {ms(won)}" if won > 0 else " cost no more time here"),
             max(won, 0.0), tuple(x.name for x in mine), to,
         )  # fmt: skip
 
@@ -251,7 +252,7 @@ def grouped_off(case: Case) -> Iterator[Finding]:
         each = f"{x.width_in // x.groups} to {x.width_out // x.groups} channels in each of {x.groups} groups"
         yield Finding(
             "grouped off layout",
-            f"{x.name} runs as {x.operator}: {_ms(x.seconds)} at {_speed([x])}",
+            f"{x.name} runs as {x.operator}: {ms(x.seconds)} at {_speed([x])}",
             f"{each}; the blocked layout needs multiples of {block} on both sides",
             f"groups of {up(x.width_in // x.groups, block)} to {up(x.width_out // x.groups, block)} channels",
             max(x.seconds - case.bounds[x.name].attainable, 0.0), (x.name,),
@@ -267,7 +268,7 @@ def weight_bound(case: Case) -> Iterator[Finding]:
     size = sum(x.weight_bytes for x in mine)
     yield Finding(
         "bound by weights",
-        f"{_names(mine)}: {_ms(_sum(mine))} for {units.size(size)} of weights "
+        f"{_names(mine)}: {ms(_sum(mine))} for {units.size(size)} of weights "
         f"({size / _sum(mine) / 1e9:.0f} GB/s), {_speed(mine)}",
         "on maps this small each weight is used a few times only: the time is that of reading the weights",
         "remove filters here first: time falls with the parameters, faster than FLOPs promise",
@@ -325,7 +326,7 @@ def unfused(case: Case) -> Iterator[Finding]:
         norm = operator == "BatchNormalization"
         yield Finding(
             "not fused",
-            f"{len(mine)} x {operator} as an operator of its own: {_ms(cost)} to read and write maps again",
+            f"{len(mine)} x {operator} as an operator of its own: {ms(cost)} to read and write maps again",
             "batch norm does not follow a convolution directly" if norm
             else "the runtime has no kernel that does it inside the layer before",
             "put the norm after the convolution, where it folds away" if norm
@@ -355,7 +356,7 @@ def pools_off(case: Case) -> Iterator[Finding]:
             yield Finding(
                 "pool off layout",
                 f"{other.operator} after {before.name} ({before.width_out} channels) runs in plain NCHW, "
-                f"with reorders: {_ms(other.seconds + moves)}",
+                f"with reorders: {ms(other.seconds + moves)}",
                 f"pooling stays blocked at multiples of {network.block} only",
                 f"{most} filters in {before.name}",
                 other.seconds + moves, (before.name,), most,
@@ -392,8 +393,8 @@ def overhead(case: Case) -> Iterator[Finding]:
     if len(mine) > 1 and cost > 0.1 * case.network.seconds:
         yield Finding(
             "overhead",
-            f"{len(mine)} layers take less than {_ms(limit)} each",
-            f"starting an operator takes {_ms(case.peaks.call)} whatever its width",
+            f"{len(mine)} layers take less than {ms(limit)} each",
+            f"starting an operator takes {ms(case.peaks.call)} whatever its width",
             "fewer layers, or a larger batch; fewer filters will not make these faster",
             cost, tuple(x.name for x in mine),
         )  # fmt: skip
@@ -417,7 +418,7 @@ def promise(case: Case, dense: Case) -> Finding:
     if came > 1.05 * promised and heavy and left:
         return Finding(
             "more than promised", seen,
-            f"{_names(heavy)} are bound by reading weights, {_ms(_sum(heavy))} of {_ms(a.seconds)} in the "
+            f"{_names(heavy)} are bound by reading weights, {ms(_sum(heavy))} of {ms(a.seconds)} in the "
             f"dense network: their parameters fell {_ratio(heavy, left, 'weight_bytes')}, their time "
             f"{_ratio(heavy, left, 'seconds')}, their FLOPs only {_ratio(heavy, left, 'macs')}",
             "go on there: parameters, not FLOPs, are the price of these layers", 0.0, tuple(names),
@@ -448,10 +449,6 @@ def _ratio(before: Sequence[Layer], after: Sequence[Layer], what: str) -> str:
 
 def _sum(layers: Iterable[Layer]) -> float:
     return sum(x.seconds for x in layers)
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"
 
 
 def _speed(layers: Sequence[Layer]) -> str:

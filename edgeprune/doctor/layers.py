@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..bench import subject
@@ -166,10 +166,10 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
     Raises :class:`EdgepruneError` where shapes cannot be inferred.
     """
     model = profile.model
-    counted = subject.weighted(model, batch=batch)
-    if counted is None:
+    found = subject.weighted(model, batch=batch)
+    if found is None:
         raise EdgepruneError(name, "its shapes cannot be inferred", "run onnxsim on it first")
-    origins = _Origins(model, counted)
+    origins = _Origins(model, found)
     layers: dict[str, Layer] = {}
     others: list[Other] = []
     waiting: list[Node] = []  # reorders, until the layer that reads them
@@ -180,10 +180,10 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
             others.append(Other(node.name, _operator(node), node.seconds, last))
             waiting += [node] if node.operator in MOVES else []
             continue
-        layer = _layer(counted[which], node, profile, block, origins.fused(node, which))
+        layer = _layer(found[which], node, profile, block, origins.fused(node, which))
         last = layer.name if layer.name not in layers else f"{layer.name}#{len(layers)}"
         moved = [m for m in waiting if set(m.outputs) & set(node.inputs)]
-        layers[last] = _with(
+        layers[last] = replace(
             layer, name=last, moves=len(moved), moving=sum(m.seconds for m in moved)
         )
     overridable = {v.name for v in model.graph.input}
@@ -191,13 +191,13 @@ def network(name: str, profile: Profile, block: int, *, batch: int = 1) -> Netwo
         name=name,
         layers=tuple(layers.values()),
         others=tuple(others),
-        widths=_widths(model, counted, batch),
+        widths=_widths(model, found, batch),
         seconds=profile.seconds,
         params=int(subject.count(model, batch=batch)["params"] or 0),
         block=block,
         variable=tuple(
             _name(c.node)
-            for c in counted
+            for c in found
             if c.node.input[subject.COUNTED[c.node.op_type]] in overridable
         ),
     )
@@ -216,50 +216,60 @@ def _operator(node: Node) -> str:
     )
 
 
-def _with(layer: Layer, **changes: Any) -> Layer:
-    from dataclasses import replace
+def counted(model: Any) -> tuple[Layer, ...]:
+    """The convolutions and dense layers of a float graph (ModelProto), as written and untimed."""
+    return tuple(_still(c) for c in subject.weighted(model, batch=1) or ())
 
-    return replace(layer, **changes)
 
-
-def _layer(
-    counted: subject.Weighted, node: Node, profile: Profile, block: int, fused: tuple[str, ...]
-) -> Layer:
-    original, weight = counted.node, counted.weight
-    attributes = {a.name: a for a in original.attribute}
+def _still(found: subject.Weighted) -> Layer:
+    """What the model alone says of a layer."""
+    node, weight = found.node, found.weight
+    attributes = {a.name: a for a in node.attribute}
     groups = attributes["group"].i if "group" in attributes else 1
     strides = list(attributes["strides"].ints) if "strides" in attributes else [1]
-    spatial = "Conv" in original.op_type
+    spatial = "Conv" in node.op_type
     inputs, outputs = (
-        (counted.input[1], counted.out[1]) if spatial else (counted.input[-1], counted.out[-1])
+        (found.input[1], found.out[1]) if spatial else (found.input[-1], found.out[-1])
     )
-    kind = kind_of(groups, inputs, weight if spatial else ())
-    layout = "plain"
-    if node.domain == BLOCKED:
-        layout = "blocked"
-    elif node.operator in INT8:
-        layout = "int8"
-    done = counted.macs
-    if layout == "blocked" and spatial:
-        wide_in, wide_out = padded(kind, inputs, outputs, groups, block)
-        found = _padded_weight(node, profile)  # what the runtime itself wrote down counts
-        wide_out = found if found else wide_out
-        per_output = 1 if kind == "depthwise" else wide_in / inputs
-        done = round(counted.macs * wide_out / outputs * per_output)
-    item = 1 if layout == "int8" else 4  # bytes
     return Layer(
-        name=_name(original),
-        kind=kind,
+        name=_name(node),
+        kind=kind_of(groups, inputs, weight if spatial else ()),
         width_in=inputs,
         width_out=outputs,
         kernel=max(weight[2:], default=1) if spatial else 1,
         stride=max(strides),
         groups=groups,
-        in_shape=counted.input[1:],
-        out_shape=counted.out[1:],
-        macs=counted.macs,
-        weight_bytes=item * math.prod(weight),
-        map_bytes=item * (math.prod(counted.input[1:]) + math.prod(counted.out[1:])),
+        in_shape=found.input[1:],
+        out_shape=found.out[1:],
+        macs=found.macs,
+        weight_bytes=4 * math.prod(weight),
+        map_bytes=4 * (math.prod(found.input[1:]) + math.prod(found.out[1:])),
+        padded_macs=found.macs,
+    )
+
+
+def _layer(
+    found: subject.Weighted, node: Node, profile: Profile, block: int, fused: tuple[str, ...]
+) -> Layer:
+    """And what the runtime made of it."""
+    still = _still(found)
+    layout = "plain"
+    if node.domain == BLOCKED:
+        layout = "blocked"
+    elif node.operator in INT8:
+        layout = "int8"
+    done = still.macs
+    if layout == "blocked" and "Conv" in found.node.op_type:
+        wide_in, wide_out = padded(still.kind, still.width_in, still.width_out, still.groups, block)
+        laid = _padded_weight(node, profile)  # what the runtime itself wrote down counts
+        wide_out = laid if laid else wide_out
+        per_output = 1 if still.kind == "depthwise" else wide_in / still.width_in
+        done = round(still.macs * wide_out / still.width_out * per_output)
+    less = 4 if layout == "int8" else 1
+    return replace(
+        still,
+        weight_bytes=still.weight_bytes // less,
+        map_bytes=still.map_bytes // less,
         operator=_operator(node),
         layout=layout,
         padded_macs=done,

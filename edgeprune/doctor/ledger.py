@@ -20,9 +20,9 @@ QUANTITIES = (  # key, what people read, how; the first five are promised, the l
     ("flops", "FLOPs", units.count),
     ("macs", "MACs", units.count),
     ("bytes", "weights", units.size),
-    ("roofline", "roofline", lambda v: _ms(v)),
-    ("predicted", "predicted", lambda v: _ms(v)),
-    ("measured", "measured", lambda v: _ms(v)),
+    ("roofline", "roofline", units.milliseconds),
+    ("predicted", "predicted", units.milliseconds),
+    ("measured", "measured", units.milliseconds),
 )
 
 
@@ -53,11 +53,6 @@ def ledger(
             "total", [_total(*args) for args in zip(cases, predictions, counted, strict=True)]
         ),
     )
-
-
-def _ms(seconds: float) -> str:
-    """Microseconds count here: three digits, whatever their size."""
-    return f"{1e3 * seconds:.3g} ms"
 
 
 def totals(table: Table, cases: Sequence[Case]) -> Table:

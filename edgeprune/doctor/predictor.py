@@ -4,13 +4,17 @@ A layer's least time by the roofline is scaled by how far layers like it were fr
 Gaussian process regression (Rasmussen & Williams 2006, ch. 2) of log(seconds / roofline) over the
 logarithms of shapes, one for each way in which the runtime computes. Widths enter as the runtime pads
 them, so 49 to 64 channels take the same time, and one that falls off the layout is another way.
+
+Where only whole networks can be timed (:func:`fit_whole`), a layer's least time is a line in its
+arithmetic, its copies, its weights and its maps, of the way's own, such that the layers' sums are the
+networks' times: non-negative least squares of the relative errors.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +23,7 @@ from .layers import Network, laid_out, padded
 from .roofline import Peaks, bandwidth
 
 BYTES = 4  # of a float32
+NONE = Peaks(1e30, None, ((1.0, 1e30),), ((1.0, 1e30),), 0.0)  # not measured
 TICK = 1e-6  # seconds: what the profiler's clock tells apart
 
 
@@ -71,6 +76,7 @@ class Model:
     rest: tuple[
         float, float, float
     ]  # of a network beside its layers: constant, per layer, per byte of maps
+    lines: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by way; of terms()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,6 +87,7 @@ class Model:
             value["block"], Peaks.from_json(value["peaks"]),
             {way: Process(**p) for way, p in value["processes"].items()},
             tuple(value["move"]), tuple(value["rest"]),
+            {way: tuple(line) for way, line in value.get("lines", {}).items()},
         )  # fmt: skip
 
 
@@ -104,7 +111,7 @@ def predict(model: Model, rows: Sequence[Row]) -> Prediction:
     for name in sorted(set(ways)):
         mine = [i for i, w in enumerate(ways) if w == name]
         x = np.array([features(rows[i], model.block, total) for i in mine])
-        base = np.array([roofline(rows[i], model.block, model.peaks, total) for i in mine])
+        base = np.array([_least(model, name, rows[i], total) for i in mine])
         process = model.processes.get(name)
         seconds[mine] = base * (np.exp(process(x)) if process else 1.0)
     for i, moved in enumerate(moves(rows, model.block)):
@@ -154,6 +161,29 @@ def roofline(row: Row, block: int, peaks: Peaks, total: int) -> float:
     )
 
 
+def _least(model: Model, name: str, row: Row, total: int) -> float:
+    if model.lines:
+        return float(np.dot(model.lines.get(name, [0.0] * TERMS), terms(row, model.block)))
+    return roofline(row, model.block, model.peaks, total)
+
+
+TERMS = 6
+
+
+def terms(row: Row, block: int) -> list[float]:
+    """What a layer's time is a line in, for way(row): a call, its multiply-adds, the patches that are
+    copied together (k*k*I a place), its weights, its output, and the remainder of its filters by 8
+    (a tail that is computed as if it were whole)."""
+    height, width = _space(row)
+    wide_in, wide_out = _padded(row, block)
+    per_output = row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    places = height * width
+    return [
+        1.0, per_output * wide_out * places, per_output * places, per_output * wide_out,
+        wide_out * places, per_output * (-wide_out % 8) * places,
+    ]  # fmt: skip
+
+
 def moves(rows: Sequence[Row], block: int) -> list[int]:
     """Bytes that are laid out anew before each row: where the layout changes from one to the next."""
     found, before = [], False
@@ -195,6 +225,35 @@ def fit(networks: Sequence[Network], peaks: Peaks, block: int) -> Model:
         block, peaks, {name: _process(values) for name, values in samples.items()},
         _line(moved), _rest(networks),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A network of which only the whole was timed."""
+
+    rows: tuple[Row, ...]
+    seconds: float
+
+
+def fit_whole(networks: Sequence[Whole], block: int) -> Model:
+    """The model of a device whose runtime tells no layer's time."""
+    from scipy.optimize import nnls
+
+    ways = sorted({way(row, block) for n in networks for row in n.rows})
+    columns = {name: TERMS * i for i, name in enumerate(ways)}
+    a = np.zeros((len(networks), TERMS * len(ways) + 3))
+    for i, n in enumerate(networks):
+        for row in n.rows:
+            at = columns[way(row, block)]
+            a[i, at : at + TERMS] += terms(row, block)
+        a[i, -3:] = _rest_features(n.rows)
+        a[i] /= n.seconds
+    scale = np.maximum(a.max(0), 1e-300)
+    found, _ = nnls(a / scale, np.ones(len(networks)))
+    found = found / scale
+    lines = {name: tuple(map(float, found[at : at + TERMS])) for name, at in columns.items()}
+    rest = (float(found[-3]), float(found[-2]), float(found[-1]))
+    return Model(block, NONE, {}, (0.0, 0.0), rest, lines)
 
 
 def _process(samples: Sequence[tuple[Sequence[float], float, float]]) -> Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import fetch, files, runs
+from .. import bench, fetch, files, runs
 from ..bench.blocks import channel_block
 from ..errors import EdgepruneError
 from . import predictor, sweep
-from .layers import Network, network
-from .predictor import Model
+from .layers import Network, counted, network
+from .predictor import Model, Whole
 from .synthetic import Builder
 
 FORMAT = 1
 NETWORKS = 32
 SECONDS = 0.4  # of runs for each network
+ELSEWHERE = 64  # networks, where only whole ones are timed
+REQUEST = bench.Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  # of each of them
 FOLDS = 8  # for the error on networks that were left out
 
 
@@ -31,7 +34,7 @@ class Error:
 
     median: float
     worst: float
-    layer_median: float
+    layer_median: float | None  # None: the layers' own times are not known
     networks: int
 
 
@@ -39,7 +42,7 @@ class Error:
 class Device:
     """A device's profile: what it is, what the probe taught, how far off it is."""
 
-    cpu: str
+    cpu: str  # or the browser's name
     onnxruntime: str
     model: Model
     error: Error
@@ -48,25 +51,40 @@ class Device:
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self), "model": self.model.to_json()}
 
-
-def load_or_probe(note: Callable[[str], None] = lambda text: None) -> Device:
-    """This machine's profile; probed, which takes about a minute, where there is none yet."""
-    path = profile_path()
-    if path.is_file():
-        return load(path)
-    note(f"probing this machine, about a minute; kept in {path}")
-    device = probe()
-    files.write_json(path, device.to_json())
-    return device
+    def sentence(self) -> str:
+        """How far to trust a prediction."""
+        return (
+            f"on {self.error.networks} networks it had not seen off by "
+            f"{100 * self.error.median:.1f} % (median), {100 * self.error.worst:.1f} % at worst"
+        )
 
 
-def profile_path() -> Path:
-    """``devices/CPU-VERSION.json`` in the home folder; the version is onnxruntime's."""
+def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None) -> Device:
+    """Probe ``device`` (as ``bench --device`` takes it) and keep its profile; a minute or two.
+
+    This machine's layers are timed by the runtime's profiler; elsewhere whole networks are timed, and
+    what a layer takes is what makes their sums right.
+    """
+    note(f"probing {device}, a minute or two")
+    found = probe() if device == "cpu" else probe_elsewhere(device)
+    path = profile_path(device)
+    files.write_json(path, found.to_json())
+    note(f"kept in {path}")
+    return found
+
+
+def kept(device: str = "cpu") -> Device | None:
+    """The profile of ``device``; None where it was never probed with this version of the runtime."""
+    path = profile_path(device)
+    return load(path) if path.is_file() else None
+
+
+def profile_path(device: str = "cpu") -> Path:
+    """``devices/NAME.json`` in the home folder; of this machine: its processor and onnxruntime."""
     from importlib import metadata
 
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{_cpu()} ort {metadata.version('onnxruntime')}").strip(
-        "-"
-    )
+    own = f"{_cpu()} ort {metadata.version('onnxruntime')}" if device == "cpu" else device
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", own).strip("-")
     return fetch.home() / "devices" / f"{words.lower()[:120]}.json"
 
 
@@ -99,6 +117,48 @@ def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Dev
         error=left_out(networks, peaks, block),
         created=runs.now(),
     )
+
+
+def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Device:
+    """Time random networks on ``device`` through bench, and fit."""
+    import onnx
+
+    random = np.random.default_rng(seed)
+    models = [random_network(random, 8) for _ in range(count)]
+    with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
+        paths = [Path(name) / f"{i:03}.onnx" for i in range(count)]
+        for path, model in zip(paths, models, strict=True):
+            onnx.save(model, path)
+        result = bench.measure(
+            paths, out=Path(name) / "probe.json", device=device, request=REQUEST,
+            names=[p.stem for p in paths],
+        )  # fmt: skip
+    environment = result.document["measured"]["environment"]
+    flags = environment["cpu"].get("flags") or []
+    block = channel_block({str(f) for f in flags}) if flags else 1
+    timed = [
+        Whole(counted(model), found["latency"]["median_s"])
+        for model, found in zip(models, result.networks, strict=True)
+    ]
+    return Device(
+        cpu=str(environment["cpu"].get("name") or environment["system"]),
+        onnxruntime=str(environment["onnxruntime"]),
+        model=predictor.fit_whole(timed, block),
+        error=left_out_whole(timed, block),
+        created=runs.now(),
+    )
+
+
+def left_out_whole(networks: Sequence[Whole], block: int) -> Error:
+    """As :func:`left_out`, where only whole networks were timed."""
+    missed = []
+    for fold in range(FOLDS):
+        model = predictor.fit_whole([n for i, n in enumerate(networks) if i % FOLDS != fold], block)
+        missed += [
+            abs(predictor.predict(model, n.rows).seconds / n.seconds - 1)
+            for n in networks[fold::FOLDS]
+        ]
+    return Error(statistics.median(missed), max(missed), None, len(networks))
 
 
 def left_out(networks: Sequence[Network], peaks: Any, block: int) -> Error:

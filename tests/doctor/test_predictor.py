@@ -103,3 +103,29 @@ def test_random_networks_are_whole() -> None:
     random = np.random.default_rng(0)
     for _ in range(3):
         onnx.checker.check_model(probe.random_network(random, 16), full_check=True)
+
+
+def test_a_device_of_which_only_whole_networks_are_timed() -> None:
+    """The layers' times are lines in their shapes; sums of them are all that is seen."""
+
+    def seconds(x: Layer) -> float:
+        patches = math.prod(x.out_shape[1:]) * x.kernel**2 * (1 if x.kind == "depthwise" else x.width_in)
+        rate = 2e9 if x.kind == "depthwise" else 20e9
+        return 4e-6 + patches * x.width_out / rate + patches / 1e9
+
+    random = np.random.default_rng(0)
+    networks = []
+    for i in range(60):
+        layers = made(random, i).layers
+        networks.append(predictor.Whole(layers, sum(map(seconds, layers)) + 1e-4))
+    model = predictor.fit_whole(networks[:40], 1)
+    for unseen in networks[40:]:
+        said = predictor.predict(model, unseen.rows)
+        assert said.seconds == pytest.approx(unseen.seconds, rel=0.01)
+        for row, each in zip(unseen.rows, said.layers, strict=True):
+            assert each == pytest.approx(seconds(row), rel=0.25, abs=2e-5)
+    again = predictor.Model.from_json(json.loads(json.dumps(model.to_json())))
+    assert predictor.predict(again, networks[0].rows) == predictor.predict(model, networks[0].rows)
+    error = probe.left_out_whole(networks, 1)
+    assert error.worst < 0.02
+    assert error.layer_median is None

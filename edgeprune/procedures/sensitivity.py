@@ -1,0 +1,101 @@
+"""How the accuracy falls when one group alone loses its lowest units, nothing retrained.
+
+Figure 1b of Hubens et al. 2020; Li et al. 2017, section 3.2. Measured once, on the dense network and
+on validation images; from it the paper's way takes its layers, and ``--method sensitivity`` its shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from .. import prune, train
+from ..checkpoint import Loaded
+from ..prune.images import Images
+from ..runs import Run
+from . import rounds
+from .post_training import Settings
+from .record import Watch
+
+if TYPE_CHECKING:
+    from ..data import Dataset, Split
+
+SHARES = (0.125, 0.25, 0.5, 0.75)  # of a group's units
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy of the dense network with a share of one layer's lowest filters removed, not retrained."""
+
+    layer: str
+    shares: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    def at(self, share: float) -> float:
+        """Linear between the measured points, and from the last one down to nothing at share 1."""
+        points = [*zip(self.shares, self.accuracy, strict=True), (1.0, 0.0)]
+        for (s0, a0), (s1, a1) in pairwise(points):
+            if share <= s1:
+                return a0 + (a1 - a0) * (share - s0) / (s1 - s0)
+        return points[-1][1]
+
+    def losses(self, width: int, dense: int) -> list[float]:
+        """Accuracy lost when 0, 1, ..., ``width`` more units leave a group of ``dense`` now ``width`` wide.
+
+        Never falling: what a sample of images says in favour of removing more is noise.
+        """
+        worst, found = 0.0, []
+        for removed in range(width + 1):
+            worst = max(worst, self.accuracy[0] - self.at(1 - (width - removed) / dense))
+            found.append(worst)
+        return found
+
+
+def measure(
+    run: Run | None, dense: Loaded, dataset: Dataset, layers: Sequence[str], settings: Settings,
+    images: Images | None, judging: int, precision: str, watch: Watch,
+) -> list[Curve]:  # fmt: skip
+    """A curve for each group of ``layers`` on ``judging`` validation images.
+
+    Those that ``run`` has are not measured again; each is written into it at once.
+    """
+    some = dataset.validation.take(judging)
+    known = {} if run is None else {r["layer"]: r for r in run.history("sensitivity")}
+    missing = [layer for layer in layers if layer not in known]
+    if missing:
+        watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
+        evidence = rounds.look(dense.graph, images, settings)
+        start = _accuracy(dense.model, some, dense, precision)
+    for done, layer in enumerate(missing, len(layers) - len(missing) + 1):
+        scores = rounds.score(dense.graph, layer, evidence, settings)
+        known[layer] = _curve(layer, scores, dense, some, start, precision)
+        if run is not None:
+            run.append(kind="sensitivity", **known[layer])
+        watch.on_progress("sensitivity", done, len(layers))
+    return [Curve(n, tuple(known[n]["shares"]), tuple(known[n]["accuracy"])) for n in layers]
+
+
+def losses(
+    curves: Sequence[Curve], widths: Mapping[str, int], dense: Mapping[str, int]
+) -> dict[str, list[float]]:
+    """For each group what :func:`edgeprune.prune.plan` wants to know: the loss at every width."""
+    return {c.layer: c.losses(widths[c.layer], dense[c.layer]) for c in curves}
+
+
+def _curve(
+    layer: str, scores: Tensor, dense: Loaded, some: Split, start: float, precision: str
+) -> dict[str, Any]:
+    accuracy = [start]
+    for share in SHARES:
+        left = max(1, round(len(scores) * (1 - share)))
+        smaller = prune.narrow(dense.graph, {layer: prune.largest(scores, left)}).model
+        accuracy.append(_accuracy(smaller, some, dense, precision))
+    return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
+
+
+def _accuracy(model: Any, split: Split, dense: Loaded, precision: str) -> float:
+    return train.evaluate(model, split, dense.convention, precision=precision).top1
