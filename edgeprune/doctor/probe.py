@@ -24,6 +24,7 @@ FORMAT = 1
 NETWORKS = 32
 SECONDS = 0.4  # of runs for each network
 ELSEWHERE = 64  # networks, where only whole ones are timed
+TOGETHER = 8  # of them on the device at once
 REQUEST = bench.Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  # of each of them
 FOLDS = 8  # for the error on networks that were left out
 
@@ -120,26 +121,20 @@ def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Dev
 
 
 def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Device:
-    """Time random networks on ``device`` through bench, and fit."""
-    import onnx
-
+    """Time random networks on ``device`` through bench, some at a time, and fit."""
     random = np.random.default_rng(seed)
     models = [random_network(random, 8) for _ in range(count)]
-    with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
-        paths = [Path(name) / f"{i:03}.onnx" for i in range(count)]
-        for path, model in zip(paths, models, strict=True):
-            onnx.save(model, path)
-        result = bench.measure(
-            paths, out=Path(name) / "probe.json", device=device, request=REQUEST,
-            names=[p.stem for p in paths],
-        )  # fmt: skip
+    timed: list[Whole] = []
+    for first in range(0, count, TOGETHER):
+        some = models[first : first + TOGETHER]
+        result = _timed(some, device)
+        timed += [
+            Whole(counted(model), found["latency"]["median_s"])
+            for model, found in zip(some, result.networks, strict=True)
+        ]
     environment = result.document["measured"]["environment"]
     flags = environment["cpu"].get("flags") or []
     block = channel_block({str(f) for f in flags}) if flags else 1
-    timed = [
-        Whole(counted(model), found["latency"]["median_s"])
-        for model, found in zip(models, result.networks, strict=True)
-    ]
     return Device(
         cpu=str(environment["cpu"].get("name") or environment["system"]),
         onnxruntime=str(environment["onnxruntime"]),
@@ -147,6 +142,16 @@ def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Devic
         error=left_out_whole(timed, block),
         created=runs.now(),
     )
+
+
+def _timed(models: Sequence[Any], device: str) -> bench.Result:
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
+        paths = [Path(name) / f"{i}.onnx" for i in range(len(models))]
+        for path, model in zip(paths, models, strict=True):
+            onnx.save(model, path)
+        return bench.measure(paths, out=Path(name) / "probe.json", device=device, request=REQUEST)
 
 
 def left_out_whole(networks: Sequence[Whole], block: int) -> Error:

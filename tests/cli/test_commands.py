@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune import files
 from edgeprune.cli import app, errors
+from edgeprune.doctor import probe
+from edgeprune.doctor.predictor import NONE, Model
+from edgeprune.doctor.probe import Device, Error
+
+WAYS = ("first", "plain 1x1", "plain kxk", "plain depthwise", "linear")
 
 
 def said(words: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -45,3 +51,22 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from edgeprune import __version__
 
     assert said("--version", capsys).strip() == __version__
+
+
+def test_cost_predicts_the_times_of_a_probed_device(
+    empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert errors.run(app.app, ["cost", "--model", "mobilenetv1-0.25", "--device", "cpu"]) == 2
+    assert "edgeprune doctor --probe --device cpu" in capsys.readouterr().err
+    lines = dict.fromkeys(WAYS, (1e-06, 1e-10, 0.0, 0.0, 0.0, 0.0))
+    known = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0), lines)
+    device = Device("c", "1", known, Error(0.03, 0.1, None, 64), "now")
+    files.write_json(probe.profile_path("cpu"), device.to_json())
+    found = json.loads(said("cost --model mobilenetv1-0.25 --device cpu --json", capsys))
+    timed = [row for row in found["layers"] if row["predicted_s"] is not None]
+    assert {row["kind"] for row in timed} == {"conv", "depthwise", "linear"}
+    assert found["predicted_s"] == pytest.approx(sum(row["predicted_s"] for row in timed))
+    assert found["predicted_s"] == pytest.approx(
+        1e-6 * len(timed) + 1e-10 * found["macs"], rel=0.05
+    )
+    assert "predicted" in said("cost --model mobilenetv1-0.25 --device cpu", capsys)

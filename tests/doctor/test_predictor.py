@@ -109,7 +109,9 @@ def test_a_device_of_which_only_whole_networks_are_timed() -> None:
     """The layers' times are lines in their shapes; sums of them are all that is seen."""
 
     def seconds(x: Layer) -> float:
-        patches = math.prod(x.out_shape[1:]) * x.kernel**2 * (1 if x.kind == "depthwise" else x.width_in)
+        patches = (
+            math.prod(x.out_shape[1:]) * x.kernel**2 * (1 if x.kind == "depthwise" else x.width_in)
+        )
         rate = 2e9 if x.kind == "depthwise" else 20e9
         return 4e-6 + patches * x.width_out / rate + patches / 1e9
 
