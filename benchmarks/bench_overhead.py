@@ -1,24 +1,35 @@
 """Does the runner measure what a bare loop around the session takes? And what memory does it add?
 
-    python benchmarks/bench_overhead.py MODEL.onnx [MODEL.onnx ...]
+    python benchmarks/bench_overhead.py [MODEL.onnx ...]
 
 A bare loop (import, session, ``run`` between two readings of the clock, the same input each time) and
 the runner's session live in fresh processes and are stepped in turn, slice by slice, passes times.
 Samples of both are judged by ``bench/stats.py``. Claims: medians within 3 %, and a peak at most
-60 MiB above the bare one's. The last line of stdout is JSON.
+60 MiB above the bare one's. Without a model: two networks made here, of some 2 and 10 ms. Table and
+figures go to results/bench_overhead.{md,json}.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnx
+from same_same import network
+from widths import DENSE, mobilenet
+
+from edgeprune import files
 from edgeprune.bench import stats
 from edgeprune.bench.devices.base import runner_path
+from edgeprune.report import Column, Table
+
+RESULTS = Path(__file__).parent / "results"
 
 PASSES, ROUNDS, SLICE = 10, 6, 0.1  # processes of each kind, rounds in each, seconds
 
@@ -105,20 +116,40 @@ def compare(runner: Any, model: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def main(models: list[str]) -> None:
-    import tempfile
-
+def main(given: list[str]) -> None:
     runner = load_runner()
     with tempfile.TemporaryDirectory() as folder:
+        models = given or made(Path(folder))
         found = [compare(runner, model, Path(folder)) for model in models]
-    for row in found:
-        print(
-            f"{row['model']:24} bare {row['bare_ms']:8.3f} ms   runner/bare {row['runner_over_bare']:.4f} "
-            f"({row['interval'][0]:.4f} to {row['interval'][1]:.4f})   "
-            f"memory +{row['memory_above_bare_mib']:.1f} MiB",
-            file=sys.stderr,
-        )
-    print(json.dumps({"benchmark": "bench_overhead", "rows": found}))
+    columns = [
+        Column("model", align="left"), Column("bare_ms", "bare loop, ms", lambda v: f"{v:.3f}"),
+        Column("runner_over_bare", "runner / bare", lambda v: f"{v:.4f}"),
+        Column("low", "95 % from", lambda v: f"{v:.4f}"), Column("high", "to", lambda v: f"{v:.4f}"),
+        Column("memory_above_bare_mib", "memory above bare", lambda v: f"{v:.1f} MiB"),
+    ]  # fmt: skip
+    rows = [r | {"low": r["interval"][0], "high": r["interval"][1]} for r in found]
+    note = (
+        f"{machine()}; 1 thread, {PASSES} processes of each kind, {ROUNDS} rounds in each, in turn. Claims: "
+        "within 3 %, at most 60 MiB."
+    )
+    text = Table("The runner beside a bare loop around the session", columns, rows, [note])
+    print(text.text())
+    files.write_text(RESULTS / "bench_overhead.md", text.markdown() + "\n")
+    files.write_json(RESULTS / "bench_overhead.json", {"machine": machine(), "rows": found})
+
+
+def made(folder: Path) -> list[str]:
+    paths = [folder / "small.onnx", folder / "mobilenetv1-224.onnx"]
+    for path, model in zip(paths, (network(widened=False), mobilenet(DENSE)), strict=True):
+        onnx.save(model, path)
+    return [str(path) for path in paths]
+
+
+def machine() -> str:
+    from edgeprune.doctor.probe import profile_path
+
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return profile_path().stem.replace("-", " ") + load
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Does the verdict hold? The same network twice, and one that is a tenth slower, again and again.
 
-    python benchmarks/same_same.py [--runs 40] [--seconds 2] [--passes 10]
+    python benchmarks/same_same.py [--runs 40] [--loops 0 2] [--seconds 2] [--passes 10]
 
 Each run is one `edgeprune bench` of three files: a network, its copy, and the network with one of its
 layers widened by a quarter, so that two of its five equal layers take a quarter longer: about 10 % in all.
 Right is "no measurable difference" for the copy and "slower" for the widened one. All runs are made once
 on the machine as it is and once with a busy loop beside it for every core. Claim: right in at least 38
-of 40, each. About half an hour; each run is kept as soon as it is there.
+of 40, each. About half an hour; each run is kept as soon as it is there, and not made again.
 Table and figures go to benchmarks/results/same_same.{md,json} (--out FOLDER: elsewhere).
 """
 
@@ -59,6 +59,7 @@ def busy(loops: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--loops", type=int, nargs="*", default=[0, os.cpu_count() or 1])
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--passes", type=int, default=10)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -66,19 +67,24 @@ def main() -> None:
     request = bench.Request(
         seconds=options.seconds, passes=options.passes, rounds=5 * options.passes
     )
-    found: dict[str, Any] = {"request": vars(options) | {"out": None}, "runs": []}
+    asked = {"seconds": options.seconds, "passes": options.passes}
+    kept = options.out / "same_same.json"
+    found: dict[str, Any] = files.read_json(kept) if kept.is_file() else {"runs": []}
+    if found.setdefault("request", asked) != asked:
+        raise SystemExit(f"{kept} was measured with {found['request']}: remove it first")
+    done = {(row["loops"], row["run"]) for row in found["runs"]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = [folder / f"{stem}.onnx" for stem in ("network", "copy", "widened")]
         for path in models:
             onnx.save(network(path.stem == "widened"), path)
-        for loops in (0, os.cpu_count() or 1):
+        for loops in options.loops:
             with busy(loops):
-                for i in range(options.runs):
+                for i in (i for i in range(options.runs) if (loops, i) not in done):
                     row = one(models, folder / "r.json", request) | {"loops": loops, "run": i}
                     found["environment"] = row.pop("environment")
                     found["runs"].append(row)
-                    files.write_json(options.out / "same_same.json", found)
+                    files.write_json(kept, found)
                     print(
                         f"{loops} busy loops, run {i + 1}: {row['same']}, {row['tenth']}",
                         file=sys.stderr,
