@@ -2,7 +2,7 @@
 
     EDGEPRUNE_HOME=... python benchmarks/stop_rule.py [--seed 0] [--cache FOLDER]
 
-MobileNetV1-0.75 with ImageNet weights, fine-tuned on 3,000 images of CIFAR-10. First the paper's
+MobileNetV1-0.75 with ImageNet weights, fine-tuned on 4,000 images of CIFAR-10. First the paper's
 procedure (Hubens et al. 2020): one layer at a time, 5 epochs at the lowest learning rate after each
 step, until validation accuracy falls more than one point below the dense network's. Then, at the
 FLOPs that it reached: choice by reconstruction, repair by least squares on 500 of the images without
@@ -31,7 +31,7 @@ from edgeprune.prune.evidence import gather
 from edgeprune.runs import Run
 
 RESULTS = Path(__file__).parent / "results"
-LIMIT, CALIBRATE, VALIDATE, EPOCHS, BATCH = 3000, 500, 1000, 4, 32
+LIMIT, CALIBRATE, VALIDATE, EPOCHS, BATCH = 4000, 500, 1000, 12, 32
 RETRAIN, DROP = 5, 1.0  # the paper's epochs after a step, and its points of accuracy
 MOST_EPOCHS = 6
 

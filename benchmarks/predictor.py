@@ -1,0 +1,105 @@
+"""How far off are predicted milliseconds, on networks that the probe did not see?
+
+    EDGEPRUNE_HOME=... python benchmarks/predictor.py [--device cpu] [--fresh 12]
+
+Probes the device (kept in EDGEPRUNE_HOME, as `edgeprune doctor --probe` does), then times with bench:
+random networks of another seed, and MobileNetV1 at 224 pixels, dense and cut to other widths
+(`widths.py`). Aim: off by less than 5 % in the median, by less than 15 % at worst.
+Table and figures go to benchmarks/results/predictor-DEVICE.{md,json} (--out FOLDER: elsewhere).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from widths import DENSE, ROUNDED, draw, mobilenet, rounded
+
+from edgeprune import bench, files
+from edgeprune.doctor import predictor, probe
+from edgeprune.doctor.layers import counted
+from edgeprune.report import Column, Table
+from edgeprune.units import milliseconds
+
+RESULTS = Path(__file__).parent / "results"
+REQUEST = bench.Request(rounds=12, passes=3, seconds=1.0, samples=32, limit=20)
+TOGETHER = 7
+
+
+def unseen(fresh: int, block: int) -> dict[str, Any]:
+    random = np.random.default_rng(1_000)  # the probe's is 0
+    models = {f"random {i}": probe.random_network(random, block) for i in range(fresh)}
+    models["MobileNetV1"] = mobilenet(DENSE)
+    for share in (0.4, 0.23):
+        drawn = draw(share)
+        for how in ROUNDED:
+            models[f"MobileNetV1 {share:g} {how}"] = mobilenet(rounded(drawn, how))
+    return models
+
+
+def measured(models: dict[str, Any], device: str) -> tuple[dict[str, float], dict[str, Any]]:
+    """Median seconds of each, some networks beside each other at a time."""
+    found: dict[str, float] = {}
+    names = list(models)
+    for first in range(0, len(names), TOGETHER):
+        some = names[first : first + TOGETHER]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{i}.onnx" for i in range(len(some))]
+            for path, name in zip(paths, some, strict=True):
+                onnx.save(models[name], path)
+            result = bench.measure(
+                paths, out=Path(folder) / "r.json", device=device, request=REQUEST, names=some
+            )
+        found |= {n["name"]: n["latency"]["median_s"] for n in result.networks}
+        print(f"{len(found)} of {len(names)} timed", file=sys.stderr)
+    return found, result.document["measured"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--fresh", type=int, default=12)
+    parser.add_argument("--kept", action="store_true", help="use the kept probe, make none")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    words = parser.parse_args()
+    known = probe.kept(words.device) if words.kept else None
+    if known is None:
+        known = probe.measure(words.device, lambda text: print(text, file=sys.stderr))
+    models = unseen(words.fresh, 8)
+    times, about = measured(models, words.device)
+    rows = []
+    for name, seconds in times.items():
+        said = predictor.predict(known.model, counted(models[name])).seconds
+        rows.append(
+            {"network": name, "measured": seconds, "predicted": said, "off": said / seconds - 1}
+        )
+    missed = [abs(row["off"]) for row in rows]
+    columns = [
+        Column("network", align="left"), Column("measured", show=milliseconds),
+        Column("predicted", show=milliseconds), Column("off", show=lambda v: f"{100 * v:+.1f} %"),
+    ]  # fmt: skip
+    load = about["before"]["load"]
+    notes = [
+        f"{words.device}: {known.cpu}, onnxruntime {known.onnxruntime}, 1 thread, batch 1"
+        + (f"; load {load[0]:.1f} before." if load else "."),
+        f"Off by {100 * statistics.median(missed):.1f} % in the median, "
+        f"{100 * max(missed):.1f} % at worst (aims: 5 and 15).",
+        f"The probe's own cross-validation: {known.sentence()}.",
+    ]
+    text = Table("Predicted against measured, on networks not seen", columns, rows, notes)
+    print(text.text())
+    stem = "predictor-" + re.sub(r"[^A-Za-z0-9]+", "-", words.device).strip("-")
+    files.write_text(words.out / f"{stem}.md", text.markdown() + "\n")
+    error = {"median": statistics.median(missed), "worst": max(missed)}
+    files.write_json(words.out / f"{stem}.json", {"rows": rows, "error": error, "notes": notes})
+
+
+if __name__ == "__main__":
+    main()
