@@ -100,6 +100,7 @@ def cut(
     one = {
         "example": list(graph.example),
         "network": graph.fingerprint,
+        "exact_norms": graph.exact_norms,
         "keep": {name: [int(i) for i in units] for name, units in keep.items()},
     }
     smaller.edgeprune_cuts = [*getattr(graph.model, "edgeprune_cuts", []), one]  # type: ignore[assignment]
@@ -139,7 +140,8 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
     if not isinstance(model, nn.Module):
         raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
     for one in cuts:
-        graph = trace(model.eval(), torch.zeros(one["example"]))
+        exact = one.get("exact_norms") is True
+        graph = trace(model.eval(), torch.zeros(one["example"]), exact_norms=exact)
         if graph.fingerprint != one["network"]:
             raise EdgepruneError(
                 f"{path} was cut from another network",

@@ -72,6 +72,18 @@ def test_saved_in_one_process_loaded_in_another(tmp_path: Path) -> None:
     assert type(load(tmp_path / "small.safetensors", build())).__name__ == "Net"
 
 
+def test_a_network_whose_norms_were_written_out_comes_back(tmp_path: Path) -> None:
+    from tests.graph.test_norms import Normed
+
+    torch.manual_seed(0)
+    graph = trace(Normed().eval(), torch.randn(2, 3, 12, 12), exact_norms=True)
+    smaller = cut(graph, {name: list(range(g.width // 2)) for name, g in graph.groups.items()})
+    save(smaller, tmp_path / "normed.safetensors")
+    again = load(tmp_path / "normed.safetensors", Normed)
+    x = torch.randn(3, 3, 12, 12)
+    assert torch.equal(again(x), smaller.eval()(x))
+
+
 def test_scores_that_look_at_images() -> None:
     graph = trace(build().eval(), torch.randn(2, 3, 16, 16))
     images = [torch.randn(16, 3, 16, 16) for _ in range(4)]

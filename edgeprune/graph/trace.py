@@ -35,6 +35,7 @@ class Graph:
     groups: dict[str, Group]  # by name, in execution order
     refusals: list[Refusal]
     kind: str = "module"  # "module": the user's own class; "graph": an fx.GraphModule
+    exact_norms: bool = False  # as it was traced
     recipe: fx.GraphModule | None = field(default=None, repr=False)  # of the folded constants
     values: dict[fx.Node, Any] = field(default_factory=dict, repr=False)
     sites: dict[tuple[str, int], Vector] = field(default_factory=dict, repr=False)
@@ -114,6 +115,7 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
         groups=find_groups(follow, _tensors(follow.values)),
         refusals=list(dict.fromkeys(follow.refusals)),
         kind="graph" if isinstance(model, fx.GraphModule) else "module",
+        exact_norms=exact_norms,
         recipe=recipe,
         values=follow.values,
         sites=follow.sites,

@@ -152,6 +152,7 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         groups={name: _shrink_group(g, rewriter.kept) for name, g in graph.groups.items()},
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
+        exact_norms=graph.exact_norms,
         values=values,
         sites={key: rewriter.left(labels) for key, labels in graph.sites.items()},
         contractions=contractions,
