@@ -451,23 +451,32 @@ def draw(case: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for row, some in sorted(
-        by(rows, lambda r: Row(**r["row"])).items(), key=lambda i: _place(i[0])
-    ):
+    groups = by(rows, lambda r: Row(**r["row"]))
+    for i, row in enumerate(row for row in sorted(groups, key=_place) if _drawn(row)):
         points = sorted(
             (s, 100 * statistics.mean(r["accuracy"] for r in own))
-            for s, own in by(some, lambda r: r["share"]).items()
+            for s, own in by(groups[row], lambda r: r["share"]).items()
         )
-        if row.score not in ("l1", "reconstruction") or row.compensate == "mean":
-            continue
-        style = {"none": ":", "mean": "-.", "lstsq": "-", "blocks": "--"}[row.compensate]
+        style = {"none": ":", "lstsq": "-", "blocks": "--"}[row.compensate]
+        style, marker = ("", "x") if row.epochs else (style, "o")
         label = f"{_chosen(row)}; {_then(row)}"
-        axes.plot(*zip(*points, strict=True), style, marker="o", ms=4, label=label)
-    axes.axhline(100 * statistics.mean(r["dense"] for r in rows), color="grey", lw=1)
+        axes.plot(
+            *zip(*points, strict=True), style, marker=marker, ms=5, color=f"C{i}", label=label
+        )
+    dense = 100 * statistics.mean(r["dense"] for r in rows)
+    axes.axhline(dense, color="grey", lw=1, label=f"dense, {dense:.1f} %")
     axes.set(xlabel="FLOPs kept (share of dense)", ylabel="accuracy, %", title=case)
     axes.invert_xaxis()
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=7)
     files.write_bytes(path, png(figure, 110))
+
+
+def _drawn(row: Row) -> bool:
+    """L1 and reconstruction, the whole way; of the healed ones the longest."""
+    known = row.score in ("l1", "reconstruction") and row.compensate != "mean"
+    whole = row.score == "l1" or row.method == "reconstruction"
+    healed = not row.epochs or (row.epochs == 3 and row.healing in ("lowest", "distil"))
+    return known and whole and healed and row.views <= 2
 
 
 def main() -> None:
