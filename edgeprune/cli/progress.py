@@ -49,7 +49,8 @@ class Terminal(Watch):
 
     def on_start(self, epochs: int, done: int, seconds: float) -> None:
         going_on = f" (goes on after epoch {done})" if done else ""
-        self._line(f"training: {epochs} epochs at most{going_on}{_left(seconds)}")
+        many = "epoch" if epochs == 1 else "epochs"
+        self._line(f"training: {epochs} {many} at most{going_on}{_left(seconds)}")
 
     def on_batch(self, now: Progress) -> None:
         self._bar(
