@@ -42,6 +42,7 @@ import numpy as np
 from ...errors import EdgepruneError
 from ...fetch import home
 from ..protocol import Request
+from ..scratch import Scratch, short_place
 from .base import Lines, deploy_path
 
 RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -79,8 +80,16 @@ class Browser:
         self.opener = opener or OPENERS[name]
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
-        self.folder = Path(self._folder.name)
+        self._scratch = Scratch()
+        self.folder = self._scratch.path
+        try:
+            self._serve()
+        except BaseException:
+            self._scratch.remove()
+            raise
+        return self
+
+    def _serve(self) -> None:
         self.site: dict[str, Path] = {
             f"{name}": deploy_path(f"browser/{name}")
             for name in ("index.html", "page.js", "worker.js")
@@ -95,14 +104,13 @@ class Browser:
         place = "0.0.0.0" if self.name == "browser:lan" else "127.0.0.1"
         self.server = _Server((place, 0), _handler(self))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.shutdown()
         self.server.server_close()
-        self._folder.cleanup()
+        self._scratch.remove()
 
     @property
     def url(self) -> str:
@@ -322,7 +330,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with (
         tempfile.TemporaryDirectory(
-            prefix="edgeprune-chromium-", ignore_cleanup_errors=True
+            prefix="edgeprune-chromium-", dir=short_place(), ignore_cleanup_errors=True
         ) as profile,
         tempfile.TemporaryFile() as noise,
     ):
@@ -332,6 +340,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
             stdout=subprocess.DEVNULL,
             stderr=noise,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": profile},  # its folder for a socket goes with it
         )
 
         # If this process is killed outright, its end of the pipe closes, and the browser goes too.
@@ -339,7 +348,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
             [
                 "sh",
                 "-c",
-                'read -r _; kill -9 -- "-$1"; rm -rf "$2"',
+                'read -r _; kill -s KILL -- "-$1"; rm -rf "$2"',
                 "sh",
                 str(browser.pid),
                 profile,
