@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import segno
 
 from edgeprune import bench
 from edgeprune.bench.devices import browser, connect
@@ -282,6 +283,19 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         connect("browser").__enter__()
     with pytest.raises(EdgepruneError, match="known: browser, browser:headless"):
         connect("browser:firefox")
+
+
+def test_the_code_for_a_phone(serving: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The half blocks in the terminal are the page's address, with the quiet zone that scanners need."""
+    with Browser("browser:lan") as device, browser.by_code(device.url):
+        *drawn, told, address = capsys.readouterr().err.splitlines()
+        assert told == "open this page and leave it in front:"
+        assert address == device.url
+        light = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
+        rows = [[light[c][half] for c in line] for line in drawn for half in (0, 1)]
+        assert len(rows[0]) <= 80
+        expected = np.pad(np.array(segno.make_qr(address).matrix), 4)
+        assert np.array_equal(1 - np.array(rows[: len(expected)]), expected)
 
 
 def test_the_newest_package_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

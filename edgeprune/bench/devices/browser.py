@@ -386,17 +386,16 @@ def _end(browser: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def by_hand(url: str) -> Iterator[Callable[[], str | None]]:
     """Tell the person at the terminal what to open."""
-    print(f"open this page and leave it in front: {url}", file=sys.stderr, flush=True)
+    print(f"open this page and leave it in front:\n{url}", file=sys.stderr, flush=True)
     yield lambda: None
 
 
 @contextmanager
 def by_code(url: str) -> Iterator[Callable[[], str | None]]:
-    """The same, with a code for the phone's camera where it can be drawn."""
-    with suppress(ImportError):
-        import segno
+    """The same, with a code for the phone's camera."""
+    import segno
 
-        segno.make(url).terminal(out=sys.stderr, compact=True)
+    segno.make_qr(url).terminal(out=sys.stderr, compact=True)
     with by_hand(url) as ended:
         yield ended
 
