@@ -272,8 +272,8 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(EdgepruneError) as told:
         connect("browser:headless")
     assert (
-        f"apt-get install npm, then npm pack onnxruntime-web --pack-destination '{empty}'"
-        in str(told.value)
+        f"apt-get install npm, then mkdir -p '{empty}' && "
+        f"npm pack onnxruntime-web --pack-destination '{empty}'" in str(told.value)
     )
     empty.mkdir()
     (empty / "onnxruntime-web-1.30.0.tgz").write_bytes(b"no archive")

@@ -310,7 +310,9 @@ def packages() -> list[Path]:
 def missing(name: str = "browser") -> tuple[str, str] | None:
     """What is missing and how to get it; None when all is there."""
     if not packages():
-        pack = f"npm pack onnxruntime-web --pack-destination {shlex.quote(str(home()))}"
+        place = shlex.quote(str(home()))
+        pack = f"npm pack onnxruntime-web --pack-destination {place}"
+        pack = pack if home().is_dir() else f"mkdir -p {place} && {pack}"
         npm = "" if shutil.which("npm") else "apt-get install npm, then "
         return f"onnxruntime-web is not in {home()}", npm + pack
     if name == "browser:headless" and chromium() is None:
