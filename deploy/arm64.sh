@@ -4,13 +4,15 @@
 #
 #   sh deploy/arm64.sh [FOLDER]      default: $EDGEPRUNE_HOME/arm64
 #
-# Needs: Debian or Ubuntu's apt-get and dpkg-deb, python3 with pip, and to run it qemu-aarch64
-# (package qemu-user-static, or qemu-user).
+# Needs: Debian or Ubuntu's apt-get and dpkg-deb, python3 with pip (or another, named by PYTHON), and
+# to run it qemu-aarch64 (package qemu-user-static, or qemu-user).
 set -eu
+python=${PYTHON:-python3}
 folder=${1:-${EDGEPRUNE_HOME:?name a folder, or set EDGEPRUNE_HOME}/arm64}
 mkdir -p "$folder"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 143' HUP INT TERM  # then EXIT's
 mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/wheels"
 
 # apt with lists of its own, so that the system's stay as they are
@@ -29,11 +31,11 @@ rm -rf "$folder/root" "$folder/site"
 mkdir -p "$folder/root" "$folder/site"
 for package in "$work"/archives/*.deb; do dpkg-deb -x "$package" "$folder/root"; done
 
-python3 -m pip download -q --no-deps --only-binary=:all: --python-version "$version" \
+"$python" -m pip download -q --no-deps --only-binary=:all: --python-version "$version" \
   --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 \
   --platform manylinux2014_aarch64 -d "$work/wheels" numpy onnxruntime
 for wheel in "$work"/wheels/*.whl; do
-  python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' \
+  "$python" -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' \
     "$wheel" "$folder/site"
 done
 

@@ -25,7 +25,7 @@ def compare(before: Result, after: Result) -> list[dict[str, Any]]:
     if unlike:
         raise EdgepruneError(
             f"{before.path.name} and {after.path.name} are not alike", "; ".join(unlike),
-            "measure both in one edgeprune bench",
+            "bench both networks on one device, with the same settings",
         )  # fmt: skip
     old, new = (dict(zip(_names(r), _cleaned(r), strict=True)) for r in (before, after))
     both = [name for name in old if name in new]
@@ -39,17 +39,20 @@ def compare(before: Result, after: Result) -> list[dict[str, Any]]:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """What differs between two documents besides the networks and the moment: ``threads 1 / 2``."""
     left, right = _circumstances(a), _circumstances(b)
-    return [f"{key} {left[key]} / {right[key]}" for key in left if left[key] != right[key]]
+    found = [f"{key} {left[key]} / {right[key]}" for key in left if left[key] != right[key]]
+    one, other = (set(d["measured"]["environment"]["cpu"].get("flags") or []) for d in (a, b))
+    if left["processor"] == right["processor"] and one != other:
+        parts = (" ".join(sorted(flags)[:5]) or "none" for flags in (one - other, other - one))
+        found.append("instruction sets of only one: " + " / ".join(parts))
+    return found
 
 
 def _circumstances(document: dict[str, Any]) -> dict[str, str]:
     measured, request = document["measured"], document["request"]
     environment, cpu = measured["environment"], measured["environment"]["cpu"]
-    flags = cpu.get("flags") or []
     return {
         "device": str(document["device"]),
         "processor": str(cpu["name"]),
-        "instruction sets": f"{len(flags)} ({' '.join(flags[-3:])})",
         "cores": f"{cpu['cores']} {cpu.get('affinity') or ''}".strip(),
         "governor": str(measured["before"].get("governor")),
         "system": f"{environment.get('system')} {environment.get('machine')}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from ..models.spec import Convention
 from . import devices, schema, stats, subject, warnings
 from .devices import Device
 from .protocol import FORMAT, VERSION, Request, Result
+from .scratch import Scratch
 
 SAVED_EVERY = 2.0  # seconds; writing more often would disturb what is measured
 
@@ -113,9 +113,9 @@ def _run(
             files.write_json(out, {**document, "measured": collected.partial})
             saved = time.monotonic()
 
-    with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
+    with Scratch() as folder:
         if accuracy is not None:
-            pushed["images.npz"] = _pack(Path(folder) / "images.npz", accuracy)
+            pushed["images.npz"] = _pack(folder / "images.npz", accuracy)
         place.push(pushed)
         try:
             place.run(request, there, "images.npz" if accuracy else None, on_line)

@@ -116,7 +116,8 @@ def _external(path: Path, model: Any) -> dict[str, Path]:
     for tensor in (t for body in bodies for t in _tensors(body)):
         if tensor.data_location != tensor.EXTERNAL:
             continue
-        place = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        told = {e.key: e.value for e in tensor.external_data}
+        place = told.get("location", "")
         target = path.parent / place
         inside = target.resolve().is_relative_to(path.parent.resolve())
         if not place or Path(place).is_absolute() or ".." in Path(place).parts or not inside:
@@ -125,8 +126,26 @@ def _external(path: Path, model: Any) -> dict[str, Path]:
             raise EdgepruneError(
                 str(path), f"its external data {place!r} is missing", f"put it beside {path.name}"
             )
+        needed = _reaches_to(tensor, told)
+        if needed is None or needed > target.stat().st_size:
+            raise EdgepruneError(
+                str(path), f"its external data {place!r} is cut off", "copy or export it again"
+            )
         found[place] = target
     return found
+
+
+# bytes of an element, by TensorProto's numbers: float, uint8, int8, int32, int64, float16, double
+SIZES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 10: 2, 11: 8}
+
+
+def _reaches_to(tensor: Any, told: Mapping[str, str]) -> int | None:
+    """The byte of its file at which a tensor ends at the least; None for words that are no place."""
+    size = SIZES.get(tensor.data_type, 0) * math.prod(tensor.dims)
+    offset, length = told.get("offset", "0"), told.get("length", str(size))
+    if not all(word.isdecimal() and len(word) < 20 for word in (offset, length)):
+        return None
+    return int(offset) + max(int(length), size)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

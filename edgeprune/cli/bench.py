@@ -277,6 +277,7 @@ QUANTITIES: list[tuple[str, Callable[[dict[str, Any]], str | None]]] = [
     ("latency, median", _seconds("latency", "median_s")),
     ("latency, minimum", _seconds("latency", "min_s")),
     ("latency, p90", _seconds("latency", "p90_s")),
+    ("latency, p99", _seconds("latency", "p99_s")),
     ("runs", _samples),
     ("load", _seconds("load", "load_s")),
     ("first run", _seconds("load", "first_run_s")),

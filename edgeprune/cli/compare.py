@@ -45,6 +45,6 @@ def table(before: Path, after: Path, rows: list[dict[str, Any]]) -> Any:
         Column("speedup", "speed-up", lambda v: f"{v:.2f}x"),
         Column("speedup_interval", "95 %", interval),
         Column("verdict", "verdict", align="left"),
-        Column("same_file", "same file", lambda v: "yes" if v else "no", align="left"),
+        Column("same_file", "file", lambda v: "same" if v else "other", align="left"),
     ]
     return Table(f"{before.name} against {after.name}", columns, rows)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -24,8 +28,12 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
             stream, "reconfigure"
         ):  # no line of a table may stop a command at an old terminal
             stream.reconfigure(errors="replace")
+    by: list[int] = []
     try:
-        result = typer.main.get_command(app)(args=words, standalone_mode=False)
+        with _ends_tidily(by):
+            result = typer.main.get_command(app)(args=words, standalone_mode=False)
+        if by or result == INTERRUPTED:  # typer makes a number of Ctrl-C
+            return _stopped(by)
         return result if isinstance(result, int) else 0
     except EdgepruneError as e:
         return tell(str(e))
@@ -39,8 +47,7 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         message = e.format_message() if hasattr(e, "format_message") else str(e)
         return tell(f"{' '.join(message.split())} — see {path} --help")
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(by)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
@@ -52,6 +59,42 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         if e.filename is None or e.strerror is None:  # not about a file: a fault of ours
             raise
         return tell(f"{e.filename}: {e.strerror}")
+
+
+@contextmanager
+def _ends_tidily(by: list[int]) -> Iterator[None]:
+    """kill and a closed terminal end a command as Ctrl-C does: what must be tidied up is.
+
+    Such a signal's number is added to ``by``.
+    """
+    here = os.getpid()
+
+    def handler(number: int, frame: Any) -> None:
+        if os.getpid() != here:  # a forked worker has no business in here
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        by.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # what the caller has them ignore (nohup) or handled himself stays
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            try:
+                before[number] = signal.signal(number, handler)
+            except ValueError:  # not the main thread
+                break
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _stopped(by: list[int]) -> int:
+    print("stopped (train and prune go on where they stopped)", file=sys.stderr)
+    return 128 + by[0] if by else INTERRUPTED
 
 
 def tell(line: str) -> int:

@@ -138,10 +138,18 @@ def prune(
         str,
         typer.Option(
             "--round-to",
-            help="Widths are multiples of this; auto: what the runtime here likes.",
+            help="Widths are multiples of this; auto: what the runtime on --device computes in.",
             rich_help_panel=CHOICE,
         ),
     ] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            help="Where it will run, for --round-to auto; as in bench. Default: cpu.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = None,
     compensate: Annotated[
         str | None,
         typer.Option(
@@ -242,7 +250,8 @@ def prune(
     asked_for = {
         "keep_flops": keep_flops, "keep_params": keep_params, "score": score, "method": method,
         "keep": tuple(keep) if keep else None, "floor": floor, "compensate": compensate,
-        "views": views, "distil_steps": distill_steps, "seed": seed, "multiple": ways.multiple(round_to),
+        "views": views, "distil_steps": distill_steps, "seed": seed,
+        "multiple": ways.multiple(round_to, device),
     }  # fmt: skip
     given = plans.read(plan) if plan is not None else None
     way = ways.way_of(

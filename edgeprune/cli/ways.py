@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgepruneError
-from . import plans
+from . import output, plans
 
 if TYPE_CHECKING:
     from ..procedures.asked import Way
@@ -91,12 +91,16 @@ def _refuse(words: dict[str, Any], why: str, remedy: str) -> None:
             raise EdgepruneError(word, why, remedy)
 
 
-def multiple(text: str) -> int:
-    """``auto`` -> the multiple of channels that the runtime of this machine computes in."""
+def multiple(text: str, device: str | None = None) -> int:
+    """``auto`` -> the multiple of channels that the runtime of ``device`` (None: cpu) computes in."""
     if text == "auto":
         from ..doctor import rounding
 
-        return rounding.multiple("cpu")
+        found = rounding.multiple(device or "cpu")
+        if device is not None:
+            output.note(f"widths in multiples of {found}, as {device} computes")
+        return found
+    _refuse({f"--device {device}": device}, "only decides --round-to auto", "leave one out")
     if not text.isdigit() or not 1 <= int(text) <= 1024:
         raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
     return int(text)

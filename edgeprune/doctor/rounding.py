@@ -63,12 +63,13 @@ def multiple(device: str = "cpu", *, int8: bool = False) -> int:
     kept = load(device, int8)
     if kept is not None:
         return kept.multiple
-    kind = _transport(device).partition(":")[0]
+    transport = _transport(device)
+    kind = transport.partition(":")[0]
+    if transport not in bench.devices.forms(kind):  # its name holds an address: it is looked for
+        return probe(device, int8=int8).multiple
     if kind == "cpu":
         return INT8 if int8 and channel_block() > 1 else 1 if int8 else channel_block()
-    if kind in FIXED:
-        return FIXED[kind]
-    return probe(device, int8=int8).multiple
+    return FIXED[kind] if kind in FIXED else probe(device, int8=int8).multiple
 
 
 def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:

@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import segno
 
 from edgeprune import bench
 from edgeprune.bench.devices import browser, connect
 from edgeprune.bench.devices.browser import Browser
-from edgeprune.cli import app, errors
 from edgeprune.errors import EdgepruneError
-from edgeprune.fetch import home
 from edgeprune.models.spec import Convention
+from tests.bench.places import post, visit
 from tests.bench.test_subject import external
 from tests.tiny_onnx import conv_net, save
 
 ROOT = Path(__file__).parents[2]
 REQUEST = bench.Request(rounds=2, passes=1, seconds=0.05, samples=1)
-
-
-@pytest.fixture(scope="module")
-def package() -> Path:
-    """The folder with onnxruntime-web's package: the home folder, or where .ci/run puts it."""
-    for folder in (home(), ROOT / ".npm-packages"):
-        if list(folder.glob("onnxruntime-web-*.tgz")):
-            return folder
-    pytest.skip("needs onnxruntime-web: npm pack onnxruntime-web --pack-destination .npm-packages")
-
-
-@pytest.fixture
-def here(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEPRUNE_HOME", str(package))
-
-
-@pytest.fixture
-def chromium(here: None) -> None:
-    if browser.chromium() is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
 
 
 def sessions(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,52 +104,11 @@ def test_over_the_network_one_thread_and_a_coarse_clock(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_closed_in_the_middle(
-    chromium: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    started: list[int] = []
-    popen = subprocess.Popen
-
-    def watched(*args: Any, **more: Any) -> Any:
-        process = popen(*args, **more)
-        started.append(process.pid)
-        return process
-
-    monkeypatch.setattr(browser.subprocess, "Popen", watched)
-    heard: list[dict[str, Any]] = []
-    measure = bench.measure
-
-    def cutting(*args: Any, **more: Any) -> Any:
-        def watch(event: dict[str, Any]) -> None:
-            heard.append(event)
-            if len(heard) == 3:
-                os.killpg(started[0], how)
-
-        return measure(*args, **more | {"watch": watch})
-
-    monkeypatch.setattr(bench, "measure", cutting)
-    monkeypatch.chdir(tmp_path)
-    model, out = save(tmp_path / "a.onnx"), tmp_path / "r.json"
-    words = ["bench", str(model), "--device", "browser:headless", "--rounds", "4000", "--passes", "1",
-             "--seconds", "60", "--out", str(out)]  # fmt: skip
-    assert errors.run(app.app, words) == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    assert "the browser ended" in line or "the page was closed" in line
-    assert not out.exists() or json.loads(out.read_text())["status"] == "incomplete"
-    if out.exists():
-        with pytest.raises(EdgepruneError, match="broken off"):
-            bench.load(out)
-
-
-@pytest.mark.slow
 def test_killed_outright_it_leaves_no_browser(chromium: None, tmp_path: Path) -> None:
     program = (
         "import time\n"
         "from edgeprune.bench.devices import browser\n"
-        "with browser.headless('data:text/html,x'):\n"
+        f"with browser.headless('data:text/html,{tmp_path.name}'):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -182,15 +118,15 @@ def test_killed_outright_it_leaves_no_browser(chromium: None, tmp_path: Path) ->
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"there\n"
-    assert _running(str(tmp_path))
+    assert _running(tmp_path.name)
     process.kill()
     process.wait()
     process.stdout.close()
     for _ in range(200):
-        if not _running(str(tmp_path)):
+        if not _running(tmp_path.name):
             break
         time.sleep(0.1)
-    assert not _running(str(tmp_path))
+    assert not _running(tmp_path.name)
 
 
 def _running(word: str) -> list[str]:
@@ -204,44 +140,6 @@ def _running(word: str) -> list[str]:
 
 
 # The server alone: whoever posts, what arrives is checked.
-
-
-@pytest.fixture
-def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server without onnxruntime-web, which no stranger needs."""
-    monkeypatch.setattr(browser, "missing", lambda name: None)
-    monkeypatch.setattr(browser, "_unpack", lambda folder: [])
-
-
-def visit(act: Callable[[http.client.HTTPConnection, str], None]) -> Any:
-    """An opener whose "browser" is ``act``, given a connection and the page's path."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def opener(url: str) -> Any:
-        host, _, path = url.removeprefix("http://").partition("/")
-
-        def go() -> None:
-            act(http.client.HTTPConnection(host, timeout=20), f"/{path}")
-
-        thread = threading.Thread(target=go)
-        thread.start()
-        yield lambda: None if thread.is_alive() else "it went away"
-        thread.join()
-
-    return opener
-
-
-def post(connection: http.client.HTTPConnection, path: str, body: bytes) -> int | None:
-    try:
-        connection.request("POST", path, body)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    except OSError:  # it need not read what it does not want
-        return None
-    finally:
-        connection.close()
 
 
 def measured_by(act: Any, tmp_path: Path) -> None:
@@ -374,8 +272,8 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(EdgepruneError) as told:
         connect("browser:headless")
     assert (
-        f"apt-get install npm, then npm pack onnxruntime-web --pack-destination '{empty}'"
-        in str(told.value)
+        f"apt-get install npm, then mkdir -p '{empty}' && "
+        f"npm pack onnxruntime-web --pack-destination '{empty}'" in str(told.value)
     )
     empty.mkdir()
     (empty / "onnxruntime-web-1.30.0.tgz").write_bytes(b"no archive")
@@ -385,6 +283,19 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         connect("browser").__enter__()
     with pytest.raises(EdgepruneError, match="known: browser, browser:headless"):
         connect("browser:firefox")
+
+
+def test_the_code_for_a_phone(serving: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The half blocks in the terminal are the page's address, with the quiet zone that scanners need."""
+    with Browser("browser:lan") as device, browser.by_code(device.url):
+        *drawn, told, address = capsys.readouterr().err.splitlines()
+        assert told == "open this page and leave it in front:"
+        assert address == device.url
+        light = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
+        rows = [[light[c][half] for c in line] for line in drawn for half in (0, 1)]
+        assert len(rows[0]) <= 80
+        expected = np.pad(np.array(segno.make_qr(address).matrix), 4)
+        assert np.array_equal(1 - np.array(rows[: len(expected)]), expected)
 
 
 def test_the_newest_package_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgeprune import checkpoint, files, runs
 from edgeprune.cli import app, errors
+from edgeprune.doctor import rounding
 
 NETWORK = """
 import torch
@@ -310,3 +311,32 @@ def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "must stay" not in table  # but for the outputs, which always do
     assert "one network" in refused("inspect", capsys)
     assert "torch.export" in refused("inspect --model net.py:wilful --size 16", capsys)
+
+
+def test_widths_for_another_device(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--round-to auto is of the device that is named: what is known of it, or was measured there."""
+    monkeypatch.setattr(rounding, "channel_block", lambda: 8)
+    swept = {"format": 1, "multiple": 4, "how": "measured", "device": "ssh://pi@board"}
+    files.write_json(rounding.kept_path("ssh://pi@board", False), swept)
+    words = f"prune {WHOLE} --images photos --post-training --keep-flops 0.6 --dry-run --json"
+
+    def widths(more: str) -> tuple[list[int], str]:
+        out, err = done(f"{words} {more}", capsys)
+        return [len(kept) for kept in json.loads(out)["keep"].values()], err
+
+    here, err = widths("")
+    assert all(w % 8 == 0 for w in here)
+    assert "multiples" not in err
+    assert widths("--device cpu")[0] == here
+    board, err = widths("--device ssh://pi@board")
+    assert "widths in multiples of 4, as ssh://pi@board computes" in err
+    assert all(w % 4 == 0 for w in board)
+    assert any(w % 8 for w in board)
+    free, err = widths("--device browser:headless")
+    assert "widths in multiples of 1," in err
+    assert any(w % 4 for w in free)
+    assert "did you mean cpu" in refused(f"{words} --device cpuu", capsys)
+    assert "browser:firefox" in refused(f"{words} --device browser:firefox", capsys)
+    assert "leave one out" in refused(f"{words} --device cpu --round-to 4", capsys)

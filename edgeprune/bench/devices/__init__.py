@@ -40,6 +40,11 @@ DEVICES: dict[str, Kind] = {
 }
 
 
+def forms(kind: str) -> tuple[str, ...]:
+    """How the names of a kind's devices are written; empty for an unknown kind."""
+    return tuple(DEVICES[kind].what) if kind in DEVICES else ()
+
+
 def connect(name: str) -> Device:
     """The device of that name, not yet entered; :class:`EdgepruneError` lists what there is."""
     kind = name.partition(":")[0]

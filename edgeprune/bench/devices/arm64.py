@@ -15,7 +15,7 @@ from pathlib import Path
 from ...errors import EdgepruneError
 from ...fetch import home
 from ..protocol import Request
-from .base import Lines
+from .base import Lines, deploy_path
 from .cpu import Cpu
 
 MODEL = "cortex-a72"  # of a Raspberry Pi 4
@@ -63,5 +63,7 @@ def missing(name: str = "arm64") -> tuple[str, str] | None:
     if _emulator() is None:
         return "qemu-aarch64 is not installed", "apt-get install qemu-user-static"
     if not (folder() / "root/usr/bin/python3").exists() or not (folder() / "site").is_dir():
-        return f"no emulated Python in {folder()}", f"sh deploy/arm64.sh {folder()}"
+        return f"no emulated Python in {folder()}", shlex.join(
+            ["sh", str(deploy_path("arm64.sh")), str(folder())]
+        )
     return None

@@ -42,6 +42,7 @@ import numpy as np
 from ...errors import EdgepruneError
 from ...fetch import home
 from ..protocol import Request
+from ..scratch import Scratch, short_place
 from .base import Lines, deploy_path
 
 RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -79,8 +80,16 @@ class Browser:
         self.opener = opener or OPENERS[name]
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
-        self.folder = Path(self._folder.name)
+        self._scratch = Scratch()
+        self.folder = self._scratch.path
+        try:
+            self._serve()
+        except BaseException:
+            self._scratch.remove()
+            raise
+        return self
+
+    def _serve(self) -> None:
         self.site: dict[str, Path] = {
             f"{name}": deploy_path(f"browser/{name}")
             for name in ("index.html", "page.js", "worker.js")
@@ -95,14 +104,13 @@ class Browser:
         place = "0.0.0.0" if self.name == "browser:lan" else "127.0.0.1"
         self.server = _Server((place, 0), _handler(self))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.shutdown()
         self.server.server_close()
-        self._folder.cleanup()
+        self._scratch.remove()
 
     @property
     def url(self) -> str:
@@ -302,7 +310,9 @@ def packages() -> list[Path]:
 def missing(name: str = "browser") -> tuple[str, str] | None:
     """What is missing and how to get it; None when all is there."""
     if not packages():
-        pack = f"npm pack onnxruntime-web --pack-destination {shlex.quote(str(home()))}"
+        place = shlex.quote(str(home()))
+        pack = f"npm pack onnxruntime-web --pack-destination {place}"
+        pack = pack if home().is_dir() else f"mkdir -p {place} && {pack}"
         npm = "" if shutil.which("npm") else "apt-get install npm, then "
         return f"onnxruntime-web is not in {home()}", npm + pack
     if name == "browser:headless" and chromium() is None:
@@ -322,7 +332,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with (
         tempfile.TemporaryDirectory(
-            prefix="edgeprune-chromium-", ignore_cleanup_errors=True
+            prefix="edgeprune-chromium-", dir=short_place(), ignore_cleanup_errors=True
         ) as profile,
         tempfile.TemporaryFile() as noise,
     ):
@@ -332,6 +342,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
             stdout=subprocess.DEVNULL,
             stderr=noise,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": profile},  # its folder for a socket goes with it
         )
 
         # If this process is killed outright, its end of the pipe closes, and the browser goes too.
@@ -339,7 +350,7 @@ def headless(url: str) -> Iterator[Callable[[], str | None]]:
             [
                 "sh",
                 "-c",
-                'read -r _; kill -9 -- "-$1"; rm -rf "$2"',
+                'read -r _; kill -s KILL -- "-$1"; rm -rf "$2"',
                 "sh",
                 str(browser.pid),
                 profile,
@@ -377,17 +388,16 @@ def _end(browser: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def by_hand(url: str) -> Iterator[Callable[[], str | None]]:
     """Tell the person at the terminal what to open."""
-    print(f"open this page and leave it in front: {url}", file=sys.stderr, flush=True)
+    print(f"open this page and leave it in front:\n{url}", file=sys.stderr, flush=True)
     yield lambda: None
 
 
 @contextmanager
 def by_code(url: str) -> Iterator[Callable[[], str | None]]:
-    """The same, with a code for the phone's camera where it can be drawn."""
-    with suppress(ImportError):
-        import segno
+    """The same, with a code for the phone's camera."""
+    import segno
 
-        segno.make(url).terminal(out=sys.stderr, compact=True)
+    segno.make_qr(url).terminal(out=sys.stderr, compact=True)
     with by_hand(url) as ended:
         yield ended
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self
 
 from ...errors import EdgepruneError
 from ..protocol import Request
+from ..scratch import Scratch
 from .base import Lines, python, runner_path, stream, words
 
 
@@ -23,15 +23,19 @@ class Cpu:
             raise EdgepruneError(f"unknown device {name!r}", "this machine is called cpu")
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-bench-")
-        self.folder = Path(self._folder.name)
-        shutil.copyfile(runner_path(), self.folder / "runner.py")
+        self._scratch = Scratch()
+        self.folder = self._scratch.path
+        try:
+            shutil.copyfile(runner_path(), self.folder / "runner.py")
+        except BaseException:
+            self._scratch.remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._scratch.remove()
 
     def push(self, files: Mapping[str, Path]) -> None:
         for name, path in files.items():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import EdgepruneError
+from ..scratch import Scratch, short_place
 from .base import Ended, Lines, stream
 from .shell import Shell
 
@@ -46,27 +46,24 @@ class Ssh(Shell):
         host = written[: len(host)] if written.lower().startswith(host) else host
         self.target = f"{user}@{host}" if user else host
         self.port = port
-        self._control = ""
+        self._control: Scratch | None = None
 
     def connect(self) -> None:
         command = shlex.split(os.environ.get("EDGEPRUNE_SSH", "ssh"))
         if shutil.which(command[0]) is None:
             raise EdgepruneError(f"{command[0]} is not installed", "", "install an OpenSSH client")
-        # a short path: the names of sockets may have 104 letters at most
-        self._control = tempfile.mkdtemp(
-            prefix="ep-", dir="/tmp" if os.path.isdir("/tmp") else None
-        )
+        self._control = Scratch(short_place())
         self._ssh = [
             *command, "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
             "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4",
-            "-o", "ControlMaster=auto", "-o", f"ControlPath={self._control}/%C",
+            "-o", "ControlMaster=auto", "-o", f"ControlPath={self._control.path}/%C",
             "-o", "ControlPersist=60", *(["-p", str(self.port)] if self.port else []),
         ]  # fmt: skip
 
     def disconnect(self) -> None:
-        if self._control:
+        if self._control is not None:
             stream([*self._ssh, "-O", "exit", "--", self.target])
-            shutil.rmtree(self._control, ignore_errors=True)
+            self._control.remove()
 
     def call(
         self, script: str, on_line: Lines = lambda line: None, give: Path | None = None
