@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RIDGE = 1e-3  # share of the mean of diag(S) that is added to it
+DEAD = 1e-12  # variance of a reader's answers, in units of its weights' and inputs'
 COMPACT = 0.9  # matrices are rewritten without what left at this share of their size
 
 
@@ -54,7 +55,7 @@ class Elimination:
 
 def eliminate(problems: Sequence[Problem], width: int) -> Elimination:
     """Take out units one by one, always the one that costs all readers together the least."""
-    states = [_State(p, width) for p in problems if p.variance > 0]
+    states = [_State(scaled, width) for p in problems if (scaled := _scaled(p)) is not None]
     order = np.zeros(width, np.int64)
     error = np.zeros(width + 1)
     error[0] = 1.0
@@ -73,6 +74,21 @@ def eliminate(problems: Sequence[Problem], width: int) -> Elimination:
         for s in states:
             s.leave(out)
     return Elimination(order, np.minimum(error, 1.0))
+
+
+def _scaled(problem: Problem) -> Problem | None:
+    """Numbers near 1, as errors are relative anyhow: a nearly dead layer's would fall out of range.
+
+    None for a reader that reads, or answers, nothing but constants.
+    """
+    parts = []
+    for matrix in (problem.S.double(), problem.G.double()):
+        size = float(matrix.diagonal().mean())
+        if not 0 < size < np.inf or not 1 / size < np.inf:
+            return None
+        parts.append(matrix / size)
+    scaled = Problem(parts[0], parts[1], problem.unit)
+    return scaled if scaled.variance > DEAD else None
 
 
 class _State:
@@ -99,8 +115,7 @@ class _State:
             for unit, at in self._blocks():
                 G, H = self.G[at][:, at], self.H[at][:, at]
                 costs[unit] = float(torch.linalg.solve(H, G).diagonal().sum())
-        with np.errstate(over="ignore"):  # a reader of next to nothing: infinite says it as well
-            return costs / self.total
+        return costs / self.total
 
     def leave(self, unit: int) -> None:
         at = torch.from_numpy((self.unit == unit).nonzero()[0])

@@ -216,6 +216,20 @@ def test_covariance_of_few_rows_is_shrunk() -> None:
     torch.testing.assert_close(ev.shrunk(few, 20).diagonal(), few.diagonal())
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e-30, 1e30, 1e200])
+def test_elimination_does_not_depend_on_the_size_of_the_numbers(size: float) -> None:
+    """Layers of a network that has nearly died: their maps are next to nothing, their order is not."""
+    X, W = torch.randn(200, 8, dtype=torch.float64), torch.randn(5, 8, dtype=torch.float64)
+    S, G, unit = X.T @ X / len(X), W.T @ W, np.arange(8)
+    plain, small = eliminate([Problem(S, G, unit)], 8), eliminate([Problem(S * size, G, unit)], 8)
+    assert np.isfinite(small.error).all()
+    if size > 1e-300:
+        assert (plain.order == small.order).all()
+        assert plain.error == pytest.approx(small.error)
+    silent = eliminate([Problem(0 * S, G, unit), Problem(S, 0 * G, unit)], 8)
+    assert np.isfinite(silent.error).all()
+
+
 def test_reconstruction_sees_duplicates(net: Tiny, batches: list[Tensor]) -> None:
     """A map that another one equals is free to leave, whatever its filter's norm."""
     torch.manual_seed(0)
