@@ -619,6 +619,9 @@ def measure(options, emit):
     return document
 
 
+MOST_RUNS = 20000  # in a slice: a line of JSON of some 1 MB
+
+
 def rounds(options, models, processes, number, deadline, emit):
     """The rounds of pass ``number``; whether the time is up."""
     per_pass = -(-options["rounds"] // options["passes"])
@@ -626,7 +629,7 @@ def rounds(options, models, processes, number, deadline, emit):
     runs = []
     for model in models:
         times = sorted(model["sessions"][-1]["warm_up_s"])
-        runs.append(max(1, min(2000, round(slice_s / max(times[len(times) // 2], 1e-7)))))
+        runs.append(max(1, min(MOST_RUNS, round(slice_s / max(times[len(times) // 2], 1e-7)))))
     for turn in range(number * per_pass, (number + 1) * per_pass):
         order = list(range(len(models)))
         for i in order if turn % 2 == 0 else order[::-1]:

@@ -80,7 +80,7 @@ async function measure({ options, models, accuracy }) {
         await send({ event: "session", model: i, session: found[i].sessions[pass] });
         const times = [...hello.warm_up_s].sort((a, b) => a - b);
         const typical = Math.max(times[times.length >> 1], 1e-7);
-        runs.push(Math.max(1, Math.min(2000, Math.round(slice / typical / hello.runs_per_sample))));
+        runs.push(Math.max(1, Math.min(20000, Math.round(slice / typical / hello.runs_per_sample))));
       }
       for (let turn = pass * perPass; turn < (pass + 1) * perPass && !late; turn++) {
         what.textContent = `measuring, round ${turn + 1}`;

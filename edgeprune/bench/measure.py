@@ -21,6 +21,7 @@ from .protocol import FORMAT, VERSION, Request, Result
 from .scratch import Scratch
 
 SAVED_EVERY = 2.0  # seconds; writing more often would disturb what is measured
+SAVING = 0.02  # share of the time that it may take: a document of many samples is written less often
 
 
 class Images(NamedTuple):
@@ -102,16 +103,18 @@ def _run(
         pushed[there[i]] = model.path
         pushed |= {f"{i}/{name}": path for name, path in model.files.items()}
     collected = Collected(len(subjects))
-    saved = time.monotonic()
+    next_save = time.monotonic() + SAVED_EVERY
 
     def on_line(line: str) -> None:
-        nonlocal saved
+        nonlocal next_save
         event = collected.add(line)
         if event is not None:
             watch(event)
-        if collected.rounds and time.monotonic() - saved > SAVED_EVERY:
+        begun = time.monotonic()
+        if collected.rounds and begun > next_save:
             files.write_json(out, {**document, "measured": collected.partial})
-            saved = time.monotonic()
+            ended = time.monotonic()
+            next_save = ended + max(SAVED_EVERY, (ended - begun) / SAVING)
 
     with Scratch() as folder:
         if accuracy is not None:
