@@ -25,18 +25,18 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         ):  # no line of a table may stop a command at an old terminal
             stream.reconfigure(errors="replace")
     try:
-        result = typer.main.get_command(app)(args=words, standalone_mode=False)
+        result = typer.main.get_command(app)(
+            args=words, prog_name="edgeprune", standalone_mode=False
+        )
         return result if isinstance(result, int) else 0
     except EdgepruneError as e:
         return tell(str(e))
     except USAGE as e:
         context = getattr(e, "ctx", None)
-        path = (
-            " ".join(["edgeprune", *context.command_path.split(" ")[1:]])
-            if context
-            else "edgeprune"
-        )
+        path = context.command_path if context else "edgeprune"
         message = e.format_message() if hasattr(e, "format_message") else str(e)
+        if not message:  # no command at all: the help was printed instead
+            return FAILED
         return tell(f"{' '.join(message.split())} — see {path} --help")
     except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on where it stopped", file=sys.stderr)

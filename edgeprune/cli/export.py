@@ -171,8 +171,8 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
         Column("file", align="left"),
         Column("bytes", "size", units.size),
         Column("nodes"),
-        Column("simplified", "simplified away"),
-        Column("difference", "largest difference", lambda v: f"{v:.1e}"),
+        Column("simplified", "simplified"),
+        Column("difference", "difference", lambda v: f"{v:.1e}"),
         Column("same", "same class"),
         Column("top1", "top-1" if known else "as dense", units.percent),
     ]

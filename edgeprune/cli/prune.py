@@ -297,6 +297,7 @@ def _retrained(
             ended = procedures.iterative(target, asked, dense, dataset, watch)
     if plan_out is not None:
         files.write_json(plan_out, files.read_json(target.plan_path))
+    watch.end()
     show(target, as_json)
     output.note(f"stopped: {ended}. Everything lies in {target.path}")
     output.note(f"next: edgeprune export {target.name}")
@@ -324,6 +325,7 @@ def _dry(
     made = given if given is not None else procedures.dry(asked, dense, dataset)
     if given is not None:
         plans.check(given, dense)
+    watch.end()
     plans.show(made, dense, plan_out, as_json)
     if isinstance(way, procedures.Gradual) or getattr(way, "rounds", 1) > 1:
         output.note(
@@ -358,11 +360,13 @@ def _without_labels(
         target, new = procedures.claim(asked, wanted)
         if target.has("pruned") and not new:
             output.note(f"run {wanted} is pruned already; remove {target.path} to start over")
+            watch.end()
             show(target, as_json)
             return
     pixels = _pixels(asked, dataset, watch)
     done = procedures.without_labels(dense, pixels, asked, watch, given)
     if dry_run:
+        watch.end()
         plans.show(done.plan, dense, plan_out, as_json)
         return
     if plan_out is not None:
@@ -371,6 +375,7 @@ def _without_labels(
         procedures.derive(parent, wanted, asked, sys.argv[1:])
     with procedures.working(target):
         ended = unlabelled.write(target, asked, dense, done, dataset, sys.argv[1:])
+    watch.end()
     show(target, as_json)
     output.note(f"{ended}; {done.seconds:.0f} s. Everything lies in {target.path}")
     output.note(f"next: edgeprune export {target.name}")
