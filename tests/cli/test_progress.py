@@ -93,10 +93,13 @@ def test_a_result_goes_to_stdout_although_a_bar_runs(
     stream = FakeTerminal()
     with progress.watch(stream) as watch:
         watch.on_progress("sensitivity", 3, 13)
+        output.show_json({"run": "early"})  # even then, though the bar stands in its way
         watch.end()
         ended = stream.getvalue()
         output.show_json({"run": "one"})
-    assert '"run": "one"' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert '"run": "early"' in out
+    assert '"run": "one"' in out
     assert stream.getvalue() == ended  # the bar was gone before
 
 
