@@ -345,7 +345,10 @@ def _without_labels(
         parent = runs.find(run)
         dense = _dense_of(parent)
         before = procedures.Asked.from_json(parent.recipe())
-        asked = replace(before, pruning=way, images=words["images"] or before.images)
+        asked = replace(
+            before, pruning=way, images=words["images"] or before.images,
+            skip_bad=before.skip_bad or words["skip_bad"],
+        )  # fmt: skip
         if asked.images is not None and words["limit"]:
             asked = replace(asked, limit=words["limit"])
         dataset = _data_of(asked, watch) if asked.data else None

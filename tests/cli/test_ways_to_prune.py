@@ -310,3 +310,16 @@ def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "must stay" not in table  # but for the outputs, which always do
     assert "one network" in refused("inspect", capsys)
     assert "torch.export" in refused("inspect --model net.py:wilful --size 16", capsys)
+
+
+def test_bad_images_are_skipped_when_a_run_is_pruned_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    shutil.copytree("photos", "worse")
+    Path("worse/zero.png").touch()
+    again = f"prune r --images worse {TO_HALF} --name s"
+    assert "--skip-bad" in refused(again, capsys)
+    _, err = done(f"{again} --skip-bad", capsys)
+    assert "left out 1" in err
+    done("export s", capsys)  # looks at the same images once more
