@@ -28,6 +28,8 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         result = typer.main.get_command(app)(
             args=words, prog_name="edgeprune", standalone_mode=False
         )
+        if result == INTERRUPTED:  # newer typers make an exit code of Ctrl-C, without a word
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except EdgepruneError as e:
         return tell(str(e))

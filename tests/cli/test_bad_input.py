@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from edgeprune import runs
 from edgeprune.cli import app, errors
@@ -173,3 +174,14 @@ def test_no_command_prints_the_help_and_no_empty_error(capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert "Usage: edgeprune" in printed.out + printed.err
     assert "error:" not in printed.err
+
+
+def test_ctrl_c_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    small = typer.Typer()
+
+    @small.command()
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    assert errors.run(small, []) == 130
+    assert capsys.readouterr().err.strip().startswith("stopped; the same command")
