@@ -20,7 +20,7 @@ from .errors import EdgepruneError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
 IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from .protocol import FORMAT, VERSION, Request, Result
 from .scratch import Scratch
 
 SAVED_EVERY = 2.0  # seconds; writing more often would disturb what is measured
-SAVING = 0.02  # share of the time that it may take: a document of many samples is written less often
+SAVING = (
+    0.02  # share of the time that it may take: a document of many samples is written less often
+)
 
 
 class Images(NamedTuple):

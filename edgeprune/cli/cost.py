@@ -148,9 +148,15 @@ def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Gra
     models.check_name(model)
     spec = models.ModelSpec(model, classes, head)
     names = models.layer_names(spec)
-    example = checkpoint.example(models.Convention(size or (32 if names else 224)))
+    usual = 32 if names else 224
+    example = checkpoint.example(models.Convention(size or usual))
     output.note(f"following the channels of {model} …")  # seconds for a deep network
-    return graph.trace(models.fresh(spec, 0), example), names
+    try:
+        return graph.trace(models.fresh(spec, 0), example), names
+    except EdgepruneError as e:
+        if size is None or size >= usual:
+            raise
+        raise EdgepruneError(f"{model} at --size {size}", e.why, f"try --size {usual}") from None
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:

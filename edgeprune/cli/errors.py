@@ -31,20 +31,19 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
     by: list[int] = []
     try:
         with _ends_tidily(by):
-            result = typer.main.get_command(app)(args=words, standalone_mode=False)
-        if by or result == INTERRUPTED:  # typer makes a number of Ctrl-C
+            command = typer.main.get_command(app)
+            result = command(args=words, prog_name="edgeprune", standalone_mode=False)
+        if by or result == INTERRUPTED:  # newer typers make an exit code of Ctrl-C, without a word
             return _stopped(by)
         return result if isinstance(result, int) else 0
     except EdgepruneError as e:
         return tell(str(e))
     except USAGE as e:
         context = getattr(e, "ctx", None)
-        path = (
-            " ".join(["edgeprune", *context.command_path.split(" ")[1:]])
-            if context
-            else "edgeprune"
-        )
+        path = context.command_path if context else "edgeprune"
         message = e.format_message() if hasattr(e, "format_message") else str(e)
+        if not message:  # no command at all: the help was printed instead
+            return FAILED
         return tell(f"{' '.join(message.split())} — see {path} --help")
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(by)

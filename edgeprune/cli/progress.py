@@ -42,6 +42,7 @@ class Terminal(Watch):
             TextColumn("{task.fields[words]}", markup=False),
             console=console,
             transient=True,  # the lines stay
+            redirect_stdout=False,  # rich would send a result that goes to a file to the terminal
             disable=not self.live,
         )
         self._task = self.bars.add_task("", total=1, words="", visible=False)
@@ -93,6 +94,11 @@ class Terminal(Watch):
     def note(self, text: str) -> None:
         self._line(text)
 
+    def end(self) -> None:
+        """The work is done: no bar stands where the result is printed."""
+        if self.live:  # in a log rich would print an empty line
+            self.bars.stop()
+
     def _bar(self, what: str, done: int, of: int, words: str) -> None:
         if self.live:
             self.bars.update(
@@ -107,4 +113,4 @@ class Terminal(Watch):
 
 
 def _left(seconds: float) -> str:
-    return "" if math.isnan(seconds) else f", {units.duration(seconds)} left at most"
+    return "" if math.isnan(seconds) else f", {units.duration(max(seconds, 1.0))} left at most"

@@ -306,6 +306,7 @@ def _retrained(
             ended = procedures.iterative(target, asked, dense, dataset, watch)
     if plan_out is not None:
         files.write_json(plan_out, files.read_json(target.plan_path))
+    watch.end()
     show(target, as_json)
     output.note(f"stopped: {ended}. Everything lies in {target.path}")
     output.note(f"next: edgeprune export {target.name}")
@@ -333,6 +334,7 @@ def _dry(
     made = given if given is not None else procedures.dry(asked, dense, dataset, watch)
     if given is not None:
         plans.check(given, dense)
+    watch.end()
     plans.show(made, dense, plan_out, as_json)
     if isinstance(way, procedures.Gradual) or getattr(way, "rounds", 1) > 1:
         output.note(
@@ -352,7 +354,10 @@ def _without_labels(
         parent = runs.find(run)
         dense = _dense_of(parent)
         before = procedures.Asked.from_json(parent.recipe())
-        asked = replace(before, pruning=way, images=words["images"] or before.images)
+        asked = replace(
+            before, pruning=way, images=words["images"] or before.images,
+            skip_bad=before.skip_bad or words["skip_bad"],
+        )  # fmt: skip
         if asked.images is not None and words["limit"]:
             asked = replace(asked, limit=words["limit"])
         dataset = _data_of(asked, watch) if asked.data else None
@@ -367,11 +372,13 @@ def _without_labels(
         target, new = procedures.claim(asked, wanted)
         if target.has("pruned") and not new:
             output.note(f"run {wanted} is pruned already; remove {target.path} to start over")
+            watch.end()
             show(target, as_json)
             return
     pixels = _pixels(asked, dataset, watch)
     done = procedures.without_labels(dense, pixels, asked, watch, given)
     if dry_run:
+        watch.end()
         plans.show(done.plan, dense, plan_out, as_json)
         return
     if plan_out is not None:
@@ -380,6 +387,7 @@ def _without_labels(
         procedures.derive(parent, wanted, asked, sys.argv[1:])
     with procedures.working(target):
         ended = unlabelled.write(target, asked, dense, done, dataset, sys.argv[1:])
+    watch.end()
     show(target, as_json)
     output.note(f"{ended}; {done.seconds:.0f} s. Everything lies in {target.path}")
     output.note(f"next: edgeprune export {target.name}")

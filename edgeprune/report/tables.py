@@ -100,9 +100,6 @@ class Table:
         from rich.text import Text
 
         table = RichTable(
-            title=Text(one_line(self.title)) if self.title else None,
-            title_style="bold",
-            title_justify="left",
             box=box.SIMPLE_HEAD,
             show_footer=self.total is not None,
             footer_style="bold",
@@ -125,7 +122,8 @@ class Table:
             )
         for row in rows:
             table.add_row(*map(Text, row))
-        return Group(table, *(Text(one_line(note)) for note in self.notes))
+        title = [Text(one_line(self.title), style="bold")] if self.title else []  # may be wider
+        return Group(*title, table, *(Text(one_line(note)) for note in self.notes))
 
     def text(self, width: int = 80) -> str:
         """The rich table without colours, at least ``width`` characters to a line.
@@ -135,7 +133,7 @@ class Table:
         from rich.console import Console
 
         table = self.rich()
-        needed = Console(width=10_000).measure(table.renderables[0]).minimum
+        needed = max(Console(width=10_000).measure(part).minimum for part in table.renderables)
         console = Console(
             width=max(width, needed), file=io.StringIO(), force_terminal=False, color_system=None
         )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from edgeprune import runs
 from edgeprune.cli import app, errors
 from edgeprune.models import weights
 from tests import tiny_onnx
@@ -151,3 +153,35 @@ def test_bench_refuses_before_it_measures(
     model = tiny_onnx.save(tmp_path / "a.onnx")
     assert "it is a folder" in refused(["bench", str(model), "--out", str(tmp_path)], capsys)
     assert "4 axes" in refused(["bench", str(model), "--shape", "images=1,3"], capsys)
+
+
+def test_a_name_may_begin_with_an_underscore() -> None:
+    assert runs.named("_odd-net").name == "_odd-net"
+
+
+@pytest.mark.parametrize("command", ["cost", "inspect"])
+def test_a_size_that_is_too_small_is_blamed_itself(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert errors.run(app.app, [command, "--model", "vgg16", "--size", "16"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "vgg16 at --size 16" in said
+    assert "try --size 32" in said
+
+
+def test_no_command_prints_the_help_and_no_empty_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert errors.run(app.app, []) == 2
+    printed = capsys.readouterr()
+    assert "Usage: edgeprune" in printed.out + printed.err
+    assert "error:" not in printed.err
+
+
+def test_ctrl_c_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    small = typer.Typer()
+
+    @small.command()
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    assert errors.run(small, []) == 130
+    assert capsys.readouterr().err.strip().startswith("stopped; the same command")

@@ -83,3 +83,29 @@ def test_names_from_outside_do_not_write_on_the_terminal(
         assert "\x1b]0" not in seen
         assert "\x1b[2J" not in seen
         assert "(a/]0;owned[2J next.png)" in seen
+
+
+def test_a_result_goes_to_stdout_although_a_bar_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``edgeprune prune --json > file`` at a terminal: rich would take stdout for its own."""
+    monkeypatch.setenv("TERM", "xterm")
+    stream = FakeTerminal()
+    with progress.watch(stream) as watch:
+        watch.on_progress("sensitivity", 3, 13)
+        output.show_json({"run": "early"})  # even then, though the bar stands in its way
+        watch.end()
+        ended = stream.getvalue()
+        output.show_json({"run": "one"})
+    out = capsys.readouterr().out
+    assert '"run": "early"' in out
+    assert '"run": "one"' in out
+    assert stream.getvalue() == ended  # the bar was gone before
+
+
+def test_a_forecast_has_no_fractions_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    stream = io.StringIO()
+    with progress.watch(stream) as watch:
+        watch.on_batch(Progress(2, 2, 39, 39, 0.592, 0.03636))
+    assert "1.0 s left at most" in stream.getvalue()

@@ -340,3 +340,16 @@ def test_widths_for_another_device(
     assert "did you mean cpu" in refused(f"{words} --device cpuu", capsys)
     assert "browser:firefox" in refused(f"{words} --device browser:firefox", capsys)
     assert "leave one out" in refused(f"{words} --device cpu --round-to 4", capsys)
+
+
+def test_bad_images_are_skipped_when_a_run_is_pruned_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    shutil.copytree("photos", "worse")
+    Path("worse/zero.png").touch()
+    again = f"prune r --images worse {TO_HALF} --name s"
+    assert "--skip-bad" in refused(again, capsys)
+    _, err = done(f"{again} --skip-bad", capsys)
+    assert "left out 1" in err
+    done("export s", capsys)  # looks at the same images once more

@@ -124,3 +124,11 @@ def test_the_examples_in_the_docstrings_run():
     result = doctest.testmod(tables)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_a_title_wider_than_the_table_is_not_cut() -> None:
+    title = "runs/one: torch and onnxruntime agree on the test split"
+    table = Table(title, [Column("file")], [{"file": "a"}])
+    assert table.text(80).splitlines()[0] == title
+    narrow = " ".join(table.text(30).split())
+    assert title in narrow
