@@ -12,7 +12,8 @@ What it does, and why
   and its memory is its own (VmHWM; ru_maxrss would be inherited from the parent). Several passes,
   since two processes with the same model differ by a per cent or so, each in its own way.
   Interleaved rounds. All models of a pass are loaded, then run in turn, a short slice of time each,
-  the order changing, so that drift (heat, other work) meets all of them alike.
+  the order changing, so that drift (heat, other work) and what the one before left in the caches meet
+  all of them alike.
   Preemption is counted. When the kernel takes the core away during a run, the clock on the wall
   counts somebody else's work. Each run carries its wall time, its thread's CPU time and how often it
   was switched out against its will; which samples to use is for the reader to say.
@@ -586,7 +587,7 @@ def measure(options, emit):
         {"file": m, "bytes": os.path.getsize(m), "sha256": sha256(m), "sessions": []}
         for m in options["models"]
     ]
-    document = {"runner": FORMAT, "options": options, "order": "alternating", "models": models}
+    document = {"runner": FORMAT, "options": options, "order": "rotating", "models": models}
     document["before"] = weather()
     deadline = time.monotonic() + options["limit"] * len(models)
     number = 0
@@ -631,8 +632,7 @@ def rounds(options, models, processes, number, deadline, emit):
         times = sorted(model["sessions"][-1]["warm_up_s"])
         runs.append(max(1, min(MOST_RUNS, round(slice_s / max(times[len(times) // 2], 1e-7)))))
     for turn in range(number * per_pass, (number + 1) * per_pass):
-        order = list(range(len(models)))
-        for i in order if turn % 2 == 0 else order[::-1]:
+        for i in order(turn, len(models)):
             before = energy_uj()
             samples = processes[i].ask(do="run", n=runs[i])
             used = None if before is None else energy_uj() - before
@@ -643,6 +643,17 @@ def rounds(options, models, processes, number, deadline, emit):
         if time.monotonic() > deadline:
             return True
     return False
+
+
+def order(turn, n):
+    """Which model runs when: forwards n rounds, then backwards, each time another one first.
+
+    Who runs after itself finds its weights in the caches; so none of three or more ever does, and of
+    two both do equally often.
+    """
+    back = turn // n % 2
+    line = [(i + (-turn if back else turn)) % n for i in range(n)]
+    return line[::-1] if back else line
 
 
 def enough(models, wanted):

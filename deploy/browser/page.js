@@ -52,10 +52,18 @@ async function weather() {
   };
 }
 
+// Forwards n rounds, then backwards, each time another one first: none of three or more runs after
+// itself, with its weights in the caches, and of two both do equally often (as runner.py).
+function order(turn, n) {
+  const back = Math.floor(turn / n) % 2;
+  const line = Array.from({ length: n }, (_, i) => (((i + (back ? -turn : turn)) % n) + n) % n);
+  return back ? line.reverse() : line;
+}
+
 async function measure({ options, models, accuracy }) {
   const found = models.map(({ external, ...m }) => ({ ...m, sessions: [], accuracy: null }));
   const asked = { ...options, threads_asked: options.threads };
-  const result = { runner: 1, options: asked, order: "alternating", models: found };
+  const result = { runner: 1, options: asked, order: "rotating", models: found };
   result.before = await weather();
   const perPass = Math.ceil(options.rounds / options.passes);
   const slice = options.seconds / (perPass * options.passes);
@@ -85,9 +93,7 @@ async function measure({ options, models, accuracy }) {
       for (let turn = pass * perPass; turn < (pass + 1) * perPass && !late; turn++) {
         what.textContent = `measuring, round ${turn + 1}`;
         bar.value = turn + 1;
-        const order = found.map((_, i) => i);
-        if (turn % 2) order.reverse();
-        for (const i of order) {
+        for (const i of order(turn, found.length)) {
           const round = { ...(await sessions[i].ask({ do: "run", n: runs[i] })), round: turn };
           found[i].sessions[pass].rounds.push(round);
           await send({ event: "round", model: i, round });

@@ -222,7 +222,13 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
     from ..doctor import fix as mend
     from .export import judging, one
 
-    fixed, changed = mend.fix(run, max(case.network.block, 1))
+    block = max(case.network.block, 1)
+    fixed, changed = mend.fix(run, block)
+    if fixed is None:
+        output.note(f"nothing to fix: all widths of {run.name} are multiples of {block}")
+        if as_json:
+            output.show_json({"run": None, "widths": {}})
+        return
     one(fixed, "pruned", judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]

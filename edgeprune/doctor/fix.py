@@ -21,11 +21,11 @@ from ..prune.keep import kept_classes
 from ..runs import Run
 
 
-def fix(run: Run, block: int) -> tuple[Run, dict[str, tuple[int, int]]]:
+def fix(run: Run, block: int) -> tuple[Run | None, dict[str, tuple[int, int]]]:
     """Write the run ``NAME-fixed``, whose pruned network has widths in multiples of ``block``.
 
-    Returns it and {group: (width before, after)}. Raises :class:`EdgepruneError` where the run is not
-    pruned, or nothing is off the grid.
+    Returns it and {group: (width before, after)}; None and {} where all widths are so already. Raises
+    :class:`EdgepruneError` where the run is not pruned.
     """
     fixed = Run(run.path.with_name(f"{run.name}-fixed"))
     if fixed.path.exists():
@@ -42,7 +42,7 @@ def fix(run: Run, block: int) -> tuple[Run, dict[str, tuple[int, int]]]:
         if len(units) != len(pruned.kept[name])
     }
     if not changed:
-        raise EdgepruneError(f"run {run.name}", f"all its widths are multiples of {block} already")
+        return None, {}
     model = refilled(graph, pruned.kept, keep, pruned.model.state_dict())
     with torch.no_grad():
         before, after = pruned.model(pruned.example), model(pruned.example)

@@ -119,7 +119,10 @@ def test_fix(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "small", "--fix") == 2
     assert "is there already" in capsys.readouterr().err
     assert fixed.weights_path("pruned").read_bytes() == weights
-    assert call("doctor", "small-fixed", "--fix") == 2
+    capsys.readouterr()
+    assert call("doctor", "small-fixed", "--fix") == 0
+    assert "nothing to fix" in capsys.readouterr().err
+    assert not Path("runs/small-fixed-fixed").exists()
 
 
 def test_fix_wants_a_pruned_network(capsys: pytest.CaptureFixture[str], run: runs.Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import subprocess
@@ -270,3 +271,19 @@ def test_no_process_outlives_a_killed_runner(tmp_path: Path) -> None:
             time.sleep(0.05)
         else:
             pytest.fail(f"session {pid} is still there")
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_the_order_favours_nobody(n: int) -> None:
+    """Each place equally often; nobody of three or more after itself, and of two both equally often."""
+    space: dict[str, Any] = {"__name__": "runner"}
+    exec(compile(runner_path().read_text(), str(runner_path()), "exec"), space)
+    lines = [space["order"](turn, n) for turn in range(4 * n)]
+    for place in range(n):
+        assert sorted(line[place] for line in lines) == sorted(list(range(n)) * 4)
+    flat = [i for line in lines for i in line]
+    again = [a for a, b in itertools.pairwise(flat) if a == b]
+    if n > 2:
+        assert not again
+    else:
+        assert abs(again.count(0) - again.count(1)) <= 1
