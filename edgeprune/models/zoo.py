@@ -175,7 +175,7 @@ def _own_file(spec: ModelSpec) -> nn.Module:
             network = make(**({word: spec.classes} if word else {}))
         except EdgepruneError:
             raise
-        except Exception as e:  # whatever the user's code raises
+        except (Exception, SystemExit) as e:  # whatever the user's code raises
             raise EdgepruneError(f"--model {spec.model!r}", f"{type(e).__name__}: {e}") from None
     if not isinstance(network, nn.Module):
         raise EdgepruneError(f"--model {spec.model!r}", f"{function} gave no nn.Module")

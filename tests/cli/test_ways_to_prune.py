@@ -44,6 +44,9 @@ class Wilful(nn.Module):
 def wilful(classes=3):
     return Wilful(classes)
 
+def leaves(classes=3):
+    raise SystemExit(3)
+
 def stiff(classes=3):
     return nn.Sequential(nn.Conv2d(3, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 """
@@ -311,6 +314,7 @@ def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "must stay" not in table  # but for the outputs, which always do
     assert "one network" in refused("inspect", capsys)
     assert "torch.export" in refused("inspect --model net.py:wilful --size 16", capsys)
+    assert "SystemExit: 3" in refused("inspect --model net.py:leaves --size 16", capsys)
 
 
 def test_widths_for_another_device(
