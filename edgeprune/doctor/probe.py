@@ -6,7 +6,7 @@ import re
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from ..bench.blocks import channel_block
 from ..errors import EdgepruneError
 from . import predictor, sweep
 from .layers import Network, counted, network
-from .predictor import Model, Whole
+from .predictor import Model, Prediction, Whole
 from .synthetic import Builder
 
 FORMAT = 1
-NETWORKS = 32
+NETWORKS = 48
 SECONDS = 0.4  # of runs for each network
 ELSEWHERE = 64  # networks, where only whole ones are timed
 TOGETHER = 8  # of them on the device at once
@@ -105,34 +105,70 @@ def load(path: Path) -> Device:
 
 
 def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Device:
-    """Measure random networks and fit. About ``count * (seconds + 0.5)`` seconds on a quiet core."""
+    """Measure random networks and fit. Two minutes on a quiet core."""
     block = channel_block()
     random = np.random.default_rng(seed)
-    profiles = sweep.run([random_network(random, block) for _ in range(count)], seconds)
+    models = [random_network(random, block) for _ in range(count)]
+    profiles = sweep.run(models, seconds)
     networks = [network(f"probe {i}", p, block) for i, p in enumerate(profiles)]
     peaks = sweep.peaks()
+    timed = [n["latency"]["median_s"] for n in _timed(models, "cpu")[0]]
+    unseen = left_out(networks, peaks, block)
+    whole = predictor.correction(
+        [n.layers for n in networks], [u.seconds for u in unseen], timed, block
+    )
     return Device(
         cpu=_cpu(),
         onnxruntime=str(profiles[0].environment["onnxruntime"]),
-        model=predictor.fit(networks, peaks, block),
-        error=left_out(networks, peaks, block),
+        model=replace(predictor.fit(networks, peaks, block), whole=whole),
+        error=missed(networks, unseen, timed, block),
         created=runs.now(),
     )
+
+
+def left_out(networks: Sequence[Network], peaks: Any, block: int) -> list[Prediction]:
+    """What is said of each network by a fit without it: every eighth is left out in turn."""
+    said: dict[int, Prediction] = {}
+    for fold in range(min(FOLDS, len(networks))):
+        model = predictor.fit(
+            [n for i, n in enumerate(networks) if i % FOLDS != fold], peaks, block
+        )
+        for i in range(fold, len(networks), FOLDS):
+            said[i] = predictor.predict(model, networks[i].layers)
+    return [said[i] for i in range(len(networks))]
+
+
+def missed(
+    networks: Sequence[Network], unseen: Sequence[Prediction], timed: Sequence[float], block: int
+) -> Error:
+    """By how much, with a correction that has not seen the network either."""
+    whole, layers = [], []
+    for i, (one, said) in enumerate(zip(networks, unseen, strict=True)):
+        others = [k for k in range(len(networks)) if k % FOLDS != i % FOLDS]
+        line = predictor.correction(
+            [networks[k].layers for k in others], [unseen[k].seconds for k in others],
+            [timed[k] for k in others], block,
+        )  # fmt: skip
+        corrected = predictor.corrected(line, one.layers, said.seconds, block)
+        whole.append(abs(corrected / timed[i] - 1))
+        rows = [x for x in one.layers if x.kind in predictor.COUNTED]
+        layers += [
+            abs(s / (x.seconds + x.moving) - 1)
+            for s, x in zip(said.layers, rows, strict=True)
+            if x.seconds + x.moving > 0
+        ]
+    return Error(statistics.median(whole), max(whole), statistics.median(layers), len(networks))
 
 
 def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Device:
     """Time random networks on ``device`` through bench, some at a time, and fit."""
     random = np.random.default_rng(seed)
     models = [random_network(random, 8) for _ in range(count)]
-    timed: list[Whole] = []
-    for first in range(0, count, TOGETHER):
-        some = models[first : first + TOGETHER]
-        result = _timed(some, device)
-        timed += [
-            Whole(counted(model), found["latency"]["median_s"])
-            for model, found in zip(some, result.networks, strict=True)
-        ]
-    environment = result.document["measured"]["environment"]
+    networks, environment = _timed(models, device)
+    timed = [
+        Whole(counted(model), found["latency"]["median_s"])
+        for model, found in zip(models, networks, strict=True)
+    ]
     flags = environment["cpu"].get("flags") or []
     block = channel_block({str(f) for f in flags}) if flags else 1
     return Device(
@@ -144,14 +180,22 @@ def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Devic
     )
 
 
-def _timed(models: Sequence[Any], device: str) -> bench.Result:
+def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
+    """Bench's summary of each, some beside each other at a time; and the device's environment."""
     import onnx
 
-    with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
-        paths = [Path(name) / f"{i}.onnx" for i in range(len(models))]
-        for path, model in zip(paths, models, strict=True):
-            onnx.save(model, path)
-        return bench.measure(paths, out=Path(name) / "probe.json", device=device, request=REQUEST)
+    networks: list[Any] = []
+    for first in range(0, len(models), TOGETHER):
+        with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
+            paths = []
+            for i, model in enumerate(models[first : first + TOGETHER]):
+                paths.append(Path(name) / f"{i}.onnx")
+                onnx.save(model, paths[-1])
+            result = bench.measure(
+                paths, out=Path(name) / "probe.json", device=device, request=REQUEST
+            )
+        networks += result.networks
+    return networks, result.document["measured"]["environment"]
 
 
 def left_out_whole(networks: Sequence[Whole], block: int) -> Error:
@@ -164,23 +208,6 @@ def left_out_whole(networks: Sequence[Whole], block: int) -> Error:
             for n in networks[fold::FOLDS]
         ]
     return Error(statistics.median(missed), max(missed), None, len(networks))
-
-
-def left_out(networks: Sequence[Network], peaks: Any, block: int) -> Error:
-    """Errors by leaving out every eighth network in turn."""
-    whole, layers = [], []
-    for fold in range(min(FOLDS, len(networks))):
-        model = predictor.fit(
-            [n for i, n in enumerate(networks) if i % FOLDS != fold], peaks, block
-        )
-        for unseen in networks[fold::FOLDS]:
-            said = predictor.predict(model, unseen.layers)
-            whole.append(abs(said.seconds / unseen.seconds - 1))
-            rows = [x for x in unseen.layers if x.kind in predictor.COUNTED]
-            layers += [
-                abs(s / (x.seconds + x.moving) - 1) for s, x in zip(said.layers, rows, strict=True)
-            ]
-    return Error(statistics.median(whole), max(whole), statistics.median(layers), len(networks))
 
 
 def random_network(random: np.random.Generator, block: int) -> Any:

@@ -131,3 +131,18 @@ def test_a_device_of_which_only_whole_networks_are_timed() -> None:
     error = probe.left_out_whole(networks, 1)
     assert error.worst < 0.02
     assert error.layer_median is None
+
+
+def test_sums_are_corrected_by_what_whole_networks_take() -> None:
+    random = np.random.default_rng(0)
+    networks = [made(random, i).layers for i in range(40)]
+    said = [sum(map(true_seconds, layers)) for layers in networks]
+
+    def taken(layers: tuple[Layer, ...], seconds: float) -> float:
+        return 0.9 * seconds * (predictor.weight_bytes(layers, BLOCK) / 1e6) ** 0.05
+
+    seconds = [taken(layers, s) for layers, s in zip(networks, said, strict=True)]
+    line = predictor.correction(networks[:30], said[:30], seconds[:30], BLOCK)
+    for layers, s, t in zip(networks[30:], said[30:], seconds[30:], strict=True):
+        assert predictor.corrected(line, layers, s, BLOCK) == pytest.approx(t, rel=1e-3)
+        assert predictor.corrected((5.0, 0, 0, 0, 0), layers, s, BLOCK) == pytest.approx(2 * s)
