@@ -27,7 +27,8 @@ import time
 import runner
 
 FORMAT = 1
-SLICE = 4  # runs in a row
+RUNS = (4, 64)  # fewest and most runs in a row
+SLICE = 0.02  # seconds in a row: it takes some runs until the caches are those of a network that runs alone
 SLICES = (4, 100)  # fewest and most slices a model
 CLEAN = 8  # runs without a preemption that are waited for ...
 PATIENCE = 4  # ... up to so many times the slices asked for
@@ -65,8 +66,8 @@ class Profiled(runner.Session):
     def check(self, outputs, k):
         """Answers are the runner's business."""
 
-    def slice(self):
-        for key, values in self.run(SLICE).items():
+    def slice(self, runs):
+        for key, values in self.run(runs).items():
             self.samples[key] += values
 
     def nodes(self, skipped):
@@ -108,9 +109,10 @@ def caches():
 
 def clean(model):
     """Whether both sessions have enough runs in which they kept their core."""
-    for session in model[1:3]:
+    _, whole, profiled, _, runs = model
+    for session in (whole, profiled):
         switches = session.samples["switches"]
-        if sum(1 for i, n in enumerate(switches) if not n and i % SLICE) < CLEAN:
+        if sum(1 for i, n in enumerate(switches) if not n and i % runs) < CLEAN:
             return False
     return True
 
@@ -131,13 +133,14 @@ def measure(options):
             raise runner.Failed(path, str(e)) from None
         except Exception as e:  # onnxruntime raises plain and undocumented classes
             raise runner.Failed(path, " ".join(f"{type(e).__name__}: {e}".split())) from None
-        slices = int(options["seconds"] / max(once, 1e-6) / SLICE / 2)
-        models.append((path, whole, profiled, min(max(slices, SLICES[0]), SLICES[1])))
+        runs = min(max(round(SLICE / max(once, 1e-6)), RUNS[0]), RUNS[1])
+        slices = int(options["seconds"] / max(once, 1e-6) / runs / 2)
+        models.append((path, whole, profiled, min(max(slices, SLICES[0]), SLICES[1]), runs))
     turn, waiting = 0, models
     while waiting:
-        for _, whole, profiled, _ in waiting:
-            whole.slice()
-            profiled.slice()
+        for _, whole, profiled, _, runs in waiting:
+            whole.slice(runs)
+            profiled.slice(runs)
         turn += 1
         waiting = [m for m in waiting if turn < m[3] * PATIENCE and (turn < m[3] or not clean(m))]
     return {
@@ -151,12 +154,12 @@ def measure(options):
                 "file": path,
                 "optimised": path + ".optimised.onnx",
                 "load_s": whole.load_s,
-                "slice": SLICE,
+                "slice": runs,
                 "whole": whole.samples,
                 "profiled": profiled.samples,
                 "nodes": profiled.nodes(skipped=4),
             }
-            for path, whole, profiled, _ in models
+            for path, whole, profiled, _, runs in models
         ],
     }
 
