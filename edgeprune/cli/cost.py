@@ -111,12 +111,12 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
     from ..report.tables import Column, Table
 
     rows = [_plain(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
-    extra: list[Column] = []
+    last = Column("bytes", "weights", units.size)
     times: dict[str, Any] = {}
     if known is not None:
         each, whole = predicted(cost, known)
         rows = [row | {"predicted": s} for row, s in zip(rows, each, strict=True)]
-        extra, times = [Column("predicted", show=units.milliseconds)], {"predicted": whole}
+        last, times = Column("predicted", show=units.milliseconds), {"predicted": whole}
     columns = [
         Column("layer", align="left"),
         Column("kind", align="left"),
@@ -124,8 +124,7 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
         Column("params", "parameters", units.count),
         Column("flops", "FLOPs", units.count),
         Column("macs", "MACs", units.count),
-        Column("bytes", "weights", units.size),
-        *extra,
+        last,  # both at once are too wide for a terminal
     ]
     total = {"layer": "total", "params": cost.params, "flops": cost.flops, "macs": cost.macs}
     return Table(title, columns, rows, total=total | {"bytes": cost.bytes} | times)
