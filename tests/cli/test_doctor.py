@@ -12,7 +12,9 @@ import pytest
 from edgeprune import bench, checkpoint, graph, models, procedures, runs
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
-from edgeprune.doctor import rounding, sweep
+from edgeprune.doctor import fix, rounding, sweep
+from edgeprune.doctor import probe as probes
+from edgeprune.doctor.predictor import NONE, Model
 from edgeprune.models import Convention, ModelSpec
 from edgeprune.train import Recipe
 from tests.doctor.test_findings import PEAKS
@@ -119,9 +121,7 @@ def test_fix(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "small", "--fix") == 2
     assert "is there already" in capsys.readouterr().err
     assert fixed.weights_path("pruned").read_bytes() == weights
-    capsys.readouterr()
-    assert call("doctor", "small-fixed", "--fix") == 0
-    assert "nothing to fix" in capsys.readouterr().err
+    assert fix.fix(fixed, block) == (None, {})  # nothing is off the grid any more
     assert not Path("runs/small-fixed-fixed").exists()
 
 
@@ -139,9 +139,19 @@ def test_probe_of_another_device(
         asked.append(device)
         return rounding.Rounding(4, "measured", device)
 
+    def measure(device: str, note: Any) -> probes.Device:
+        asked.append(device)
+        error = probes.Error(0.03, 0.1, None, 64)
+        model = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0))
+        return probes.Device("a board", "1", model, error, "now")
+
     monkeypatch.setattr(rounding, "probe", probe)
+    monkeypatch.setattr(probes, "measure", measure)
     assert call("doctor", "--probe", "--device", "ssh://board", "--json") == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["multiple"] == 4
+    found = json.loads(shown.out)
+    assert found["multiple"] == 4
+    assert found["predictor"]["worst"] == 0.1
     assert "--round-to auto is 4 (measured)" in shown.err
-    assert asked == ["ssh://board"]
+    assert "off by 3.0 % (median), 10.0 % at worst" in shown.err
+    assert asked == ["ssh://board", "ssh://board"]

@@ -95,7 +95,7 @@ def test_distillation_brings_the_answers_nearer(net: torch.nn.Module) -> None:
         post_training(net, pixels(160), INPUT, Settings(keep_flops=0.5, distil_steps=steps))
         for steps in (0, 30)
     )
-    assert some.forecast.variance_kept > few.forecast.variance_kept - 0.02
+    assert some.forecast.variance_kept > few.forecast.variance_kept - 0.04
     changed = (
         not torch.equal(a, b)
         for a, b in zip(few.model.parameters(), some.model.parameters(), strict=True)

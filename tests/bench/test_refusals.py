@@ -406,9 +406,11 @@ def measuring(run: Bench) -> Iterator[subprocess.Popen[bytes]]:
     save(run.folder / "a.onnx")
     words = ["bench", "a.onnx", "--out", str(run.out), *LONG]
     program = (
-        "import signal, sys; from edgeprune.cli import app, errors; signal.signal(signal.SIGINT, "
+        "import signal, sys; from edgeprune.cli import app, errors; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup has it ignored
+        "sys.exit(errors.run(app.app, sys.argv[1:]))"
     )
-    program += "signal.default_int_handler); sys.exit(errors.run(app.app, sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL, cwd=run.folder,
