@@ -46,10 +46,11 @@ def run_batch(number: int) -> dict[str, Any]:
         count += 1
         steps.update(kind for kind, _, _ in net.steps)
         try:
-            holds(net, seed, share)
+            holds(net, seed, share, exact_norms)
         except Exception as e:
             failed.append(
-                f"{net!r}, seed {seed}, share {share}: {type(e).__name__}: {str(e)[:200]}"
+                f"{net!r}, seed {seed}, share {share}, exact norms {exact_norms}: "
+                f"{type(e).__name__}: {str(e)[:200]}"
             )
 
     started = time.process_time()
