@@ -392,7 +392,8 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
             f"## {case}: dense {said(dense)} %",
             "",
             f"{rows[0]['about']}. Seeds: {', '.join(str(s) for s in sorted({r['seed'] for r in rows}))}. "
-            f"{len({(Row(**r['row']), r['share']) for r in rows} & set(grid))} of the {planned} rows planned.",
+            f"{len(set(grid) & {(Row(**r['row']), r['share']) for r in rows})} of the {planned} rows "
+            "planned.",
             "",
             "| criterion | then | " + " | ".join(f"{s:g}" for s in shares) + " | CPU s |",
             "| --- | --- |" + " ---: |" * (len(shares) + 1),
