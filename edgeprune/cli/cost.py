@@ -79,7 +79,7 @@ def profile(device: str) -> Device:
     known = probe.kept(device)
     if known is None:
         raise EdgepruneError(
-            f"--device {device}", "was never probed with this onnxruntime",
+            f"--device {device}", "was never probed",
             f"edgeprune doctor --probe --device {device}",
         )  # fmt: skip
     return known

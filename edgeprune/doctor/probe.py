@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import bench, fetch, files, runs
 from ..bench.blocks import channel_block
+from ..bench.devices import profiles
 from ..errors import EdgepruneError
 from . import predictor, sweep
 from .layers import Network, counted, network
@@ -75,7 +76,7 @@ def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None
 
 
 def kept(device: str = "cpu") -> Device | None:
-    """The profile of ``device``; None where it was never probed with this version of the runtime."""
+    """The profile of ``device``; None where it was never probed (this machine: with this runtime)."""
     path = profile_path(device)
     return load(path) if path.is_file() else None
 
@@ -184,6 +185,8 @@ def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
     """Bench's summary of each, some beside each other at a time; and the device's environment."""
     import onnx
 
+    known = profiles.find(device)  # as rounding does: a profile's name stands for its transport
+    place = known.transport if known else device
     networks: list[Any] = []
     for first in range(0, len(models), TOGETHER):
         with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
@@ -192,7 +195,7 @@ def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
                 paths.append(Path(name) / f"{i}.onnx")
                 onnx.save(model, paths[-1])
             result = bench.measure(
-                paths, out=Path(name) / "probe.json", device=device, request=REQUEST
+                paths, out=Path(name) / "probe.json", device=place, label=device, request=REQUEST
             )
         networks += result.networks
     return networks, result.document["measured"]["environment"]

@@ -95,10 +95,10 @@ class _State:
     """One reader's G and H for the channels that are left."""
 
     def __init__(self, problem: Problem, width: int) -> None:
-        S = problem.S.double()
+        S = problem.S
         ridge = RIDGE * float(S.diagonal().mean())
         self.H = torch.linalg.inv(S + ridge * torch.eye(len(S), dtype=S.dtype))
-        self.G = problem.G.double().clone()
+        self.G = problem.G  # its own: _scaled made it
         self.unit = problem.unit.copy()
         self.width, self.total = width, problem.variance
         self.single = bool(np.bincount(self.unit[self.unit >= 0], minlength=1).max() <= 1)

@@ -146,3 +146,16 @@ def test_sums_are_corrected_by_what_whole_networks_take() -> None:
     for layers, s, t in zip(networks[30:], said[30:], seconds[30:], strict=True):
         assert predictor.corrected(line, layers, s, BLOCK) == pytest.approx(t, rel=1e-3)
         assert predictor.corrected((5.0, 0, 0, 0, 0), layers, s, BLOCK) == pytest.approx(2 * s)
+
+
+def test_a_profiles_name_stands_for_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    def measure(paths: list[Path], *, device: str, label: str, **_: object) -> None:
+        raise Enough(device, label)
+
+    monkeypatch.setattr(probe.bench, "measure", measure)
+    with pytest.raises(Enough) as e:
+        probe.probe_elsewhere("chromium", count=1)
+    assert e.value.args == ("browser:headless", "chromium")
