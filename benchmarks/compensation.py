@@ -36,11 +36,11 @@ from edgeprune.data.transforms import Pixels
 from edgeprune.fetch import home
 from edgeprune.graph import Graph, cost, trace
 from edgeprune.models import Convention, ModelSpec
-from edgeprune.procedures import heal
-from edgeprune.procedures import post_training as pt
 from edgeprune.prune import SCORES
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.report.figures import png
+from edgeprune.ways import heal
+from edgeprune.ways import post_training as pt
 
 RESULTS = Path(__file__).parent / "results"
 SHARES = (0.85, 0.7, 0.5, 0.3)  # of the FLOPs kept

@@ -23,12 +23,12 @@ import torch
 from edgeprune import data, files, train
 from edgeprune.fetch import home
 from edgeprune.graph import cost
-from edgeprune.procedures import Asked, Pruning, Watch, heal, iterative
-from edgeprune.procedures import dense as dense_network
-from edgeprune.procedures import post_training as pt
-from edgeprune.procedures.asked import write_recipe
 from edgeprune.prune.evidence import gather
 from edgeprune.runs import Run
+from edgeprune.ways import Asked, Pruning, Watch, heal, iterative
+from edgeprune.ways import dense as dense_network
+from edgeprune.ways import post_training as pt
+from edgeprune.ways.asked import write_recipe
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT, CALIBRATE, VALIDATE, EPOCHS, BATCH = 4000, 500, 1000, 12, 32

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["cut", "load", "plan", "save", "trace"]
+from .version import __version__
+
+__all__ = ["__version__", "cut", "load", "plan", "save", "trace"]
 
 if TYPE_CHECKING:
     from .api import cut, load, plan, save, trace

@@ -175,7 +175,7 @@ def versions() -> dict[str, str]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            from . import __version__
+            from .version import __version__
 
             found[name] = __version__ if name == "edgeprune" else "absent"
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from .. import __version__
+from ..version import __version__
 from . import (
     bench,
     compare,

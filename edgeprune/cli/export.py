@@ -115,12 +115,12 @@ def judging(run: Run) -> Split:
     """
     import torch
 
-    from .. import checkpoint, data, procedures
-    from ..procedures import post_training
+    from .. import checkpoint, data, ways
+    from ..ways import post_training
 
     if labelled(run):
         return dataset_of(run).test
-    asked = procedures.Asked.from_json(run.recipe())
+    asked = ways.Asked.from_json(run.recipe())
     if asked.images is None or asked.limit is None:
         raise EdgepruneError(f"run {run.name}", "names neither a data set nor images")
     some = data.unlabelled(
@@ -139,9 +139,9 @@ def judging(run: Run) -> Split:
 
 def dataset_of(run: Run) -> Dataset:
     """The data set that the run's recipe names, split as it was for training."""
-    from .. import data, procedures
+    from .. import data, ways
 
-    asked = procedures.Asked.from_json(run.recipe())
+    asked = ways.Asked.from_json(run.recipe())
     if asked.data is None:
         raise EdgepruneError(f"run {run.name}", "has no labelled images")
     limit = asked.limit if asked.images is None else None  # of those images, not of the set

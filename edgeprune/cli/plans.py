@@ -49,7 +49,7 @@ def show(
 ) -> None:
     """The plan as a table or as JSON, which is a plan file; what it promises is counted anew."""
     from .. import files, models
-    from ..procedures import position
+    from ..ways import position
 
     made = position.recounted(dense.graph, made)
     if plan_out is not None:

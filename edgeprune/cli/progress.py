@@ -15,15 +15,15 @@ from rich.progress import Progress as Bars
 
 from .. import units
 from ..errors import one_line
-from ..procedures import Watch
 from ..train import EpochRecord, Progress
+from ..ways import Watch
 
 LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
 
 
 @contextmanager
 def watch(stream: TextIO | None = None) -> Iterator[Terminal]:
-    """A watch for one command: ``with progress.watch() as watch: procedures.dense(..., watch)``."""
+    """A watch for one command: ``with progress.watch() as watch: ways.dense(..., watch)``."""
     terminal = Terminal(stream or sys.stderr)
     with terminal.bars:
         yield terminal

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output, plans, ways
+from . import options, output, plans
 from .train import default_name, load_data, resolve, show
+from .words import multiple, way_of
 
 if TYPE_CHECKING:
     from ..checkpoint import Loaded
     from ..data import Dataset
-    from ..procedures import Asked
-    from ..procedures.asked import Way
     from ..prune import Plan
     from ..runs import Run
+    from ..ways import Asked
+    from ..ways.asked import Way
 
 WHAT, WAY = "What to prune", "How far, and in which way (default: the paper's)"
 CHOICE, REPAIR = "Which filters leave", "Repair and retraining"
@@ -251,10 +252,10 @@ def prune(
         "keep_flops": keep_flops, "keep_params": keep_params, "score": score, "method": method,
         "keep": tuple(keep) if keep else None, "floor": floor, "compensate": compensate,
         "views": views, "distil_steps": distill_steps, "seed": seed,
-        "multiple": ways.multiple(round_to, device),
+        "multiple": multiple(round_to, device),
     }  # fmt: skip
     given = plans.read(plan) if plan is not None else None
-    way = ways.way_of(
+    way = way_of(
         asked_for, given, post_training=post_training, during_training=during_training,
         rounds=rounds, schedule=schedule, retrain_epochs=retrain_epochs, heal=heal, distil=distill,
         step=step, max_drop=max_drop, max_steps=max_steps,
@@ -286,24 +287,24 @@ def _retrained(
     plan_out: Path | None, as_json: bool, watch: Any,
 ) -> None:  # fmt: skip
     """Labels and training: the paper's way, to a target, or during training."""
-    from .. import files, procedures
+    from .. import files, ways
 
     if run is not None:
         target, asked, dataset = _of_run(run, name, way, watch)
     else:
         words = words | {"data": words["data"] or "cifar10", "head": words["head"] or "paper"}
         asked, dataset = resolve(words, way, watch)
-        target = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])
-    with procedures.working(target):
-        dense = procedures.dense(target, asked, dataset, watch)
+        target = ways.open_run(asked, name or default_name(asked), sys.argv[1:])
+    with ways.working(target):
+        dense = ways.dense(target, asked, dataset, watch)
         if given is not None:
             plans.check(given, dense)
-        if isinstance(way, procedures.Targeted):
-            ended = procedures.targeted(target, asked, dense, dataset, watch, given)
-        elif isinstance(way, procedures.Gradual):
-            ended = procedures.during_training(target, asked, dense, dataset, watch)
+        if isinstance(way, ways.Targeted):
+            ended = ways.targeted(target, asked, dense, dataset, watch, given)
+        elif isinstance(way, ways.Gradual):
+            ended = ways.during_training(target, asked, dense, dataset, watch)
         else:
-            ended = procedures.iterative(target, asked, dense, dataset, watch)
+            ended = ways.iterative(target, asked, dense, dataset, watch)
     if plan_out is not None:
         files.write_json(plan_out, files.read_json(target.plan_path))
     watch.end()
@@ -317,26 +318,26 @@ def _dry(
     as_json: bool, watch: Any,
 ) -> None:  # fmt: skip
     """The plan of a way that goes to a target, from a network that is trained already."""
-    from .. import procedures, runs
+    from .. import runs, ways
 
-    if isinstance(way, procedures.Pruning):
+    if isinstance(way, ways.Pruning):
         raise EdgepruneError(
             "--dry-run", "the paper's way plans from step to step, by what retraining brings",
             "give a target: --keep-flops or --keep-params",
         )  # fmt: skip
     if run is not None:
         found = runs.find(run)
-        asked = replace(procedures.Asked.from_json(found.recipe()), pruning=way)
+        asked = replace(ways.Asked.from_json(found.recipe()), pruning=way)
         dense = _dense_of(found)
         dataset = _data_of(asked, watch) if asked.data else None
     else:
         asked, dense, dataset = _checkpoint(words, way, watch)
-    made = given if given is not None else procedures.dry(asked, dense, dataset, watch)
+    made = given if given is not None else ways.dry(asked, dense, dataset, watch)
     if given is not None:
         plans.check(given, dense)
     watch.end()
     plans.show(made, dense, plan_out, as_json)
-    if isinstance(way, procedures.Gradual) or getattr(way, "rounds", 1) > 1:
+    if isinstance(way, ways.Gradual) or getattr(way, "rounds", 1) > 1:
         output.note(
             "later rounds plan anew, from the weights as they are then: this is all at once"
         )
@@ -347,13 +348,13 @@ def _without_labels(
     dry_run: bool, plan_out: Path | None, as_json: bool, watch: Any,
 ) -> None:  # fmt: skip
     """Post-training: the loss is told before anything is written."""
-    from .. import procedures, runs
-    from ..procedures import unlabelled
+    from .. import runs, ways
+    from ..ways import unlabelled
 
     if run is not None:
         parent = runs.find(run)
         dense = _dense_of(parent)
-        before = procedures.Asked.from_json(parent.recipe())
+        before = ways.Asked.from_json(parent.recipe())
         asked = replace(
             before, pruning=way, images=words["images"] or before.images,
             skip_bad=before.skip_bad or words["skip_bad"],
@@ -369,14 +370,14 @@ def _without_labels(
     if given is not None:
         plans.check(given, dense)
     if not dry_run:
-        target, new = procedures.claim(asked, wanted)
+        target, new = ways.claim(asked, wanted)
         if target.has("pruned") and not new:
             output.note(f"run {wanted} is pruned already; remove {target.path} to start over")
             watch.end()
             show(target, as_json)
             return
     pixels = _pixels(asked, dataset, watch)
-    done = procedures.without_labels(dense, pixels, asked, watch, given)
+    done = ways.without_labels(dense, pixels, asked, watch, given)
     if dry_run:
         watch.end()
         plans.show(done.plan, dense, plan_out, as_json)
@@ -384,8 +385,8 @@ def _without_labels(
     if plan_out is not None:
         plans.show(done.plan, dense, plan_out, as_json=False, quiet=True)
     if parent is not None and wanted != parent.name and not target.recipe_path.exists():
-        procedures.derive(parent, wanted, asked, sys.argv[1:])
-    with procedures.working(target):
+        ways.derive(parent, wanted, asked, sys.argv[1:])
+    with ways.working(target):
         ended = unlabelled.write(target, asked, dense, done, dataset, sys.argv[1:])
     watch.end()
     show(target, as_json)
@@ -398,16 +399,16 @@ def _without_labels(
 
 def _of_run(wanted: str, name: str | None, way: Way, watch: Any) -> tuple[Run, Asked, Dataset]:
     """The run itself, or a new one that starts from its dense network; its own words decide the rest."""
-    from .. import procedures, runs
-    from ..procedures import Asked
+    from .. import runs, ways
+    from ..ways import Asked
 
     parent = runs.find(wanted)
     asked = replace(Asked.from_json(parent.recipe()), pruning=way)
     dataset = _data_of(asked, watch)
     if name is None or name == parent.name:
-        target = procedures.open_run(asked, parent.name, sys.argv[1:])
+        target = ways.open_run(asked, parent.name, sys.argv[1:])
     else:
-        target = procedures.derive(parent, name, asked, sys.argv[1:])
+        target = ways.derive(parent, name, asked, sys.argv[1:])
     return target, asked, dataset
 
 
@@ -433,11 +434,11 @@ def _checkpoint(
     words: dict[str, Any], way: Way, watch: Any
 ) -> tuple[Asked, Loaded, Dataset | None]:
     """A whole checkpoint and the images that were named; nothing is trained."""
-    from .. import models, procedures
+    from .. import models, ways
 
     models.check_name(words["model"])
     heads = [words["head"]] if words["head"] else ["paper", "original"]
-    dense = procedures.whole(words["model"], words["init"], heads, words["size"])
+    dense = ways.whole(words["model"], words["init"], heads, words["size"])
     dataset = None
     images = words["images"]
     if words["data"] is not None:
@@ -445,11 +446,9 @@ def _checkpoint(
         dataset = load_data(
             words["data"], dense.convention.size, words["seed"], limit, words["skip_bad"], watch
         )
-        dense = procedures.whole(
-            words["model"], words["init"], heads, words["size"], dataset.classes
-        )
+        dense = ways.whole(words["model"], words["init"], heads, words["size"], dataset.classes)
     limit = words["limit"] if images is None else words["limit"] or LOOKED_AT
-    asked = procedures.Asked(
+    asked = ways.Asked(
         words["model"], words["init"], dense.spec.head, False, words["data"],
         dense.convention.size, limit, words["skip_bad"], words["seed"], None, way, images,
     )  # fmt: skip

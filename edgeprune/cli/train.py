@@ -9,8 +9,8 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..procedures import Asked
-    from ..procedures.asked import Way
+    from ..ways import Asked
+    from ..ways.asked import Way
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
 
     Example: [b]edgeprune train --model mobilenetv1 --init imagenet --data cifar10 --limit 5000[/b]
     """
-    from .. import procedures
+    from .. import ways
     from . import progress
 
     words: dict[str, Any] = {
@@ -49,9 +49,9 @@ def train(
     }  # fmt: skip
     with progress.watch() as watch:
         asked, dataset = resolve(words, None, watch)
-        run = procedures.open_run(asked, name or default_name(asked), sys.argv[1:])
-        with procedures.working(run):
-            procedures.dense(run, asked, dataset, watch)
+        run = ways.open_run(asked, name or default_name(asked), sys.argv[1:])
+        with ways.working(run):
+            ways.dense(run, asked, dataset, watch)
     show(run, as_json)
     output.note(f"next: edgeprune prune {run.name}")
 
@@ -61,7 +61,7 @@ def resolve(words: dict[str, Any], pruning: Way | None, watch: Any) -> tuple[Ask
     from .. import data as room
     from .. import models
     from .. import train as training
-    from ..procedures import Asked
+    from ..ways import Asked
 
     models.check_name(words["model"])
     source = models.find(models.ModelSpec(words["model"]), words["init"])

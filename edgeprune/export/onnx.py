@@ -28,9 +28,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, files
+from .. import files
 from ..errors import EdgepruneError
 from ..models.spec import Convention
+from ..version import __version__
 from . import parity
 
 OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted

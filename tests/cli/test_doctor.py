@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune import bench, checkpoint, graph, models, procedures, runs
+from edgeprune import bench, checkpoint, graph, models, runs, ways
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
 from edgeprune.doctor import fix, rounding, sweep
@@ -31,10 +31,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         spec, convention = ModelSpec("mobilenetv1-0.25", 10), Convention(size=32)
-        asked = procedures.Asked(
+        asked = ways.Asked(
             spec.model, "scratch", spec.head, False, "digits", 32, None, False, 0, Recipe()
         )
-        made = procedures.open_run(asked, "small", [])
+        made = ways.open_run(asked, "small", [])
         dense = models.fresh(spec, 0)
         traced = graph.trace(dense, checkpoint.example(convention))
         widths = {name: group.width for name, group in traced.groups.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune import checkpoint, graph, models, procedures, runs
+from edgeprune import checkpoint, graph, models, runs, ways
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
 from edgeprune.models import Convention, ModelSpec
@@ -27,10 +27,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     """A run with a dense and a pruned MobileNetV1 of an eighth of the width, not trained."""
     monkeypatch.chdir(tmp_path)
     spec, convention = ModelSpec("mobilenetv1-0.125", 10), Convention(size=32)
-    asked = procedures.Asked(
+    asked = ways.Asked(
         spec.model, "scratch", spec.head, False, "digits", 32, None, False, 0, Recipe()
     )
-    made = procedures.open_run(asked, "small", [])
+    made = ways.open_run(asked, "small", [])
     dense = models.fresh(spec, 0)
     traced = graph.trace(dense, checkpoint.example(convention))
     widths = {name: group.width for name, group in traced.groups.items()}

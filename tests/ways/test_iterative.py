@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeprune import checkpoint, files, graph, procedures, prune, runs
+from edgeprune import checkpoint, files, graph, prune, runs, ways
 from edgeprune.errors import EdgepruneError
-from edgeprune.procedures.iterative import next_width
-from edgeprune.procedures.sensitivity import Curve
+from edgeprune.ways.paper import next_width
+from edgeprune.ways.sensitivity import Curve
 
 from . import tiny
 
@@ -118,8 +118,8 @@ def test_another_pruning_of_the_same_dense_network(unbroken: SimpleNamespace) ->
     assert runs.Run(folder / "runs" / "other").recipe()["parent"] == "r"
 
 
-def settings(**changes: float) -> procedures.Pruning:
-    return procedures.Pruning(**({"step": 0.25, "round_to": 16} | changes))
+def settings(**changes: float) -> ways.Pruning:
+    return ways.Pruning(**({"step": 0.25, "round_to": 16} | changes))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from .asked import (
     working,
 )
 from .dense import dense, result, whole
-from .during_training import during_training
-from .iterative import iterative
+from .gradual import during_training
+from .paper import iterative
 from .post_training import Settings
 from .record import Watch
-from .targeted import dry, targeted
+from .target import dry, targeted
 from .unlabelled import without_labels
 
 __all__ = [

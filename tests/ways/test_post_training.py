@@ -10,8 +10,10 @@ from torch import nn
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
 from edgeprune.models import Convention
-from edgeprune.procedures import heal
-from edgeprune.procedures.post_training import (
+from edgeprune.train import RECIPES
+from edgeprune.train.recipes import learning_rate, lowest_lr
+from edgeprune.ways import heal
+from edgeprune.ways.post_training import (
     Settings,
     answers,
     forecast,
@@ -19,8 +21,6 @@ from edgeprune.procedures.post_training import (
     post_training,
     split,
 )
-from edgeprune.train import RECIPES
-from edgeprune.train.recipes import learning_rate, lowest_lr
 from tests.nets import build
 
 INPUT = Convention(size=16)

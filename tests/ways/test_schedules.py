@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.procedures import schedules
+from edgeprune.ways import schedules
 
 
 @pytest.mark.parametrize("name", list(schedules.SCHEDULES))

@@ -29,7 +29,7 @@ from .dense import refuse_early, result
 from .heal import healing
 from .position import Keep, Position
 from .record import Recorder, Watch
-from .targeted import goal_of, target_of
+from .target import goal_of, target_of
 
 if TYPE_CHECKING:
     from ..data import Dataset

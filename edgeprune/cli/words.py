@@ -1,4 +1,4 @@
-"""What was typed after ``edgeprune prune`` as one of the ways to prune (`procedures.asked`)."""
+"""What was typed after ``edgeprune prune`` as one of the ways to prune (`ways.asked`)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..errors import EdgepruneError
 from . import output, plans
 
 if TYPE_CHECKING:
-    from ..procedures.asked import Way
     from ..prune import Plan
+    from ..ways.asked import Way
 
 
 def way_of(
@@ -18,7 +18,7 @@ def way_of(
     distil: bool, step: float | None, max_drop: float | None, max_steps: int | None,
 ) -> Way:  # fmt: skip
     """The words as one of the ways; what belongs to another way is refused."""
-    from .. import procedures
+    from .. import ways
 
     targeted = asked_for["keep_flops"] is not None or asked_for["keep_params"] is not None
     paper = {"--step": step, "--max-drop": max_drop, "--max-steps": max_steps}
@@ -46,7 +46,7 @@ def way_of(
         raise EdgepruneError("--method sensitivity", why, "leave it out")
     if post_training:
         _refuse(retrained, "means training, and --post-training does none", "leave one out")
-        return procedures.Unlabelled(_settings(asked_for), fingerprint)
+        return ways.Unlabelled(_settings(asked_for), fingerprint)
     only_after = {"--distill-steps": asked_for["distil_steps"]}
     _refuse(only_after, "belongs to --post-training", "use --distill for retraining")
     chosen = {"retrain_epochs": retrain_epochs, "heal": heal, "schedule": schedule}
@@ -57,10 +57,10 @@ def way_of(
         more: dict[str, Any] = {
             k: v for k, v in ({**chosen, "cuts": rounds}).items() if v is not None
         }
-        return procedures.Gradual(settings, distil=distil, **more)
+        return ways.Gradual(settings, distil=distil, **more)
     if targeted or given is not None:
         more = {k: v for k, v in ({**chosen, "rounds": rounds}).items() if v is not None}
-        return procedures.Targeted(_settings(asked_for), distil=distil, plan=fingerprint, **more)
+        return ways.Targeted(_settings(asked_for), distil=distil, plan=fingerprint, **more)
     _refuse({"--rounds": rounds, "--schedule": schedule}, "leads to a target", "give --keep-flops")
     by_target = {"--method": asked_for["method"], "--keep": asked_for["keep"],
                  "--floor": asked_for["floor"], "--views": asked_for["views"]}  # fmt: skip
@@ -71,13 +71,13 @@ def way_of(
         "compensate": asked_for["compensate"],
     }  # fmt: skip
     known = {k: v for k, v in own.items() if v is not None}
-    return procedures.Pruning(round_to=asked_for["multiple"], distil=distil, **known)
+    return ways.Pruning(round_to=asked_for["multiple"], distil=distil, **known)
 
 
 def _settings(asked_for: dict[str, Any]) -> Any:
     from ..errors import closest
-    from ..procedures import Settings
     from ..prune.plan import METHODS
+    from ..ways import Settings
 
     if asked_for["method"] not in (None, *METHODS):
         method = asked_for["method"]

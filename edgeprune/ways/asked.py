@@ -106,7 +106,7 @@ class Gradual:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Post-training: unlabelled images, no training (procedures/post_training.py)."""
+    """Post-training: unlabelled images, no training (ways/post_training.py)."""
 
     way: ClassVar[str] = "post-training"
     settings: Settings = field(default_factory=Settings)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune import procedures, prune, report, train  # noqa: F401  preloaded for every child
+from edgeprune import prune, report, train, ways  # noqa: F401  preloaded for every child
 from edgeprune.cli import app, errors
 
 NETWORK = """

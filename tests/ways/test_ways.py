@@ -9,9 +9,9 @@ import pytest
 
 from edgeprune import checkpoint, files, graph, runs
 from edgeprune.errors import EdgepruneError
-from edgeprune.procedures import Asked, Gradual, Pruning, Settings, Targeted, Unlabelled
-from edgeprune.procedures.sensitivity import Curve
 from edgeprune.train import Recipe
+from edgeprune.ways import Asked, Gradual, Pruning, Settings, Targeted, Unlabelled
+from edgeprune.ways.sensitivity import Curve
 
 from . import tiny
 from .test_iterative import outcome, start

@@ -20,7 +20,7 @@ from .asked import Asked, Unlabelled, write_recipe
 from .dense import record_result, refuse_early
 from .post_training import PostTraining, post_training
 from .record import Watch
-from .targeted import target_of
+from .target import target_of
 
 if TYPE_CHECKING:
     from ..data import Dataset

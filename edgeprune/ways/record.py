@@ -10,7 +10,7 @@ from ..train import EpochRecord, Progress
 
 
 class Watch(train.Watch):
-    """Hears also what procedures tell; does nothing unless overridden."""
+    """Hears also what ways tell; does nothing unless overridden."""
 
     def on_progress(self, what: str, done: int, of: int) -> None:
         """``what`` is ``done`` of ``of`` parts on."""
