@@ -13,8 +13,8 @@ What the paper leaves open is decided here and said: the choice of the layer (`c
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import graph, prune, train
@@ -31,7 +31,7 @@ from .sensitivity import Curve
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..graph import Cost, Graph
+    from ..graph import Graph
 
 
 def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
@@ -71,34 +71,31 @@ def _step(
     settings, number, started = asked.pruning, now.step + 1, time.perf_counter()
     assert isinstance(settings, Pruning)
     traced = position.read_network(run, dense, now)
-    if settings.max_steps is not None and number > settings.max_steps:
-        return position.write(run, replace(now, ended="--max-steps reached"), traced)
-    widths = {name: group.width for name, group in traced.groups.items()}
     dense_widths = position.dense_widths(run)
-    chosen = choose(curves, widths, dense_widths, settings, traced)
-    if chosen is None:
-        return position.write(run, replace(now, ended="no layer can give more"), traced)
-    layer, width = chosen
+    possible = candidates(curves, rounds.widths(traced), dense_widths, settings, saving(traced))
+    chosen = decide(number, possible, settings)
+    if isinstance(chosen, str):
+        return position.write(run, replace(now, ended=chosen), traced)
+    layer = chosen.layer
     evidence = rounds.look(traced, images, settings.settings)
-    keep = {layer: prune.largest(rounds.score(traced, layer, evidence, settings.settings), width)}
+    scores = rounds.score(traced, layer, evidence, settings.settings)
+    keep = {layer: prune.largest(scores, chosen.width)}
     kept = prune.compose(now.kept, keep)
     smaller = rounds.smaller(traced, keep, images, settings.settings)
     before, accuracy = rounds.judged(
         run, smaller, dense, dataset, retrain.but(seed=asked.seed + number), number, watch,
         distil=settings.distil, train=settings.retrain_epochs > 0,
     )  # fmt: skip
-    good = baseline - accuracy <= settings.max_drop / 100 + 1e-9
+    good = accepted(accuracy, baseline, settings)
     rounds.record(
         run, watch, smaller, number, layer=layer,
         removed=_removed(dense_widths, now.kept, kept, layer),
         before=before, accuracy=accuracy, baseline=baseline, kept=good,
         seconds=time.perf_counter() - started,
     )  # fmt: skip
-    if good:
-        after = position.write(run, Position(number, kept), smaller)
-    else:
-        reason = f"step {number} fell more than {settings.max_drop:g} points below the baseline"
-        after = position.write(run, replace(now, ended=reason), traced)
+    after = position.write(
+        run, settle(now, Position(number, kept), good, settings), smaller if good else traced
+    )
     rounds.retrained(run).unlink(missing_ok=True)
     return after
 
@@ -118,31 +115,66 @@ def _say_forecast(
     )
 
 
-def choose(
-    curves: Sequence[Curve], widths: Mapping[str, int], dense: Mapping[str, int], settings: Pruning,
-    traced: Graph,
-) -> tuple[str, int] | None:  # fmt: skip
-    """The layer that loses filters next and its new width; None when no layer can.
+# -- the decisions: pure, so that a table of accuracies can be played through them -----------------
 
-    Every layer would go down by ``step`` of its dense width, to the nearest multiple of
-    ``round_to``. Of the layers whose measured curve falls least (to within the noise of the sample,
-    one standard error), the one that saves the largest share of parameters and FLOPs, taken
-    together, is chosen.
+
+@dataclass(frozen=True)
+class Candidate:
+    """A step that could come next: one layer made narrower."""
+
+    layer: str
+    width: int  # that it would have
+    accuracy: float  # 0..1, by its measured curve; nothing retrained
+    saved: float  # shares of the present parameters and FLOPs that leave, added
+
+
+def decide(number: int, possible: Sequence[Candidate], settings: Pruning) -> Candidate | str:
+    """Step ``number`` (1, 2, ...), or why there is none."""
+    if settings.max_steps is not None and number > settings.max_steps:
+        return "--max-steps reached"
+    return choose(possible, settings.sensitivity_images) or "no layer can give more"
+
+
+def candidates(
+    curves: Sequence[Curve], widths: Mapping[str, int], dense: Mapping[str, int], settings: Pruning,
+    saved: Callable[[str, int], float],
+) -> list[Candidate]:  # fmt: skip
+    """What each layer could do next: down by ``step`` of its dense width, on the grid of ``round_to``.
+
+    ``saved(layer, width)``: what that layer at that width saves of the present network.
     """
-    now = graph.cost(traced)
-    candidates = []
+    found = []
     for curve in curves:
         width = next_width(widths[curve.layer], dense[curve.layer], settings)
         if width is not None:
             accuracy = curve.at(1 - width / dense[curve.layer])
-            saved = _saved(now, graph.cost(traced, {curve.layer: width}))
-            candidates.append((accuracy, saved, curve.layer, width))
-    if not candidates:
+            found.append(Candidate(curve.layer, width, accuracy, saved(curve.layer, width)))
+    return found
+
+
+def choose(possible: Sequence[Candidate], images: int) -> Candidate | None:
+    """Of those whose accuracy falls least the one that saves most; None when there is none.
+
+    Least to within the noise of a sample of ``images``: one standard error of the best accuracy.
+    """
+    if not possible:
         return None
-    best = max(c[0] for c in candidates)
-    noise = (max(best * (1 - best), 0.01) / settings.sensitivity_images) ** 0.5
-    _, _, layer, width = max((c for c in candidates if c[0] >= best - noise), key=lambda c: c[1])
-    return layer, width
+    best = max(c.accuracy for c in possible)
+    noise = (max(best * (1 - best), 0.01) / images) ** 0.5
+    return max((c for c in possible if c.accuracy >= best - noise), key=lambda c: c.saved)
+
+
+def accepted(accuracy: float, baseline: float, settings: Pruning) -> bool:
+    """Whether a step may stay: at most ``max_drop`` points (hundredths) below the baseline."""
+    return baseline - accuracy <= settings.max_drop / 100 + 1e-9
+
+
+def settle(before: Position, after: Position, good: bool, settings: Pruning) -> Position:
+    """Go on from ``after``; a step that is not ``good`` is taken back, and it was the last."""
+    if good:
+        return after
+    reason = f"step {after.step} fell more than {settings.max_drop:g} points below the baseline"
+    return replace(before, ended=reason)
 
 
 def next_width(width: int, dense: int, settings: Pruning) -> int | None:
@@ -166,8 +198,15 @@ def convolutions(traced: Graph) -> list[str]:
     ]
 
 
-def _saved(now: Cost, then: Cost) -> float:
-    return (now.params - then.params) / now.params + (now.flops - then.flops) / now.flops
+def saving(traced: Graph) -> Callable[[str, int], float]:
+    """What a layer at a width saves of this network, as `Candidate.saved`."""
+    now = graph.cost(traced)
+
+    def saved(layer: str, width: int) -> float:
+        then = graph.cost(traced, {layer: width})
+        return (now.params - then.params) / now.params + (now.flops - then.flops) / now.flops
+
+    return saved
 
 
 def _removed(dense: Mapping[str, int], before: Keep, after: Keep, layer: str) -> list[int]:
