@@ -7,17 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_training import CONVENTION, RECIPE, dataset, network
+from tiny_training import CONVENTION, RECIPE, Images, dataset, network
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Pace, Watch, evaluate, fit, forecast, loop, measure
-from edgeprune.train.step import optimizer
+from edgeprune.train.step import Accuracy, optimizer
 from edgeprune.train.watch import EpochRecord, Progress
 
 
@@ -90,6 +91,94 @@ def test_it_stops_when_there_is_nothing_to_gain() -> None:
     done = fit(network(norm=False), dataset(), CONVENTION, recipe)
     assert done.stopped.startswith("converged")
     assert len(done.epochs) - done.best.epoch == 3
+
+
+class Played:
+    """Validations as they are written down here, instead of measured: (accuracy, loss) an epoch."""
+
+    def __init__(self, *epochs: tuple[float, float]) -> None:
+        self.left = list(epochs)
+
+    def __call__(self, *_: object) -> Accuracy:
+        top1, loss = self.left.pop(0)
+        return Accuracy(top1, loss, 100)
+
+
+@pytest.mark.parametrize(
+    ("patience", "epochs", "best", "run"),
+    [
+        # 0.7 in epoch 2; three epochs that are not better; the 0.9 after them is never seen
+        (3, [(0.5, 1), (0.7, 1), (0.6, 1), (0.7, 2), (0.65, 1), (0.9, 1)], 2, 5),
+        # the same accuracy at less loss is better: it counts from epoch 3
+        (3, [(0.5, 1), (0.7, 1), (0.7, 0.9), (0.6, 1), (0.6, 1), (0.7, 0.9), (0.9, 1)], 3, 6),
+        # accuracy decides before loss
+        (2, [(0.5, 0.1), (0.6, 5), (0.5, 0.01), (0.5, 0.01)], 2, 4),
+        # equal in both: the first
+        (2, [(0.5, 1), (0.5, 1), (0.5, 1)], 1, 3),
+        # patience 0 never stops
+        (0, [(0.9, 1), (0.1, 1), (0.1, 1), (0.1, 1), (0.1, 1), (0.1, 1)], 1, 6),
+    ],
+)
+def test_which_epoch_is_kept_and_when_it_stops(
+    patience: int,
+    epochs: list[tuple[float, float]],
+    best: int,
+    run: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "accuracy", Played(*epochs))
+    model, watch = network(), Listener()
+    weights: list[torch.Tensor] = []
+    watch.on_epoch = lambda record: weights.append(model[0].weight.detach().clone())  # type: ignore[method-assign]
+    recipe = RECIPE.but(epochs=len(epochs), patience=patience, lr=1e-2)
+    done = fit(model, dataset(), CONVENTION, recipe, watch=watch)
+    assert (done.best.epoch, len(done.epochs)) == (best, run)
+    assert torch.equal(model[0].weight, weights[best - 1])
+    assert all(
+        not torch.equal(weights[best - 1], w) for i, w in enumerate(weights) if i != best - 1
+    )
+
+
+class Untouched(Images):
+    """A test split: training has no business with it."""
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        raise AssertionError("the test split was looked at")
+
+
+def test_no_choice_is_made_on_the_test_split() -> None:
+    data = replace(dataset(), test=Untouched(64, 3))
+    fit(network(), data, CONVENTION, RECIPE.but(epochs=2, precision="auto"))
+
+
+def test_the_rate_and_the_dropout_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a cosine from 1 to 0 over four steps: (1 + cos(pi k / 4)) / 2."""
+    rates: list[float] = []
+    seeds: list[int] = []
+    step = loop.Stepper.step
+
+    def seen(self: loop.Stepper, x: torch.Tensor, y: torch.Tensor, lr: float) -> torch.Tensor:
+        rates.append(lr)
+        seeds.append(torch.initial_seed())
+        return step(self, x, y, lr)
+
+    monkeypatch.setattr(loop.Stepper, "step", seen)
+    recipe = RECIPE.but(epochs=2, batch_size=16, lr=1.0, floor=0.0, warmup_epochs=0)
+    fit(network(), dataset(32), CONVENTION, recipe)
+    half = 1 / 2**0.5
+    assert rates == pytest.approx([1, (1 + half) / 2, 1 / 2, (1 - half) / 2])
+    assert len(set(seeds)) == 4  # no two batches drop the same units
+    fit(network(), dataset(32), CONVENTION, recipe)
+    assert seeds[:4] == seeds[4:]
+
+
+def test_a_loss_under_a_teacher_says_nothing_about_chance() -> None:
+    """A teacher that knows nothing: the pupil's loss may rest anywhere."""
+    watch = Listener()
+    recipe = RECIPE.but(epochs=3, teacher_share=1.0)
+    done = fit(Deaf(), dataset(), CONVENTION, recipe, teacher=Deaf(), watch=watch)
+    assert watch.notes == []
+    assert not done.at_chance
 
 
 def test_the_rate_of_each_epoch_is_the_recipes() -> None:

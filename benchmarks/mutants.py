@@ -1,0 +1,446 @@
+"""Break one decision at a time and see whether a test notices.
+
+    python benchmarks/mutants.py [--only NAME] [--stale] [--workers 2] [--again]
+
+``mutants.toml`` lists the decisions: a name, a file, the exact text before and after, the nearby
+tests. Each row is applied to a copy of the tree, and its tests run until one fails: killed. A row
+whose tests all pass has survived: nothing holds that decision. ``left`` is the reason why a survivor
+may. A row whose text is not there exactly once is stale (``--stale`` looks for these alone, without
+tests).
+
+Killed, it goes on: a result counts while the row, the file that it breaks and its tests are what
+they were (``--again`` runs all). Torch is imported once; a fork runs each mutant. First the tests
+run on the whole tree, as a test that fails there tells nothing. Writes ``results/mutants.jsonl``
+and, from it, ``results/mutants.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+TABLE = HERE / "mutants.toml"
+STATE = HERE / "results" / "mutants.jsonl"
+PAGE = HERE / "results" / "mutants.md"
+COPIED = ("edgeprune", "tests", "benchmarks", "deploy", "pyproject.toml", "README.md",
+          "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker")  # fmt: skip
+LEAST, TIMES = (
+    60.0,
+    5.0,
+)  # seconds until a mutant hangs: this, or so often what its tests take whole
+HEAVY = ("torch", "torchvision", "torch.export", "torch._dynamo", "numpy", "scipy.stats",
+         "scipy.sparse.csgraph", "onnx", "onnxruntime", "onnxscript", "accelerate", "PIL.Image",
+         "hypothesis", "pytest", "safetensors.torch", "rich", "typer", "sklearn")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One decision, broken. Paths lie under the tree's root."""
+
+    name: str  # the decision that it breaks, in words
+    file: str
+    before: str  # stands in the file exactly once
+    after: str
+    tests: tuple[str, ...]  # files, or single tests
+    left: str = ""  # why it may survive
+
+    @property
+    def room(self) -> str:
+        parts = Path(self.file).parts
+        return parts[1] if parts[0] == "edgeprune" else parts[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row; ``mark`` says of which text."""
+
+    name: str
+    state: str  # killed, survived, stale, timeout
+    seconds: float
+    mark: str
+    by: str = ""  # the test that failed
+    red: list[str] = field(default_factory=list)  # tests that fail on the whole tree
+
+    @property
+    def dead(self) -> bool:
+        return self.state in ("killed", "timeout")
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def rows(table: Path = TABLE) -> list[Row]:
+    """The rows of a table; its ``[tests]`` are those of the rows that name none."""
+    value = tomllib.loads(table.read_text())
+    usual: dict[str, list[str]] = value.get("tests", {})
+    found = []
+    for words in value["mutant"]:
+        tests = words.pop("tests", None) or usual.get(words["file"], [])
+        found.append(Row(**words, tests=tuple(tests)))
+    return found
+
+
+def mutated(row: Row, tree: Path) -> str | None:
+    """The text of the row's file with its decision broken; None where the row is stale."""
+    path = tree / row.file
+    text = path.read_text() if path.is_file() else ""
+    if text.count(row.before) != 1 or row.before == row.after:
+        return None
+    changed = text.replace(row.before, row.after)
+    try:
+        ast.parse(changed)
+    except SyntaxError:
+        return None
+    return changed
+
+
+def stale(table: Sequence[Row], tree: Path = ROOT) -> list[str]:
+    """Names of the rows that no longer apply, or whose tests are gone."""
+    found = []
+    for row in table:
+        there = row.tests and all((tree / t.partition("::")[0]).is_file() for t in row.tests)
+        if mutated(row, tree) is None or not there:
+            found.append(row.name)
+    return found
+
+
+def mark(row: Row, tree: Path) -> str:
+    """Of all that a result depends on nearby: the row, its file, its tests."""
+    digest = hashlib.sha256(json.dumps([row.file, row.before, row.after, row.tests]).encode())
+    for name in (row.file, *(t.partition("::")[0] for t in row.tests)):
+        path = tree / name
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+# -- what is known ---------------------------------------------------------------------------------
+
+
+def known(state: Path) -> dict[str, Outcome]:
+    """The last outcome of each row."""
+    if not state.is_file():
+        return {}
+    lines = [line for line in state.read_text().splitlines() if line.endswith("}")]
+    return {value["name"]: Outcome(**value) for value in map(json.loads, lines)}
+
+
+def note(state: Path, outcome: Outcome) -> None:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with state.open("a") as f:
+        f.write(json.dumps(asdict(outcome)) + "\n")
+        f.flush()
+        os.fsync(f.fileno())
+
+
+# -- one run of tests in a fork --------------------------------------------------------------------
+
+
+class Watcher:
+    """A pytest plugin: runs ``first`` before the others, writes down what failed."""
+
+    def __init__(self, first: Sequence[str], report: Path) -> None:
+        self.first, self.report, self.failed = list(first), report, list[str]()
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        place = {name: i for i, name in enumerate(self.first)}
+        items.sort(key=lambda item: place.get(item.nodeid, len(place)))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.failed.append(f"{report.nodeid} (at import)")
+
+    def pytest_sessionfinish(self) -> None:
+        self.report.write_text(json.dumps(self.failed))
+
+
+def fork(tree: Path, tests: Sequence[str], words: Sequence[str], first: Sequence[str]) -> int:
+    """A child that runs ``tests`` in ``tree``; its process group is its own."""
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        os.setsid()
+        report, said = tree / ".failed.json", (tree / ".said.txt").open("w")
+        report.unlink(missing_ok=True)
+        for stream in (1, 2):
+            os.dup2(said.fileno(), stream)
+        os.chdir(tree)
+        os.environ["PYTHONPATH"] = str(tree)
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.dont_write_bytecode = True
+        ours = (HERE, ROOT)
+        sys.path[:] = [str(tree), *(p for p in sys.path if Path(p or ".").resolve() not in ours)]
+        for name in [n for n in sys.modules if n.partition(".")[0] in ("edgeprune", "tests")]:
+            del sys.modules[name]
+        import pytest
+
+        words = [
+            *words,
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            "--rootdir",
+            str(tree),
+        ]
+        code = int(pytest.main([*words, *tests], plugins=[Watcher(first, report)]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+@dataclass
+class Slot:
+    """A worker: a copy of the tree, and the child that runs in it."""
+
+    tree: Path
+    row: Row | None = None
+    child: int = 0
+    begun: float = 0.0
+    limit: float = 0.0
+    whole: str = ""  # what stood in the broken file
+
+    def failed(self) -> list[str]:
+        path = self.tree / ".failed.json"
+        return json.loads(path.read_text()) if path.is_file() else ["the run broke off"]
+
+    def kill(self) -> None:
+        """The child and all that it started."""
+        try:
+            os.killpg(self.child, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(self.child, signal.SIGKILL)
+        os.waitpid(self.child, 0)
+
+    def poll(self) -> int | None:
+        """The exit code, -1 past the limit, None while it runs."""
+        done, status = os.waitpid(self.child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() - self.begun > self.limit:
+            self.kill()
+            return -1
+        return None
+
+
+def copy(tree: Path, to: Path) -> Path:
+    """The tracked and new files of ``tree`` that tests need, without what git ignores."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *COPIED]
+    listed = subprocess.run(words, cwd=tree, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (tree / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            (to / name).write_bytes((tree / name).read_bytes())
+    return to
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+def whole_tree(table: Sequence[Row], slot: Slot) -> tuple[dict[str, float], list[str]]:
+    """Seconds of each test file on the whole tree, and the tests that fail there."""
+    seconds, red = {}, []
+    for name in sorted({t.partition("::")[0] for row in table for t in row.tests}):
+        begun = time.monotonic()
+        child = fork(slot.tree, [name], [], [])
+        os.waitpid(child, 0)
+        seconds[name] = time.monotonic() - begun
+        failed = slot.failed()
+        red += failed
+        print(
+            f"  {name}: {seconds[name]:.1f} s{'' if not failed else f', RED: {failed}'}", flush=True
+        )
+    return seconds, red
+
+
+def begin(slot: Slot, row: Row, seconds: dict[str, float], red: Sequence[str], first: str) -> None:
+    """Break the slot's tree and start its tests."""
+    path, changed = slot.tree / row.file, mutated(row, slot.tree)
+    assert changed is not None
+    slot.row, slot.whole = row, path.read_text()
+    path.write_text(changed)
+    words = ["-x", *(word for name in red for word in ("--deselect", name.split(" ")[0]))]
+    slot.limit = max(
+        LEAST, TIMES * sum(seconds.get(t.partition("::")[0], LEAST) for t in row.tests)
+    )
+    slot.begun = time.monotonic()
+    slot.child = fork(slot.tree, row.tests, words, [first] if first else [])
+
+
+def end(slot: Slot, code: int, tree: Path, red: Sequence[str]) -> Outcome:
+    """What the child found; the slot's tree is whole again."""
+    assert slot.row is not None
+    row = slot.row
+    (slot.tree / row.file).write_text(slot.whole)
+    state = {0: "survived", -1: "timeout"}.get(code, "killed")
+    by = (slot.failed() or [f"exit {code}"])[0] if state == "killed" else ""
+    slot.row = None
+    seconds = round(time.monotonic() - slot.begun, 1)
+    return Outcome(row.name, state, seconds, mark(row, tree), by, list(red))
+
+
+def run(table: Sequence[Row], tree: Path, state: Path, *, workers: int = 1) -> Iterator[Outcome]:
+    """Break ``table``'s decisions in copies of ``tree``; each outcome is in ``state`` at once."""
+    before = known(state)
+    gone = set(stale(table, tree))
+    for row in table:
+        if row.name in gone:
+            outcome = Outcome(row.name, "stale", 0.0, mark(row, tree))
+            note(state, outcome)
+            yield outcome
+    waiting = [row for row in table if row.name not in gone]
+    if not waiting:
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeprune-mutants-") as folder:
+        slots = [Slot(copy(tree, Path(folder) / str(i))) for i in range(workers)]
+        seconds, red = whole_tree(waiting, slots[0])
+        waiting.sort(key=lambda row: sum(seconds.get(t.partition("::")[0], 0) for t in row.tests))
+        try:
+            while waiting or any(slot.row for slot in slots):
+                for slot in slots:
+                    if slot.row is None and waiting:
+                        row = waiting.pop(0)
+                        last = before.get(row.name)
+                        begin(slot, row, seconds, red, last.by if last else "")
+                    code = slot.poll() if slot.row else None
+                    if code is not None:
+                        outcome = end(slot, code, tree, red)
+                        note(state, outcome)
+                        yield outcome
+                time.sleep(0.05)
+        finally:
+            for slot in slots:
+                if slot.row is not None:
+                    slot.kill()
+
+
+def unresolved(table: Sequence[Row], tree: Path, state: Path) -> list[Row]:
+    """Rows without an outcome that still counts."""
+    before = known(state)
+    return [r for r in table if r.name not in before or before[r.name].mark != mark(r, tree)]
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def page(table: Sequence[Row], outcomes: dict[str, Outcome]) -> str:
+    """``results/mutants.md``: counts by room, the survivors with their reasons, all rows."""
+    found = [(row, outcomes[row.name]) for row in table if row.name in outcomes]
+    dead = sum(o.dead for _, o in found)
+    alive = [(r, o) for r, o in found if not o.dead]
+    lines = [
+        "# Decisions and the tests that hold them",
+        "",
+        "Made by `python benchmarks/mutants.py` from `benchmarks/mutants.toml`; not edited by hand.",
+        "Each row breaks one decision of the code and runs the nearby tests until one fails.",
+        "",
+        f"{len(found)} decisions: {dead} killed, {len(alive)} survive "
+        f"({100 * len(alive) / max(len(found), 1):.1f} %).",
+        "",
+        "| room | decisions | killed | survive |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    total, killed = Counter(r.room for r, _ in found), Counter(r.room for r, o in found if o.dead)
+    lines += [f"| {n} | {total[n]} | {killed[n]} | {total[n] - killed[n]} |" for n in sorted(total)]
+    lines += ["", "## Survivors", ""]
+    lines += [f"- **{r.name}** ({o.state}): {r.left or 'no test holds it yet'}" for r, o in alive]
+    lines += [] if alive else ["None."]
+    lines += [
+        "",
+        "## All",
+        "",
+        "| decision broken | file | outcome | by | s |",
+        "| --- | --- | --- | --- | ---: |",
+    ]
+    for row, o in found:
+        cells = (
+            row.name,
+            row.file.removeprefix("edgeprune/"),
+            o.state,
+            o.by.removeprefix("tests/"),
+        )
+        lines.append(
+            "| " + " | ".join(c.replace("|", "\\|") for c in cells) + f" | {o.seconds:g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def warm_up() -> None:
+    """Import once what every fork needs, and nothing of edgeprune."""
+    import importlib
+
+    for name in HEAVY:
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    with torch.no_grad():  # the exporter imports most of itself when it is first used
+        torch.export.export(torch.nn.Conv2d(1, 1, 1).eval(), (torch.zeros(2, 1, 4, 4),))
+
+
+def chosen(table: Sequence[Row], only: Iterable[str]) -> list[Row]:
+    """Rows whose name or file holds one of these words."""
+    words = list(only)
+    return [r for r in table if not words or any(w in r.name or w in r.file for w in words)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="part of a name or file"
+    )
+    parser.add_argument("--stale", action="store_true", help="only look whether every row applies")
+    parser.add_argument("--again", action="store_true", help="run also what is known")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--state", type=Path, default=STATE)
+    given = parser.parse_args()
+    everything = rows()
+    gone = stale(everything)
+    for name in gone:
+        print(f"stale: {name}")
+    if given.stale:
+        print(f"{len(everything)} rows, {len(gone)} stale")
+        return 1 if gone else 0
+    table = chosen(everything, given.only)
+    table = table if given.again or given.only else unresolved(table, ROOT, given.state)
+    print(f"{len(table)} of {len(everything)} rows to run", flush=True)
+    if table:
+        warm_up()
+    for n, outcome in enumerate(run(table, ROOT, given.state, workers=given.workers), 1):
+        print(
+            f"{n:4d} {outcome.state:9s} {outcome.seconds:6.1f} s  {outcome.name}  {outcome.by}",
+            flush=True,
+        )
+    outcomes = known(given.state)
+    if given.state == STATE:
+        PAGE.write_text(page(everything, outcomes))
+    alive = [r.name for r in everything if r.name in outcomes and not outcomes[r.name].dead]
+    print(f"{len(alive)} of {len(everything)} survive: {'; '.join(alive) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
