@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from . import files, models, prune
 from .errors import EdgepruneError
 from .graph import Graph, trace
+from .graph.kept import Keep
 from .models import Convention, ModelSpec
 from .runs import Run
 
 FORMAT = 1  # of spec.json
-Keep = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .. import checkpoint, files, prune, runs
 from ..errors import EdgepruneError
 from ..graph import Graph, Group, trace
+from ..graph.kept import kept_classes
 from ..prune import Keep
-from ..prune.keep import kept_classes
 from ..runs import Run
 
 
@@ -93,8 +93,7 @@ def refilled(graph: Graph, before: Keep, after: Keep, tensors: Mapping[str, Tens
             if labels is None:
                 places.append(torch.arange(value.shape[axis]))
                 continue
-            roots = graph.roots[labels]
-            stayed = torch.from_numpy(was[roots][now[roots]])
+            stayed = torch.from_numpy(was.stays(labels)[now.stays(labels)])
             places.append(stayed.nonzero()[:, 0])
             if axis == _reading_axis(graph.model, name, value):
                 back = (~stayed).nonzero()[:, 0]

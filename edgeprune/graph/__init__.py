@@ -2,7 +2,8 @@
 
 from .cost import Cost, Row, cost
 from .follow import Refusal
+from .graph import Graph
 from .groups import Group, Site
-from .trace import Graph, trace
+from .trace import trace
 
 __all__ = ["Cost", "Graph", "Group", "Refusal", "Row", "Site", "cost", "trace"]

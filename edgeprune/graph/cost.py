@@ -18,8 +18,8 @@ from torch import fx
 
 from ..errors import EdgepruneError
 from .follow import layer, short_name
+from .graph import Graph
 from .labels import Labelled, Vector
-from .trace import Graph
 
 BYTES = 4  # of a float32
 

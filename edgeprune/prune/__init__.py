@@ -1,7 +1,8 @@
 """Scores say what matters, a plan what stays, a cut makes the network smaller; compensation repairs."""
 
+from ..graph.kept import Keep, compose
 from .cut import cut, narrow
-from .keep import Keep, compose, largest
+from .keep import largest
 from .mask import masked
 from .plan import Plan
 from .scores import NEEDS, SCORES, l1

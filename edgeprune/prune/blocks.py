@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph import Graph
-from ..graph.trace import fetch
+from ..graph.kept import Keep, kept_classes
+from ..graph.tensors import fetch
 from .compensate import Told, kept_index, least_squares, repair_layer, silent
 from .images import Images
-from .keep import Keep, kept_classes
 from .readers import find_readers
 from .walk import Walk, run
 
@@ -105,7 +105,7 @@ def blocks(
     batches of Adam, learning rate falling to 0.
     """
     dense.constants(), pruned.constants()
-    stays = kept_classes(dense, keep)[dense.roots]
+    stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
     found, readers = find_blocks(pruned), find_readers(pruned)
     report = []
@@ -229,7 +229,7 @@ def distil(
     nodes, dense_nodes = (list(g.module.graph.nodes) for g in (pruned, dense))
     waist = nodes[found[-1].start - 1] if len(found) > 1 else nodes[0]
     there = next(n for n in dense_nodes if n.name == waist.name)
-    own = kept_index(dense.values[there], kept_classes(dense, keep)[dense.roots])
+    own = kept_index(dense.values[there], kept_classes(dense, keep).mask)
     half = bfloat16_pays()
 
     def loss(x: Tensor) -> Tensor:

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..graph import Graph
+from ..graph.kept import Keep, kept_classes
 from ..graph.labels import Labelled
-from ..graph.trace import fetch
+from ..graph.tensors import fetch
 from .images import Images
-from .keep import Keep, kept_classes
 from .readers import Reader, find_readers, inputs_at, outputs_at, sample, scale_of, weight_matrix
 from .walk import Walk
 
@@ -149,7 +149,7 @@ def _front_to_back(
 ) -> list[Repaired]:
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
     readers = [r for r in find_readers(pruned) if r.has_offset or solver is least_squares]
-    stays = kept_classes(dense, keep)[dense.roots]
+    stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
     report: list[Repaired] = []
     for done, reader in enumerate(readers):

@@ -6,22 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph import Graph, trace
-from ..graph.groups import Group, Site
+from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled
-from ..graph.trace import named_tensors, put, unsaved
-from .keep import Keep, kept_classes
-from .module import adapt, patched, replace_tensors, trainable
+from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
+from .module import adapt, patched, trainable
 from .optimizer import follow_optimizer
 from .rewrite import Rewriter
 
-Mask = NDArray[np.bool_]
 Slice = Callable[[str, Tensor], Tensor]  # (tensor's name, value in its shape) -> the cut value
 
 
@@ -59,13 +55,13 @@ def narrow(
     heads or groups: the finer of two couplings is chosen by size.)
     """
     kept = kept_classes(graph, keep)
-    rewriter = Rewriter(graph, kept)
+    rewriter = Rewriter(kept)
     rewriter.run()
     constants = graph.constants()
     for name in graph.folded:  # what was computed from weights is trained from now on
         if constants[name].is_floating_point():
             constants[name] = nn.Parameter(constants[name])
-    tensors = {name: cut_tensor(graph, kept, name, value) for name, value in constants.items()}
+    tensors = {name: kept.tensor(name, value) for name, value in constants.items()}
     used = {str(n.target) for n in rewriter.new.nodes if n.op == "get_attr"}
     device = next((t.device for t in tensors.values()), torch.device("cpu"))
     tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
@@ -78,30 +74,12 @@ def narrow(
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = reason  # type: ignore[assignment]
     known = _names_in_graph(graph)
-    slices = partial(_cut_by_any_name, graph, kept, known)
+    slices = partial(_cut_by_any_name, kept, known)
     if optimizer is not None:
         follow_optimizer(optimizer, graph, model, slices)
     if ema is not None:
         _cut_average(ema, model, slices, groups)
     return _narrowed(graph, rewriter, module, model)
-
-
-def cut_tensor(graph: Graph, kept: Mask, name: str, value: Tensor) -> Tensor:
-    """``value`` (in the shape of the tensor ``name``) along each labelled axis; a new storage."""
-    with torch.no_grad():
-        small = value.detach().clone()
-        for axis in range(value.ndim):
-            labels = graph.sites.get((name, axis))
-            stays = None if labels is None else kept[graph.roots[labels]]
-            if stays is not None and not stays.all():
-                index = torch.from_numpy(stays.nonzero()[0]).to(value.device)
-                small = small.index_select(axis, index)
-    if not isinstance(value, nn.Parameter):
-        return small
-    parameter = nn.Parameter(small, requires_grad=value.requires_grad)
-    if value.grad is not None:
-        parameter.grad = cut_tensor(graph, kept, name, value.grad)
-    return parameter
 
 
 def _names_in_graph(graph: Graph) -> dict[str, str]:
@@ -111,10 +89,8 @@ def _names_in_graph(graph: Graph) -> dict[str, str]:
     return {name: read.get(id(t), name) for name, t in named.items()}
 
 
-def _cut_by_any_name(
-    graph: Graph, kept: Mask, known: Mapping[str, str], name: str, value: Tensor
-) -> Tensor:
-    return cut_tensor(graph, kept, known.get(name, name), value)
+def _cut_by_any_name(kept: Kept, known: Mapping[str, str], name: str, value: Tensor) -> Tensor:
+    return kept.tensor(known.get(name, name), value)
 
 
 def _graph_module(
@@ -140,7 +116,7 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         values[node] = Labelled(tuple(index.shape), constant=True, name=name)
     contractions = {
         nodes[old]: [
-            replace(c, operand=nodes[c.operand], labels=rewriter.left(c.labels)) for c in found
+            replace(c, operand=nodes[c.operand], labels=rewriter.kept.left(c.labels)) for c in found
         ]
         for old, found in graph.contractions.items()
         if old in nodes
@@ -149,25 +125,15 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         model=model,
         module=module,
         example=graph.example,
-        groups={name: _shrink_group(g, rewriter.kept) for name, g in graph.groups.items()},
+        groups={name: rewriter.kept.group(g) for name, g in graph.groups.items()},
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         exact_norms=graph.exact_norms,
         values=values,
-        sites={key: rewriter.left(labels) for key, labels in graph.sites.items()},
+        sites={key: rewriter.kept.left(labels) for key, labels in graph.sites.items()},
         contractions=contractions,
         roots=graph.roots,
     )
-
-
-def _shrink_group(group: Group, kept: Mask) -> Group:
-    stays = kept[group.roots]
-    rank = np.where(stays, np.cumsum(stays) - 1, -2)  # -2: leaves
-    sites = []
-    for site in group.sites:
-        unit = np.where(site.unit >= 0, rank[site.unit], -1)
-        sites.append(Site(site.tensor, site.axis, unit[unit != -2]))
-    return replace(group, roots=group.roots[stays], sites=tuple(sites))
 
 
 def _cut_average(

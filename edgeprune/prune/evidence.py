@@ -20,7 +20,7 @@ from ..graph import Graph, Group
 from ..graph.follow import short_name
 from ..graph.labels import Vector
 from ..graph.rules import pointwise, rule_for
-from ..graph.trace import fetch
+from ..graph.tensors import fetch
 from .elimination import Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of

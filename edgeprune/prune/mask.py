@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, fx
 
 from ..graph import Graph
-from .keep import Keep, kept_classes
+from ..graph.kept import Keep, kept_classes
 
 
 def masked(graph: Graph, keep: Keep) -> Callable[[Tensor], Tensor]:
     """The network of ``graph`` as a function of its input, dropped units masked, nothing cut."""
     kept = kept_classes(graph, keep)
     masks = {
-        node: [(c.operand, c.axis, kept[graph.roots[c.labels]]) for c in found]
+        node: [(c.operand, c.axis, kept.stays(c.labels)) for c in found]
         for node, found in graph.contractions.items()
     }
     return _Masked(graph, masks)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
+from ..graph.aten import evaluating, quiet
 from ..graph.follow import short_name
-from ..graph.trace import evaluating, named_tensors, put, quiet, unsaved
+from ..graph.tensors import named_tensors, put, put_module, unsaved
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -42,17 +43,6 @@ def patched(
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
     reason = _disagrees(small, graph, model, example)
     return (None, reason) if reason else (small, "")
-
-
-def replace_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put smaller tensors in their places, in place."""
-    for name, value in tensors.items():
-        path, _, leaf = name.rpartition(".")
-        module = model.get_submodule(path)
-        if leaf in module._parameters:
-            module._parameters[leaf] = value  # type: ignore[assignment]
-        else:
-            module._buffers[leaf] = value
 
 
 def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
@@ -276,8 +266,3 @@ RESTORES = {
     "_native_batch_norm_legit_no_training": _restore_batch_norm,
     "dropout": _restore_dropout,
 }
-
-
-def put_module(root: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, leaf = path.rpartition(".")
-    root.get_submodule(parent)._modules[leaf] = module

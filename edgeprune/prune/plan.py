@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, cost
-from .keep import kept_classes
+from ..graph.kept import kept_classes
 from .price import Price
 
 METHODS = ("uniform", "global", "sensitivity", "reconstruction")

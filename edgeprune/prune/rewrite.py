@@ -18,7 +18,8 @@ from torch import Tensor, fx
 from ..errors import EdgepruneError
 from ..graph import Graph
 from ..graph.follow import short_name
-from ..graph.labels import Labelled, Vector
+from ..graph.kept import Kept, Mask
+from ..graph.labels import Labelled
 from ..graph.rules import is_move, padding_of, run_move, size_position
 
 aten = torch.ops.aten
@@ -28,8 +29,7 @@ aten = torch.ops.aten
 class Rewriter:
     """A copy of a graph's operators in which what is written follows the labels that are kept."""
 
-    graph: Graph
-    kept: NDArray[np.bool_]  # [classes]
+    kept: Kept
     new: fx.Graph = field(default_factory=fx.Graph)
     nodes: dict[fx.Node, fx.Node] = field(default_factory=dict)  # old -> new
     indices: dict[str, Tensor] = field(default_factory=dict)  # new constants by name
@@ -50,39 +50,31 @@ class Rewriter:
         self.new.set_codegen(self.graph.module.graph._codegen)
         self.new.eliminate_dead_code()
 
+    @property
+    def graph(self) -> Graph:
+        return self.kept.graph
+
     def value(self, old: Any) -> Any:
         return self.graph.values[old]
 
-    def stays(self, x: Labelled) -> NDArray[np.bool_]:
+    def stays(self, x: Labelled) -> Mask:
         """Which elements along the labelled axis stay."""
         assert x.labels is not None
-        return self.kept[self.graph.roots[x.labels]]
+        return self.kept.stays(x.labels)
 
     def length(self, x: Labelled, axis: int) -> int:
         """Size of ``x``'s ``axis`` after the cut."""
         return int(self.stays(x).sum()) if x.on(axis) else x.shape[axis]
-
-    def leaf_shape(self, x: Labelled) -> tuple[int, ...]:
-        """A parameter's shape after the cut."""
-        labels = [self.graph.sites.get((str(x.name), axis)) for axis in range(x.ndim)]
-        return tuple(
-            size if found is None else int(self.kept[self.graph.roots[found]].sum())
-            for size, found in zip(x.shape, labels, strict=True)
-        )
-
-    def left(self, labels: Vector) -> Vector:
-        """Those of the labels that stay."""
-        return labels[self.kept[self.graph.roots[labels]]]
 
     def shrink(self, x: Any) -> Any:
         """A tensor's labels without what leaves; other values as they are."""
         if not isinstance(x, Labelled):
             return x
         if x.name is not None:
-            return replace(x, shape=self.leaf_shape(x))
+            return replace(x, shape=self.kept.shape(x))
         if x.labels is None:
             return x
-        labels = self.left(x.labels)
+        labels = self.kept.left(x.labels)
         shape = tuple(len(labels) if d == x.axis else s for d, s in enumerate(x.shape))
         return replace(x, shape=shape, labels=labels)
 
@@ -233,7 +225,7 @@ def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
         kept = r.length(x, channels) if groups == weight.shape[0] else groups
     else:
         inputs = r.graph.sites.get((weight.name, 1))
-        per_group = weight.shape[1] if inputs is None else int(r.kept[r.graph.roots[inputs]].sum())
+        per_group = weight.shape[1] if inputs is None else r.kept.count(inputs)
         kept = r.length(x, channels) // per_group
     defaults = (None, None, None, 1, 0, 0 if transposed else 1)
     new.kwargs = {k: v for k, v in new.kwargs.items() if k != "groups"}
@@ -255,7 +247,7 @@ def created(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     made = r.value(old)
     position = size_position(old)
     written = list(new.args[position])  # type: ignore[arg-type]
-    for axis, size in enumerate(r.leaf_shape(made)):
+    for axis, size in enumerate(r.kept.shape(made)):
         if size != made.shape[axis]:
             written[axis] = size
     _set(new, position, written)

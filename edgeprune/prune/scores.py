@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import EdgepruneError
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
-from ..graph.trace import fetch
+from ..graph.tensors import fetch
 from .elimination import RIDGE, Elimination, eliminate
 from .evidence import Evidence, Maps
 from .mask import masked

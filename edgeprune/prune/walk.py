@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..graph.trace import fetch
+from ..graph.tensors import fetch
 
 
 class Walk:

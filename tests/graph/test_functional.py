@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeprune.graph.aten import evaluating, export, inline, quiet
 from edgeprune.graph.functional import functional
-from edgeprune.graph.trace import evaluating, export, inline, quiet
 from tests.graphs import relative
 from tests.nets import images
 

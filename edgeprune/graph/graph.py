@@ -1,0 +1,83 @@
+"""The value that all else reads: a network, its operators, and which channels leave together."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, fx, nn
+
+from ..errors import EdgepruneError, closest
+from .follow import Contraction, Refusal
+from .groups import Group
+from .labels import Vector
+from .recipe import evaluate, outputs
+from .tensors import leaves, share_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network, its exported operators, and which of its channels leave together."""
+
+    model: nn.Module  # without wrappers
+    module: fx.GraphModule  # the same network as ATen operators; shares the model's tensors
+    example: tuple[int, ...]  # shape of the traced input
+    groups: dict[str, Group]  # by name, in execution order
+    refusals: list[Refusal]
+    kind: str = "module"  # "module": the user's own class; "graph": an fx.GraphModule
+    exact_norms: bool = False  # as it was traced
+    recipe: fx.GraphModule | None = field(default=None, repr=False)  # of the folded constants
+    values: dict[fx.Node, Any] = field(default_factory=dict, repr=False)
+    sites: dict[tuple[str, int], Vector] = field(default_factory=dict, repr=False)
+    contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict, repr=False)
+    roots: Vector = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the operators, shapes and groups: equal for networks that prune alike."""
+        digest = hashlib.sha256()
+        for node in self.module.graph.nodes:
+            digest.update(f"{node.op} {node.target} {_plain_args(node)}\n".encode())
+        for (name, axis), labels in self.sites.items():
+            digest.update(f"{name} {axis} ".encode() + self.roots[labels].tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """Names of the constants that the graph computes from parameters."""
+        return () if self.recipe is None else tuple(n.name for n in outputs(self.recipe.graph))
+
+    def constants(self) -> dict[str, Tensor]:
+        """Every parameter, buffer and folded constant that the graph reads, as it is now."""
+        share_tensors(self.model, self.module)
+        if self.recipe is not None:
+            share_tensors(self.model, self.recipe)
+            evaluate(self.recipe, self.module)
+        return leaves(self.module)
+
+    def sources(self, tensor: str) -> set[str]:
+        """The parameters that a folded constant is computed from (none for any other tensor)."""
+        known = [] if self.recipe is None else outputs(self.recipe.graph)
+        nodes = [node for node in known if node.name == tensor]
+        found: set[str] = set()
+        while nodes:
+            node = nodes.pop()
+            found |= {str(node.target)} if node.op == "get_attr" else set()
+            nodes += node.all_input_nodes
+        return found
+
+    def group(self, group: Group | str) -> Group:
+        """A group by its name; the error names what there is."""
+        if isinstance(group, Group):
+            return group
+        if group not in self.groups:
+            known = list(self.groups)
+            why = closest(group, known) if known else "nothing of this network can leave"
+            raise EdgepruneError(f"no group {group!r}", why)
+        return self.groups[group]
+
+
+def _plain_args(node: fx.Node) -> str:
+    return str(fx.map_arg((node.args, node.kwargs), lambda n: n.name))

@@ -1,0 +1,118 @@
+"""What stays: a ``Keep`` maps a group's name to the units kept, sorted; groups not named stay whole.
+
+:class:`Kept` is a keep in terms of labels. It is the one place that knows how a label's class decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import EdgepruneError
+from .graph import Graph
+from .groups import Group, Site
+from .labels import Labelled, Vector
+
+Keep = Mapping[str, Sequence[int]]
+Mask = NDArray[np.bool_]
+
+
+def compose(first: Keep, second: Keep) -> dict[str, list[int]]:
+    """The keep in one cut for cutting by ``first`` and then by ``second`` (indices after first)."""
+    names = list(dict.fromkeys([*first, *second]))
+    return {name: _compose(first.get(name), second.get(name)) for name in names}
+
+
+def _compose(first: Sequence[int] | None, second: Sequence[int] | None) -> list[int]:
+    if first is None or second is None:
+        return [int(i) for i in (first if second is None else second) or ()]
+    return [int(first[i]) for i in second]
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Which labels of a graph stay, and what that makes of its tensors."""
+
+    graph: Graph
+    mask: Mask  # [labels]: whether each label stays
+
+    def stays(self, labels: Vector) -> Mask:
+        """Which of these labels stay."""
+        return self.mask[labels]
+
+    def left(self, labels: Vector) -> Vector:
+        """Those of the labels that stay."""
+        return labels[self.mask[labels]]
+
+    def count(self, labels: Vector) -> int:
+        """How many of the labels stay."""
+        return int(self.mask[labels].sum())
+
+    def index(self, labels: Vector) -> Tensor:
+        """Positions of the labels that stay, int64."""
+        return torch.from_numpy(self.mask[labels].nonzero()[0])
+
+    def shape(self, leaf: Labelled) -> tuple[int, ...]:
+        """A parameter's shape after the cut."""
+        found = [self.graph.sites.get((str(leaf.name), axis)) for axis in range(leaf.ndim)]
+        pairs = zip(leaf.shape, found, strict=True)
+        return tuple(size if labels is None else self.count(labels) for size, labels in pairs)
+
+    def tensor(self, name: str, value: Tensor) -> Tensor:
+        """``value``, in the shape of the parameter or buffer ``name``, after the cut; a new storage."""
+        with torch.no_grad():
+            small = self._narrow(name, value.detach())
+            small = small.clone() if small.data_ptr() == value.data_ptr() else small
+        if not isinstance(value, nn.Parameter):
+            return small
+        parameter = nn.Parameter(small, requires_grad=value.requires_grad)
+        if value.grad is not None:
+            parameter.grad = self.tensor(name, value.grad)
+        return parameter
+
+    def _narrow(self, name: str, value: Tensor) -> Tensor:
+        """The shortest result first, so that little is copied."""
+        sites = [(axis, self.graph.sites.get((name, axis))) for axis in range(value.ndim)]
+        known = [(axis, labels) for axis, labels in sites if labels is not None]
+        for axis, labels in sorted(known, key=lambda s: self.count(s[1]) / max(1, len(s[1]))):
+            if not self.stays(labels).all():
+                value = value.index_select(axis, self.index(labels).to(value.device))
+        return value
+
+    def group(self, group: Group) -> Group:
+        """The group without the units that leave."""
+        stays = self.stays(group.roots)
+        rank = np.where(stays, np.cumsum(stays) - 1, -2)  # -2: leaves
+        sites = []
+        for site in group.sites:
+            unit = np.where(site.unit >= 0, rank[site.unit], -1)
+            sites.append(Site(site.tensor, site.axis, unit[unit != -2]))
+        return replace(group, roots=group.roots[stays], sites=tuple(sites))
+
+
+def kept_classes(graph: Graph, keep: Keep) -> Kept:
+    """A keep in terms of labels. Raises :class:`EdgepruneError` for units that do not exist."""
+    kept = np.ones(len(graph.roots), np.bool_)
+    for name, units in keep.items():
+        group = graph.group(name)
+        chosen = np.asarray(units)
+        sound = (
+            chosen.ndim == 1
+            and chosen.size > 0
+            and chosen.dtype.kind in "iu"
+            and chosen.min() >= 0
+            and chosen.max() < group.width
+            and (np.diff(chosen) > 0).all()
+        )
+        if not sound:
+            raise EdgepruneError(
+                f"kept units of {name}",
+                f"not a rising list of one or more indices below {group.width}",
+            )
+        kept[np.delete(group.roots, chosen)] = False
+    return Kept(graph, kept[graph.roots])
