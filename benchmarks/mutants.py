@@ -121,6 +121,13 @@ def stale(table: Sequence[Row], tree: Path = ROOT) -> list[str]:
     return found
 
 
+def moved(row: Row, tree: Path) -> str:
+    """Where a stale row's text stands now, if it stands somewhere."""
+    files = (p for room in ("edgeprune", "deploy") for p in sorted((tree / room).rglob("*.py")))
+    found = [str(p.relative_to(tree)) for p in files if row.before in p.read_text()]
+    return f": now in {', '.join(found)}" if found else ""
+
+
 def mark(row: Row, tree: Path) -> str:
     """Of all that a result depends on nearby: the row, its file, its tests."""
     digest = hashlib.sha256(json.dumps([row.file, row.before, row.after, row.tests]).encode())
@@ -419,8 +426,8 @@ def main() -> int:
     given = parser.parse_args()
     everything = rows()
     gone = stale(everything)
-    for name in gone:
-        print(f"stale: {name}")
+    for row in (r for r in everything if r.name in gone):
+        print(f"stale: {row.name} ({row.file}{moved(row, ROOT)})")
     if given.stale:
         print(f"{len(everything)} rows, {len(gone)} stale")
         return 1 if gone else 0

@@ -71,6 +71,16 @@ def test_unlike_files_are_refused_by_name(
         compare(two[0], other)
 
 
+def test_wall_time_is_not_compared_with_cpu_time(two: list[bench.Result]) -> None:
+    """Every run of the second one was preempted, so its CPU time counts."""
+    other = copy.deepcopy(two[1])
+    for session in other.document["measured"]["models"][0]["sessions"]:
+        for r in session["rounds"]:
+            r["switches"] = [1] * len(r["switches"])
+    with pytest.raises(EdgepruneError, match="net: clocks differ: wall / thread CPU time"):
+        compare(two[0], other)
+
+
 def test_other_networks_are_refused(two: list[bench.Result]) -> None:
     other = copy.deepcopy(two[1])
     other.document["models"][0]["name"] = "b"

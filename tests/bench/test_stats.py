@@ -200,3 +200,47 @@ def test_without_flops_nothing_is_promised() -> None:
     found = stats.summary(models, measured(2.0, 1.0))["networks"][1]
     assert found["realised_speedup"] is None
     assert found["verdict"] == "faster"
+
+
+@pytest.mark.parametrize(("groups", "t"), [(2, 12.7062), (4, 3.18245), (10, 2.26216)])
+def test_the_interval_by_hand(groups: int, t: float) -> None:
+    """On the log scale +- t(0.975, n - 1) s sqrt(n / (n - 1)), here s = 0.02; t from a table."""
+    resampled = np.exp([0.02, -0.02] * 50)
+    low, high = stats.widened(5.0, resampled, groups)
+    half = t * 0.02 * (groups / (groups - 1)) ** 0.5
+    assert np.log([low / 5, high / 5]) == pytest.approx([-half, half], rel=1e-5)
+
+
+def test_one_process_alone_has_no_interval() -> None:
+    assert stats.widened(5.0, np.exp([0.02, -0.02] * 50), 1) == (0.0, float("inf"))
+
+
+def test_benches_apart_have_both_spreads_and_the_drift() -> None:
+    """Three lengths at right angles: each bench's own half width and 7.5 % of drift."""
+    rng = np.random.default_rng(5)
+    rows = [[(t, t, 0) for t in row] for row in rng.normal(1, 0.2, (12, 6))]
+    still = [[(2.0, 2.0, 0)] * 6] * 12
+    noisy, quiet = stats.clean([model(rows, 4), model(still, 4)])
+    alone = stats.apart(quiet, quiet)
+    assert np.log([alone.low, alone.high]) == pytest.approx([-0.075, 0.075])
+    found = stats.latency(noisy)
+    own = np.log(found["median_interval_s"][1] / found["median_s"])
+    assert own > 0.02
+    for one, other, sides in ((noisy, quiet, 1), (quiet, noisy, 1), (noisy, noisy, 2)):
+        ratio = stats.apart(one, other)
+        half = (0.075**2 + sides * own**2) ** 0.5
+        assert np.log(ratio.high / ratio.value) == pytest.approx(half)
+        assert np.log(ratio.value / ratio.low) == pytest.approx(half)
+
+
+@pytest.mark.parametrize(("switched", "contended"), [(3, False), (4, True)])
+def test_contended_is_less_than_half(switched: int, contended: bool) -> None:
+    """Of 8 runs the first does not count: 4 of 7 kept their core, or 3 of 7."""
+    found = measured(2.0, 1.0)
+    for session in found["models"][1]["sessions"]:
+        for r in session["rounds"]:
+            r["switches"][1 : 1 + switched] = [1] * switched
+    models = [{"name": n, "bytes": 1, "flops": None} for n in "ab"]
+    a, b = stats.summary(models, found)["networks"]
+    assert (a["contended"], b["contended"]) == (False, contended)
+    assert b["unswitched_share"] == pytest.approx((7 - switched) / 7)

@@ -80,3 +80,28 @@ def test_each() -> None:
     assert seen(short) == ["stopped after 12 usable runs, 64 were wanted"]
     assert seen(random) == ["dense: 7 timed runs gave another answer (by 0.1 of the scale)"]
     assert seen(unstable) == ["dense: run times had not settled when warm-up ended"]
+
+
+def test_where_each_begins() -> None:
+    """Just below nothing is said, just above it is."""
+
+    def unsettled(n: Any, m: Any, of: tuple[bool, ...]) -> None:
+        m["models"][0]["sessions"] = [SESSION | {"stable": stable} for stable in of]
+
+    def other(n: Any, m: Any, by: float) -> None:
+        m["models"][0]["sessions"][1].update(worst_difference=by, differing_runs=1)
+
+    def stolen(n: Any, m: Any, ticks: int) -> None:  # of 10 ms, in 10 s
+        m["after"]["steal_ticks"] = ticks
+
+    def limit(n: Any, m: Any, samples: int) -> None:
+        m["stopped"], n["latency"]["samples"] = "limit", samples
+
+    for change, quiet, loud in (
+        (unsettled, (False, True), (False, False, True)),  # half of them may, not more
+        (other, 1e-4, 1.1e-4),
+        (stolen, 49, 50),
+        (limit, 64, 63),
+    ):
+        assert seen(lambda n, m, c=change, v=quiet: c(n, m, v)) == []
+        assert len(seen(lambda n, m, c=change, v=loud: c(n, m, v))) == 1

@@ -76,6 +76,30 @@ def test_only_seed_and_epoch_decide(dataset: data.Dataset, augment: str) -> None
     assert not torch.equal(first, run(1, seed=1))
 
 
+class Same:
+    """Every image is the same 20 x 20 ramp: what differs between batches is the augmentation's."""
+
+    canvas = 20
+
+    def __init__(self, n: int) -> None:
+        self.labels = np.zeros(n, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        ramp = np.add.outer(np.arange(20), 10 * np.arange(20)).astype(np.uint8)
+        return np.repeat(ramp[None, :, :, None], len(indices), 0).repeat(3, 3)
+
+
+def test_every_batch_is_augmented_anew_and_evaluated_in_the_middle() -> None:
+    first, second = (x for x, _ in Loader(Same(16), PLAIN, batch_size=8, augment="small").epoch(1))  # type: ignore[arg-type]
+    assert not torch.equal(first, second)
+    (middle,) = (x for x, _ in evaluation_batches(Same(3), PLAIN))  # type: ignore[arg-type]
+    corners = (middle[:, 0, [0, -1], [0, -1]] * 255).round()
+    assert corners.tolist() == [[2 + 20, 17 + 170]] * 3  # rows and columns 2 to 17 of 20
+
+
 def test_an_epoch_is_taken_up_again(dataset: data.Dataset) -> None:
     loader = Loader(dataset.train, PLAIN, batch_size=8, augment="small")
     x, y = epoch(loader, 3)

@@ -86,6 +86,12 @@ def test_subset_is_exact_and_fair(labels: list[int], limit: int) -> None:
         assert {labels[i] for i in kept} == set(labels)
 
 
+def test_subset_keeps_the_rarest_class() -> None:
+    """Two of 5 and 1: by proportion alone 1.67 and 0.33, and the second class would be gone."""
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    assert np.bincount(labels[subset(labels, 2, 0)]).tolist() == [1, 1]
+
+
 def test_subset_in_proportion() -> None:
     labels = np.repeat([0, 1], [300, 100])
     assert np.bincount(labels[subset(labels, 40, 0)]).tolist() == [30, 10]

@@ -195,6 +195,18 @@ def test_photos_are_zoomed_within_the_picture() -> None:
     assert zoomed.max() <= 63
 
 
+def test_photos_lose_no_more_than_a_third_and_half_are_mirrored() -> None:
+    """At 35 % of 64 x 64 and aspect 4/3 a crop is sqrt(0.35 / (4/3)) 64 = 32.8 rows high, no less."""
+    down = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (400, 1, 64, 3))
+    zoomed = AUGMENTS["photos"].crop(down, 56, np.random.default_rng(0)).astype(int)
+    spans = zoomed[:, -1, 0, 0] - zoomed[:, 0, 0, 0]  # from middle to middle of the outer pixels
+    assert 32.8 * (1 - 1 / 56) - 1 <= spans.min() <= 36
+    across = np.ascontiguousarray(down.transpose(0, 2, 1, 3))
+    turned = AUGMENTS["photos"].crop(across, 56, np.random.default_rng(0)).astype(int)
+    mirrored = turned[:, 0, -1, 0] < turned[:, 0, 0, 0]
+    assert 160 < mirrored.sum() < 240
+
+
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
 def test_normalise_is_the_formula(channels: str) -> None:
     images = batch(5, 16)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -287,3 +289,72 @@ def test_the_order_favours_nobody(n: int) -> None:
         assert not again
     else:
         assert abs(again.count(0) - again.count(1)) <= 1
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("edgeprune_runner", runner_path())
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+class Noted:
+    """A session's process that only notes when it is asked to run."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self.name, self.notes = name, notes
+
+    def ask(self, do: str, n: int) -> dict[str, Any]:
+        assert do == "run"
+        self.notes.append(f"{self.name}{n}")
+        return {"wall_s": [1.0] * n}
+
+
+def test_rounds_go_round(module: ModuleType) -> None:
+    """Forwards, each time another one first, then backwards likewise; a slice is a share of --seconds."""
+    notes: list[str] = []
+    models = [{"sessions": [{"warm_up_s": [t] * 5, "rounds": []}]} for t in (0.01, 0.02, 5.0)]
+    processes = [Noted(name, notes) for name in "abc"]
+    options = {"rounds": 12, "passes": 2, "seconds": 0.48}  # 0.04 s a round
+    for number in (0, 1):
+        late = module.rounds(
+            options, models, processes, number, float("inf"), lambda *_, **__: None
+        )
+        assert not late
+    assert " ".join(notes).replace("a4", "a").replace("b2", "b").replace("c1", "c") == (
+        "a b c b c a c a b c b a b a c a c b a b c b c a c a b c b a b a c a c b"
+    )
+    assert [r["round"] for r in models[2]["sessions"][-1]["rounds"]] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("windows", "settled", "runs"),
+    [
+        ([10, 5, 2, 1.01, 1, 1, 1], True, 25),  # 1 is within 2 % of 1.01
+        ([1, 1, 1], True, 10),
+        ([2.0**-k for k in range(20)], False, 45),  # never; 9 windows of 5 x 0.07 s are 3.15 s
+    ],
+)
+def test_warm_up_ends_when_two_windows_agree(
+    module: ModuleType,
+    windows: list[float],
+    settled: bool,
+    runs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = itertools.count()
+    session = module.Session.__new__(module.Session)
+    now = [0.0]
+
+    def run(n: int) -> dict[str, list[float]]:
+        assert n == 1
+        now[0] += 0.07
+        return {"wall_s": [windows[next(clock) // 5]]}
+
+    session.run = run
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    times, stable = session.warm_up()
+    assert (len(times), stable) == (runs, settled)

@@ -90,3 +90,22 @@ def test_pre_trained_weights_are_trained_more_gently() -> None:
     assert tuned.lr < scratch.lr
     paper = [named("paper", pretrained=p) for p in (False, True)]
     assert paper == [RECIPES["paper"]] * 2
+
+
+def test_the_default_is_fitted_to_the_network_and_the_set() -> None:
+    plain = named("default", pretrained=False, images=50_000)
+    assert plain == RECIPES["default"]
+    tuned = named("default", pretrained=True, images=50_000)
+    assert tuned == plain.but(lr=0.3 * plain.lr)
+    small = [named("default", pretrained=False, images=n).batch_size for n in (3999, 4000)]
+    assert small == [32, 64]
+    bare = named("default", pretrained=False, normalised=False, images=50_000)
+    assert bare == plain.but(optimizer="sgd", lr=0.05, weight_decay=5e-4)
+    assert named("default", pretrained=True, normalised=False).lr == pytest.approx(0.015)
+
+
+def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
+    """Two epochs were asked for; of four epochs one is a quarter."""
+    recipe = Recipe(epochs=4, warmup_epochs=2, schedule="constant", lr=1.0)
+    rates = [learning_rate(recipe, t) for t in (0, 0.5, 1, 3)]
+    assert rates == pytest.approx([0.01, 0.505, 1.0, 1.0])

@@ -1,0 +1,115 @@
+"""Readers: which layers lose something, what they read, and whose error they take over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.graph import trace
+from edgeprune.prune import compensate, narrow
+from edgeprune.prune.images import Images
+from edgeprune.prune.readers import find_readers, inputs_at, outputs_at, sample, weight_matrix
+from tests.nets import images
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 3, "dilation": 2, "padding": 2},
+        {"kernel_size": 3, "dilation": (1, 3), "padding": (0, 3)},
+        {"kernel_size": (1, 3), "stride": (2, 1), "padding": (0, 1)},
+        {"kernel_size": 3, "stride": 2, "dilation": 2, "padding": 1, "groups": 2},
+    ],
+)
+def test_rows_are_the_convolution(words: dict[str, Any]) -> None:
+    """X W' + b at every place is the layer's output there, whatever its window."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, **words)).double().eval()
+    graph = trace(net, images(2))
+    reader = next(r for r in find_readers(graph) if r.layer == "2")
+    x = net[:2](images(3)).detach()
+    y = net[2](x).detach()
+    at = sample(reader, y, 10**6, torch.Generator())
+    W = weight_matrix(reader, net[2].weight.detach())
+    got = torch.einsum("rgd,god->rgo", inputs_at(reader, x, at), W).flatten(1) + net[2].bias
+    torch.testing.assert_close(got, outputs_at(reader, y, at))
+    assert len(got) == y.shape[0] * y.shape[2] * y.shape[3]
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.twice, self.last = (nn.Conv2d(i, 4, 1) for i in (3, 4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.twice(F.relu(self.twice(F.relu(self.stem(x))))))
+
+
+def test_a_weight_that_serves_twice_is_nobodys() -> None:
+    graph = trace(Shared().double().eval(), images(2))
+    assert [r.layer for r in find_readers(graph)] == ["stem", "last"]
+
+
+class Two(nn.Module):
+    """A sum of two branches. ``a`` and ``b`` are the same layer twice; only ``a`` will be cut."""
+
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+        self.u, self.v = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1, bias=not norm)
+        self.bn = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.u(F.relu(self.a(x)))
+        return self.head(F.relu(skip + self.bn(self.v(F.relu(self.b(x))))).mean((2, 3)))
+
+
+def two(norm: bool) -> Two:
+    torch.manual_seed(3)
+    net = Two(norm).double().eval()
+    net.b.load_state_dict(net.a.state_dict())
+    if norm:
+        with torch.no_grad():
+            net.bn.weight.copy_(torch.tensor([3.0, -2.0, 0.5, 1.0]))
+            net.bn.running_var.copy_(torch.tensor([0.2, 4.0, 1.0, 9.0]))
+            net.bn.running_mean.copy_(torch.tensor([1.0, 0.0, -1.0, 2.0]))
+    return net
+
+
+def test_beside_is_what_is_known_before() -> None:
+    graph = trace(two(False), images(2))
+    beside = {r.layer: r.beside for r in find_readers(graph)}
+    assert beside["v"] is not None  # u's output is there when v runs
+    assert beside["u"] is None  # v's is not
+    assert beside["head"] is None
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_error_of_the_map_beside_is_taken_over(
+    norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """u cannot do without a's units, but v reads their copies: the sum can be what it was, exactly.
+
+    Behind a norm the error has to be divided by what the norm multiplies with.
+    """
+    monkeypatch.setattr(compensate, "RIDGES", (1e-10,))
+    dense = trace(two(norm), images(2))
+    keep = {"a": [0, 3]}
+    pruned = narrow(dense, keep)
+    x = images(16, 5)
+
+    def gap() -> float:
+        with torch.no_grad():
+            a, b = dense.model(x), pruned.model(x)
+        return float((a - b).square().sum() / (a - a.mean(0)).square().sum())
+
+    assert gap() > 1e-2
+    compensate.lstsq(dense, pruned, keep, Images([images(16, s) for s in range(6)]))
+    assert gap() < 1e-10
