@@ -33,8 +33,8 @@ def test_every_row_applies(mutants: ModuleType) -> None:
 
 def test_there_are_decisions_of_every_room(mutants: ModuleType) -> None:
     rooms = Counter(row.room for row in mutants.rows())
-    assert set(rooms) >= {"bench", "data", "train"}
-    assert rooms.total() >= 100
+    assert set(rooms) >= {"bench", "data", "deploy", "doctor", "graph", "prune", "train", "ways"}
+    assert rooms.total() >= 120
 
 
 CODE = """
