@@ -25,10 +25,10 @@ from edgeprune.fetch import home
 from edgeprune.graph import cost
 from edgeprune.prune.evidence import gather
 from edgeprune.runs import Run
-from edgeprune.ways import Asked, Pruning, Watch, heal, iterative
+from edgeprune.ways import Asked, Watch, Work, heal, paper
 from edgeprune.ways import dense as dense_network
 from edgeprune.ways import post_training as pt
-from edgeprune.ways.asked import write_recipe
+from edgeprune.ways.opening import write_recipe
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT, CALIBRATE, VALIDATE, EPOCHS, BATCH = 4000, 500, 1000, 12, 32
@@ -54,7 +54,7 @@ def asked(seed: int, step: float) -> Asked:
         skip_bad=False,
         seed=seed,
         recipe=recipe_for(seed),
-        pruning=Pruning(step=step, retrain_epochs=RETRAIN, max_drop=DROP),
+        pruning=paper.Paper(step=step, retrain_epochs=RETRAIN, max_drop=DROP),
     )
 
 
@@ -65,7 +65,8 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     if not run.recipe_path.exists():
         write_recipe(run, words, [])
     whole = dense_network(run, words, dataset, Watch())
-    iterative(run, words, whole, dataset, Watch())
+    if not run.has("pruned") or run.state_folder.exists():
+        paper.page(Work(run, words, words.pruning, whole, dataset, Watch()))
     steps = run.history("step")
     taken = [r for r in steps if r["kept"]]
     batches = -(-len(dataset.train) // BATCH)  # of an epoch

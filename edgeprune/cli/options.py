@@ -1,6 +1,4 @@
-"""Options that several commands share, each said once: ``options.seed()`` or, in a panel of the
-help, ``options.seed("Rest")``.
-"""
+"""Options that several commands share, each said once."""
 
 from __future__ import annotations
 
@@ -15,29 +13,25 @@ RUN = Annotated[
 ]
 
 
-def _option(*words: str, help: str, panel: str | None, **more: Any) -> Any:
-    return typer.Option(*words, help=help, rich_help_panel=panel, **more)
-
-
-def model(panel: str | None = None) -> Any:
+def model(more: str = "") -> Any:
     text = (
         "vgg16, mobilenetv1 (-0.75 for a width multiplier), torchvision/NAME, timm/NAME or "
-        "FILE.py:FUNCTION."
+        "FILE.py:FUNCTION." + more
     )
-    return _option("--model", help=text, panel=panel)
+    return typer.Option("--model", help=text)
 
 
-def init(panel: str | None = None) -> Any:
+def init() -> Any:
     text = (
         "First weights: scratch, imagenet, a path (run, .safetensors, .pth), or NAME for "
         "weights/MODEL_NAME.safetensors in EDGEPRUNE_HOME."
     )
-    return _option("--init", help=text, panel=panel)
+    return typer.Option("--init", help=text)
 
 
-def weights(panel: str | None = None) -> Any:
+def weights() -> Any:
     text = "A checkpoint file (.safetensors or .pth); another word for --init PATH."
-    return _option("--weights", metavar="FILE", help=text, panel=panel)
+    return typer.Option("--weights", metavar="FILE", help=text)
 
 
 def first_weights(init: str, weights: str | None) -> str:
@@ -53,78 +47,77 @@ def first_weights(init: str, weights: str | None) -> str:
     return weights
 
 
-def head(panel: str | None = None) -> Any:
+def head() -> Any:
     text = "paper (pooling, dense 512, classes) or original (the network's own)."
-    return _option("--head", help=text, panel=panel)
+    return typer.Option("--head", help=text)
 
 
-def partial(panel: str | None = None) -> Any:
+def partial() -> Any:
     text = "Accept weights that hold only part of the network; the rest starts fresh."
-    return _option("--partial", help=text, panel=panel)
+    return typer.Option("--partial", help=text)
 
 
-def data(panel: str | None = None, more: str = "") -> Any:
+def data(more: str = "") -> Any:
     text = (
         "digits, cifar10, cifar100, svhn, caltech101, a name under EDGEPRUNE_HOME/data, or a path: "
         "folder of class folders, .zip, .tar.gz, .npz." + more
     )
-    return _option("--data", help=text, panel=panel)
+    return typer.Option("--data", help=text)
 
 
-def size(panel: str | None = None) -> Any:
+def size() -> Any:
     text = "Side of the input in pixels; default: 32 for the sets of small images, else 224."
-    return _option("--size", min=16, max=1024, help=text, panel=panel)
+    return typer.Option("--size", min=16, max=1024, help=text)
 
 
-def epochs(panel: str | None = None) -> Any:
+def epochs() -> Any:
     text = "Epochs of the dense training; default: the recipe's."
-    return _option("--epochs", min=1, help=text, panel=panel)
+    return typer.Option("--epochs", min=1, help=text)
 
 
-def recipe(panel: str | None = None) -> Any:
+def recipe() -> Any:
     text = "default, or paper (Adam 1e-3, divided by 10 every 40 epochs)."
-    return _option("--recipe", help=text, panel=panel)
+    return typer.Option("--recipe", help=text)
 
 
-def batch(panel: str | None = None) -> Any:
-    return _option("--batch-size", min=1, help="Images a step.", panel=panel)
+def batch() -> Any:
+    return typer.Option("--batch-size", min=1, help="Images a step.")
 
 
-def lr(panel: str | None = None) -> Any:
+def lr() -> Any:
     text = "Highest learning rate; default: the recipe's."
-    return _option("--lr", min=0, help=text, panel=panel)
+    return typer.Option("--lr", min=0, help=text)
 
 
-def limit(panel: str | None = None) -> Any:
+def limit() -> Any:
     text = "Use only that many training images (stratified); stated in every result."
-    return _option("--limit", min=1, help=text, panel=panel)
+    return typer.Option("--limit", min=1, help=text)
 
 
-def seed(panel: str | None = None) -> Any:
+def seed() -> Any:
     text = "Seeds the split, the weights and the order."
-    return _option("--seed", min=0, help=text, panel=panel)
+    return typer.Option("--seed", min=0, help=text)
 
 
-def name(panel: str | None = None) -> Any:
+def name() -> Any:
     text = "Name of the run; default: made from model, data and init."
-    return _option("--name", help=text, panel=panel)
+    return typer.Option("--name", help=text)
 
 
-def skip_bad(panel: str | None = None) -> Any:
+def skip_bad() -> Any:
     text = "Skip and count unreadable images instead of stopping."
-    return _option("--skip-bad", help=text, panel=panel)
+    return typer.Option("--skip-bad", help=text)
 
 
-def precision(panel: str | None = None) -> Any:
+def precision() -> Any:
     text = "auto (a few steps are timed, the faster is taken), fp32 or bf16."
-    return _option("--precision", help=text, panel=panel)
+    return typer.Option("--precision", help=text)
 
 
-def json(panel: str | None = None) -> Any:
-    return _option("--json", help="Print the result as JSON on stdout.", panel=panel)
+def json() -> Any:
+    return typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
-# Without a panel, for the commands that need none.
 MODEL = Annotated[str, model()]
 INIT = Annotated[str, init()]
 WEIGHTS = Annotated[str | None, weights()]

@@ -10,6 +10,7 @@ from ..errors import one_line
 
 if TYPE_CHECKING:
     from ..report.tables import Table
+    from ..runs import Run
 
 
 def show(*tables: Table) -> None:
@@ -32,6 +33,17 @@ def show_json(value: Any) -> None:
     ):  # an old terminal, or a path that is no UTF-8: escaped, nothing is lost
         text = json.dumps(value, indent=1, allow_nan=False)
     print(text)
+
+
+def networks(run: Run, as_json: bool) -> None:
+    """Dense against pruned, as far as the run has come."""
+    from .. import report
+
+    table = report.comparison(run)
+    if as_json:
+        show_json({"run": str(run.path), "results": run.history("result")})
+    else:
+        show(table)
 
 
 def note(text: str) -> None:

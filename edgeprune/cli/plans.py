@@ -11,6 +11,7 @@ from . import output
 if TYPE_CHECKING:
     from ..checkpoint import Loaded
     from ..prune import Plan
+    from ..ways import Planned
 
 
 def read(path: Path) -> Plan:
@@ -25,42 +26,22 @@ def read(path: Path) -> Plan:
         raise EdgepruneError(f"{path}: {e.what}", e.why, e.next) from None
 
 
-def check(plan: Plan, dense: Loaded) -> None:
-    """Refuse a plan of another network first: its groups' names would say less."""
-    if plan.network != dense.graph.fingerprint:
-        raise EdgepruneError(
-            "the plan", "is for another network", "make one for this network with --dry-run"
-        )
-    plan.check(dense.graph)
-
-
-def fingerprint(plan: Plan) -> str:
-    """Of what stays, in words that fit into a recipe."""
-    import hashlib
-    import json
-
-    return hashlib.sha256(
-        json.dumps([plan.network, plan.keep], sort_keys=True).encode()
-    ).hexdigest()[:16]
-
-
-def show(
-    made: Plan, dense: Loaded, plan_out: Path | None, as_json: bool, quiet: bool = False
-) -> None:
+def show(planned: Planned, plan_out: Path | None, as_json: bool) -> None:
     """The plan as a table or as JSON, which is a plan file; what it promises is counted anew."""
     from .. import files, models
     from ..ways import position
 
-    made = position.recounted(dense.graph, made)
+    dense = planned.dense
+    made = position.recounted(dense.graph, planned.plan)
     if plan_out is not None:
         files.write_json(plan_out, made.to_json())
         output.note(f"the plan: {plan_out} (edgeprune prune … --plan {plan_out} applies it)")
-    if quiet:
-        return
     if as_json:
         output.show_json(made.to_json())
     else:
         output.show(table(made, dense, models.layer_names(dense.spec)))
+    if planned.note:
+        output.note(planned.note)
 
 
 def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:

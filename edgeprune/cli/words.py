@@ -1,94 +1,256 @@
-"""What was typed after ``edgeprune prune`` as one of the ways to prune (`ways.asked`)."""
+"""The words of ``edgeprune prune``, panel by panel of its help."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..errors import EdgepruneError
-from . import output, plans
+from . import options, output
+from .typed import Panel, flat
 
 if TYPE_CHECKING:
     from ..prune import Plan
-    from ..ways.asked import Way
+    from ..ways import Wanted, Way
 
 
-def way_of(
-    asked_for: dict[str, Any], given: Plan | None, *, post_training: bool, during_training: bool,
-    rounds: int | None, schedule: str | None, retrain_epochs: int | None, heal: str | None,
-    distil: bool, step: float | None, max_drop: float | None, max_steps: int | None,
-) -> Way:  # fmt: skip
-    """The words as one of the ways; what belongs to another way is refused."""
+@dataclass(frozen=True)
+class What(Panel, title="What to prune"):
+    model: Annotated[str | None, options.model(" Default: vgg16, or what --weights says.")] = None
+    init: options.INIT = "scratch"
+    weights: options.WEIGHTS = None
+    head: Annotated[str | None, options.head()] = None
+    data: Annotated[str | None, options.data(" Default: cifar10, unless --images.")] = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            help="Unlabelled images for --post-training: a folder or archive, however deep they lie.",
+        ),
+    ] = None
+    size: options.SIZE = None
+
+
+@dataclass(frozen=True)
+class How(Panel, title="How far, and in which way (default: the paper's)"):
+    keep_flops: Annotated[
+        float | None, typer.Option("--keep-flops", help="Share of the FLOPs to keep, such as 0.5.")
+    ] = None
+    keep_params: Annotated[
+        float | None, typer.Option("--keep-params", help="Share of the parameters to keep.")
+    ] = None
+    post_training: Annotated[
+        bool,
+        typer.Option(
+            "--post-training",
+            help="No labels, no training: look at images, cut, repair. About a minute.",
+        ),
+    ] = False
+    during_training: Annotated[
+        bool,
+        typer.Option(
+            "--during-training",
+            help="Cut in the middle of a training that goes on from the dense network.",
+        ),
+    ] = False
+    way: Annotated[
+        str | None,
+        typer.Option(
+            "--way",
+            help="The way by its name: paper, target, gradual (--during-training), unlabelled "
+            "(--post-training).",
+        ),
+    ] = None
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", help="Rounds to the target (1: one-shot), or cuts during training (8)."
+        ),
+    ] = None
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            help="How the target falls over the rounds: constant, agp, one-cycle.",
+        ),
+    ] = None
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Apply this plan instead of making one.")
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, change nothing.")] = (
+        False
+    )
+    plan_out: Annotated[
+        Path | None, typer.Option("--plan-out", help="Also write the plan to this file.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Choice(Panel, title="Which filters leave"):
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--score",
+            help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
+            "taylor_gate, car, reconstruction, random.",
+        ),
+    ] = None
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "--plan-method",
+            help="uniform, global, reconstruction: how the cuts spread over the layers.",
+        ),
+    ] = None
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="GLOB", help="Groups that stay whole; again for more."),
+    ] = None
+    floor: Annotated[
+        float | None, typer.Option("--floor", help="Least share of a group's width.")
+    ] = None
+    round_to: Annotated[
+        str,
+        typer.Option(
+            "--round-to",
+            help="Widths are multiples of this; auto: what the runtime on --device computes in.",
+        ),
+    ] = "auto"
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="Where it will run, for --round-to auto; as in bench. Default: cpu."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Repair(Panel, title="Repair and retraining"):
+    compensate: Annotated[
+        str | None,
+        typer.Option("--compensate", help="none, mean, lstsq, blocks: repair before any training."),
+    ] = None
+    views: Annotated[
+        int | None, typer.Option("--views", help="Views of each image that repair looks at.")
+    ] = None
+    distil_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--distill-steps",
+            help="After --post-training: batches of distillation, still without labels.",
+        ),
+    ] = None
+    retrain_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--retrain-epochs",
+            min=0,
+            help="Epochs after each step or round (5); during training: all (10).",
+        ),
+    ] = None
+    heal: Annotated[
+        str | None,
+        typer.Option(
+            "--heal",
+            help="paper (lowest rate reached; the paper's way's default) or restart (high, then decay).",
+        ),
+    ] = None
+    distil: Annotated[
+        bool, typer.Option("--distill", help="The dense network teaches while retraining.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class Paper(Panel, title="The paper's way"):
+    step: Annotated[
+        float | None,
+        typer.Option("--step", help="Share of a layer's filters that a step removes (0.125)."),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        typer.Option("--max-drop", help="Points of validation accuracy it may cost (1)."),
+    ] = None
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Stop after that many steps.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Dense(Panel, title="Training the dense network first"):
+    epochs: options.EPOCHS = None
+    recipe: options.RECIPE = "default"
+    batch_size: options.BATCH = None
+    lr: options.LR = None
+    precision: options.PRECISION = "auto"
+    partial: options.PARTIAL = False
+
+
+@dataclass(frozen=True)
+class Rest(Panel, title="Rest"):
+    limit: options.LIMIT = None
+    seed: options.SEED = 0
+    skip_bad: options.SKIP_BAD = False
+    name: options.NAME = None
+    as_json: options.JSON = False
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Everything that can be typed after ``edgeprune prune``."""
+
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Prune the dense network of this run instead of training one (--name NEW: a new run).",
+        ),
+    ] = None
+    what: What = field(default_factory=What)
+    how: How = field(default_factory=How)
+    choice: Choice = field(default_factory=Choice)
+    repair: Repair = field(default_factory=Repair)
+    paper: Paper = field(default_factory=Paper)
+    dense: Dense = field(default_factory=Dense)
+    rest: Rest = field(default_factory=Rest)
+
+    def way(self, given: Plan | None) -> Way:
+        """The way that is asked for; ``given`` is the plan of --plan."""
+        from ..ways import way_of
+
+        typed = {name: value for panel in PANELS for name, value in flat(panel(self)).items()}
+        typed["keep"] = tuple(typed["keep"] or ()) or None
+        typed["round_to"] = multiple(self.choice.round_to, self.choice.device)
+        typed["seed"] = self.rest.seed
+        known = {
+            word: value
+            for word, value in typed.items()
+            if word not in NO_WAY and value is not None and value is not False
+        }
+        return way_of(known, given, self.how.way)
+
+
+PANELS: tuple[Callable[[Prune], Panel], ...] = (
+    lambda words: words.how, lambda words: words.choice, lambda words: words.repair,
+    lambda words: words.paper,
+)  # fmt: skip
+NO_WAY = {"way", "plan", "dry_run", "plan_out", "device"}  # that say nothing about how it is pruned
+
+
+def wanted(words: Any) -> Wanted:
+    """What was typed of network, images and training, for the ways."""
     from .. import ways
 
-    targeted = asked_for["keep_flops"] is not None or asked_for["keep_params"] is not None
-    paper = {"--step": step, "--max-drop": max_drop, "--max-steps": max_steps}
-    retrained = {
-        "--rounds": rounds, "--schedule": schedule, "--retrain-epochs": retrain_epochs,
-        "--heal": heal, "--distill": distil or None,
-    }  # fmt: skip
-    if post_training and during_training:
-        raise EdgepruneError("--post-training and --during-training", "exclude each other")
-    if given is not None and (targeted or during_training):
-        raise EdgepruneError("--plan", "says already what stays", "leave the target out")
-    if targeted or given is not None or post_training or during_training:
-        _refuse(
-            paper, "belongs to the paper's way, which stops by accuracy", "leave the target out"
-        )
-    if (post_training or during_training) and not targeted and given is None:
-        raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
-    fingerprint = "" if given is None else plans.fingerprint(given)
-    if asked_for["method"] == "sensitivity" and (post_training or during_training):
-        why = (
-            "is measured with labels, and --post-training has none"
-            if post_training
-            else "is measured before the training, which changes it"
-        )
-        raise EdgepruneError("--method sensitivity", why, "leave it out")
-    if post_training:
-        _refuse(retrained, "means training, and --post-training does none", "leave one out")
-        return ways.Unlabelled(_settings(asked_for), fingerprint)
-    only_after = {"--distill-steps": asked_for["distil_steps"]}
-    _refuse(only_after, "belongs to --post-training", "use --distill for retraining")
-    chosen = {"retrain_epochs": retrain_epochs, "heal": heal, "schedule": schedule}
-    if during_training:
-        _refuse({"--heal": heal}, "does not apply during training", "leave it out")
-        settings = _settings({**asked_for, "compensate": asked_for["compensate"] or "none",
-                              "score": asked_for["score"] or "l1"})  # fmt: skip
-        more: dict[str, Any] = {
-            k: v for k, v in ({**chosen, "cuts": rounds}).items() if v is not None
-        }
-        return ways.Gradual(settings, distil=distil, **more)
-    if targeted or given is not None:
-        more = {k: v for k, v in ({**chosen, "rounds": rounds}).items() if v is not None}
-        return ways.Targeted(_settings(asked_for), distil=distil, plan=fingerprint, **more)
-    _refuse({"--rounds": rounds, "--schedule": schedule}, "leads to a target", "give --keep-flops")
-    by_target = {"--method": asked_for["method"], "--keep": asked_for["keep"],
-                 "--floor": asked_for["floor"], "--views": asked_for["views"]}  # fmt: skip
-    _refuse(by_target, "does not apply to the paper's way", "give a target: --keep-flops")
-    own = {
-        "step": step, "max_drop": max_drop, "retrain_epochs": retrain_epochs,
-        "max_steps": max_steps, "score": asked_for["score"], "heal": heal,
-        "compensate": asked_for["compensate"],
-    }  # fmt: skip
-    known = {k: v for k, v in own.items() if v is not None}
-    return ways.Pruning(round_to=asked_for["multiple"], distil=distil, **known)
-
-
-def _settings(asked_for: dict[str, Any]) -> Any:
-    from ..errors import closest
-    from ..prune.plan import METHODS
-    from ..ways import Settings
-
-    if asked_for["method"] not in (None, *METHODS):
-        method = asked_for["method"]
-        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
-    return Settings(**{k: v for k, v in asked_for.items() if v is not None})
-
-
-def _refuse(words: dict[str, Any], why: str, remedy: str) -> None:
-    for word, value in words.items():
-        if value is not None:
-            raise EdgepruneError(word, why, remedy)
+    typed = flat(words)
+    typed["init"] = options.first_weights(typed["init"], typed["weights"])
+    typed["argv"] = tuple(sys.argv[1:])
+    names = {f.name for f in fields(ways.Wanted)}
+    return ways.Wanted(**{name: value for name, value in typed.items() if name in names})
 
 
 def multiple(text: str, device: str | None = None) -> int:
@@ -100,7 +262,8 @@ def multiple(text: str, device: str | None = None) -> int:
         if device is not None:
             output.note(f"widths in multiples of {found}, as {device} computes")
         return found
-    _refuse({f"--device {device}": device}, "only decides --round-to auto", "leave one out")
+    if device is not None:
+        raise EdgepruneError(f"--device {device}", "only decides --round-to auto", "leave one out")
     if not text.isdigit() or not 1 <= int(text) <= 1024:
         raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
     return int(text)

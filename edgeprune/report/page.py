@@ -249,7 +249,7 @@ def _training(recipe: Mapping[str, Any]) -> str:
 
 
 def _pruning(settings: Mapping[str, Any]) -> str:
-    if settings.get("way", "iterative") != "iterative":
+    if settings.get("way", "paper") not in ("paper", "iterative"):
         return _to_target(settings)
     known: dict[str, tuple[str, Callable[[Any], str]]] = {
         "step": (

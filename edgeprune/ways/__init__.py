@@ -1,44 +1,43 @@
-"""What is done with a network from beginning to end; each procedure is a page."""
+"""What is done with a network from beginning to end; each way to prune is a row, a value and a page."""
 
-from .asked import (
-    WAYS,
-    Asked,
-    Gradual,
-    Pruning,
-    Targeted,
-    Unlabelled,
-    claim,
-    derive,
-    open_run,
-    working,
-)
+from .asked import Asked
 from .dense import dense, result, whole
-from .gradual import during_training
-from .paper import iterative
+from .gradual import Gradual
+from .opening import claim, open_run, opened
+from .paper import Paper
 from .post_training import Settings
 from .record import Watch
-from .target import dry, targeted
-from .unlabelled import without_labels
+from .start import Planned, Pruned, dry, prune, train
+from .table import WAYS, row_of, way_of
+from .target import Target
+from .unlabelled import Unlabelled
+from .wanted import Wanted
+from .way import Row, Way, Work
 
 __all__ = [
     "WAYS",
     "Asked",
     "Gradual",
-    "Pruning",
+    "Paper",
+    "Planned",
+    "Pruned",
+    "Row",
     "Settings",
-    "Targeted",
+    "Target",
     "Unlabelled",
+    "Wanted",
     "Watch",
+    "Way",
+    "Work",
     "claim",
     "dense",
-    "derive",
     "dry",
-    "during_training",
-    "iterative",
     "open_run",
+    "opened",
+    "prune",
     "result",
-    "targeted",
+    "row_of",
+    "train",
+    "way_of",
     "whole",
-    "without_labels",
-    "working",
 ]

@@ -12,8 +12,10 @@ from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
 from ..models.weights import Fit as Filled
 from ..runs import Run
-from .asked import Asked, Way
+from .asked import Asked
+from .opening import write_recipe
 from .record import Recorder, Watch
+from .way import Way
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -142,8 +144,6 @@ def _say_init(run: Run, asked: Asked, fit: Filled | None, watch: Watch) -> None:
     """Which tensors start fresh goes into the output and into the recipe."""
     if fit is None:
         return
-    from .asked import write_recipe
-
     body = [name for name in fit.fresh if name not in fit.head]
     if fit.head:
         watch.note(f"the head starts fresh: {', '.join(fit.head)}")

@@ -13,56 +13,80 @@ baseline. A killed one goes on from ``state/`` to bit-identical weights.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from .. import graph, prune, train
-from ..checkpoint import Loaded
-from ..graph import Graph
-from ..prune.images import Images
-from ..runs import Run
+from ..errors import EdgepruneError
+from ..prune import Plan
 from . import position, rounds, schedules
-from .asked import Asked, Gradual
-from .dense import refuse_early, result
+from .dense import result
 from .heal import healing
-from .position import Keep, Position
-from .record import Recorder, Watch
-from .target import goal_of, target_of
+from .position import Position, target_of
+from .post_training import Settings
+from .record import Recorder
+from .target import goal_of, reached, share_left
+from .way import SETTINGS, Row, Words, Work, between, names, own, settings_of
 
-if TYPE_CHECKING:
-    from ..data import Dataset
+FIRST: Mapping[str, Any] = {"score": "l1", "compensate": "none"}  # the optimizer's state goes on
 
 
-def during_training(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
+@dataclass(frozen=True)
+class Gradual:
+    """In the middle of a training that starts at the dense network."""
+
+    settings: Settings = field(default_factory=lambda: Settings(**FIRST))
+    schedule: str = "agp"
+    rounds: int = 8  # cuts, evenly spaced
+    until: float = 0.6  # share of the training after which the last cut is done
+    retrain_epochs: int = 10  # of this training
+    distil: bool = False
+    images: int = 256
+
+    def __post_init__(self) -> None:
+        between("rounds", self.rounds, 1, 1000)
+        between("until", self.until, 0.01, 1)
+        between("retrain_epochs", self.retrain_epochs, 1, 10_000)
+        schedules.named(self.schedule)
+        if self.settings.compensate != "none":
+            raise EdgepruneError(
+                f"--during-training with --compensate {self.settings.compensate}",
+                "the training itself repairs, and the optimizer's state would not fit new weights",
+                "leave --compensate out",
+            )
+        if self.settings.method == "sensitivity":
+            raise EdgepruneError(
+                "--method sensitivity",
+                "is measured before the training, which changes it",
+                "leave it out",
+            )
+
+
+def of_words(typed: Words) -> Gradual:
+    return Gradual(settings_of({**FIRST, **typed}), **own(Gradual, typed))
+
+
+def page(work: Work[Gradual]) -> str:
     """Prune while training on from the run's dense network; returns how closely the target was met."""
-    settings = asked.pruning
-    assert isinstance(settings, Gradual)
-    if (stopped := position.pruned_already(run, watch)) is not None:
-        return stopped
-    refuse_early(dense.graph, settings)
-    recipe = healing(asked.training, settings.retrain_epochs, distil=settings.distil)
-    recipe = recipe.but(precision=result(run, "dense")["precision"], seed=asked.seed + 1)
-    images = rounds.images_to_look_at(dataset, dense.convention, settings.images, settings.settings)
-    cuts = Cuts(
-        run, settings, graph.trace(copy.deepcopy(dense.model), dense.example), images, watch
-    )
+    run, way, dense = work.run, work.way, work.dense
+    recipe = healing(work.asked.training, way.retrain_epochs, distil=way.distil)
+    recipe = recipe.but(precision=result(run, "dense")["precision"], seed=work.asked.seed + 1)
+    cuts = Cuts(work)
     now = position.read(run)
     if now is None:
         train.fit(
-            cuts.graph.model, dataset, dense.convention, recipe,
+            cuts.graph.model, work.labelled, dense.convention, recipe,
             state=run.state_folder / "retrain.safetensors",
-            watch=Recorder(run, watch, "pruned", "retrain", 1),
-            teacher=dense.model if settings.distil else None, cutter=cuts,
+            watch=Recorder(run, work.watch, "pruned", "retrain", 1),
+            teacher=dense.model if way.distil else None, cutter=cuts,
         )  # fmt: skip
-        made = position.plan_of(dense.graph, cuts.kept, "", target_of(settings.settings))
-        ended = f"target reached: {made.sentence()}"
-        now = position.write(run, Position(cuts.done, cuts.kept, ended), cuts.graph)
-    position.finish(
-        run, dense, dataset, now,
-        method=settings.settings.method, target=target_of(settings.settings),
-    )  # fmt: skip
+        made = position.plan_of(dense.graph, cuts.kept, "", target_of(way.settings))
+        now = position.write(run, Position(cuts.done, cuts.kept, reached(made)), cuts.graph)
+    position.finish(work, now)
     assert now.ended
     return now.ended
 
@@ -70,43 +94,31 @@ def during_training(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, wat
 class Cuts(train.Cutter):
     """Cuts the network that is being trained when its moment has come."""
 
-    def __init__(
-        self, run: Run, settings: Gradual, whole: Graph, images: Images | None, watch: Watch
-    ) -> None:
-        self.run, self.settings, self.watch = run, settings, watch
-        self.images = images
-        self.graph = self.whole = whole
-        self.kept: Keep = {}
+    def __init__(self, work: Work[Gradual]) -> None:
+        self.work, self.way = work, work.way
+        self.images = rounds.images_to_look_at(work)
+        self.graph = self.whole = graph.trace(copy.deepcopy(work.dense.model), work.dense.example)
+        self.kept: dict[str, list[int]] = {}
         self.done = 0
-        what = "params" if settings.settings.keep_params is not None else "flops"
-        self.what, self.dense_cost = what, getattr(graph.cost(whole), what)
 
     def words(self) -> Any:
         return {"done": self.done, "kept": self.kept}
 
-    def moment(self, number: int) -> float:
-        """When cut ``number`` (1 to ``cuts``) is due, as a share of the training."""
-        return self.settings.until * number / self.settings.cuts
-
     def cut(self, share: float, optimizer: torch.optim.Optimizer) -> nn.Module | None:
         """The smaller network if a cut is due at ``share`` of the training, else None."""
-        due = self.done
-        while due < self.settings.cuts and share >= self.moment(due + 1) - 1e-9:
-            due += 1
-        if due == self.done:
+        way, number = self.way, due(self.way, share)
+        if number <= self.done:
             return None
-        self.done = due
-        goal = schedules.kept(
-            self.settings.schedule, due / self.settings.cuts, goal_of(self.settings.settings)
+        self.done = number
+        goal = schedules.kept(way.schedule, number / way.rounds, goal_of(way.settings))
+        left = share_left(way.settings, self.whole, self.graph, goal)
+        plan = rounds.plan_to(
+            self.graph, left, self.images, way.settings, rounds.widths(self.whole)
         )
-        now = getattr(graph.cost(self.graph), self.what)
-        left = min(1.0, goal * self.dense_cost / now)
-        widths = rounds.widths(self.whole)
-        plan = rounds.plan_to(self.graph, left, self.images, self.settings.settings, widths)
         keep = dict(plan.keep)
         self.kept = prune.compose(self.kept, keep)
         self.graph = prune.narrow(self.graph, keep, optimizer=optimizer)
-        rounds.record(self.run, self.watch, self.graph, due)  # no accuracy: the training goes on
+        rounds.record(self.work, self.graph, number)  # no accuracy: the training goes on
         return self.graph.model
 
     def take_up(self, words: Any, optimizer: torch.optim.Optimizer) -> nn.Module:
@@ -114,3 +126,31 @@ class Cuts(train.Cutter):
         self.done, self.kept = words["done"], words["kept"]
         self.graph = prune.narrow(self.whole, self.kept, optimizer=optimizer)
         return self.graph.model
+
+
+def due(way: Gradual, share: float) -> int:
+    """How many cuts are to be done when ``share`` of the training is: evenly spaced to ``until``."""
+    return min(way.rounds, int((share + 1e-9) * way.rounds / way.until))
+
+
+def dry(work: Work[Gradual]) -> Plan:
+    """All cuts at once, from the dense network; nothing is written."""
+    images = rounds.images_to_look_at(work) if work.dataset is not None else None
+    whole, way = work.dense.graph, work.way
+    return rounds.plan_to(whole, goal_of(way.settings), images, way.settings, rounds.widths(whole))
+
+
+ROW = Row(
+    name="gradual",
+    title="--during-training",
+    value=Gradual,
+    of_words=of_words,
+    words=names(Gradual, *SETTINGS) - {"images", "until", "distil_steps"},
+    lacks=("does not apply during training", "leave it out"),
+    page=page,
+    flag="during_training",
+    dry=dry,
+    dry_note=lambda way: rounds.ALL_AT_ONCE,
+    formerly="during training",
+    renamed={"cuts": "rounds"},
+)

@@ -18,98 +18,110 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import graph, prune, train
-from ..checkpoint import Loaded
 from ..errors import EdgepruneError
-from ..prune.images import Images
-from ..runs import Run
+from ..prune import Keep
 from . import position, rounds, sensitivity
-from .asked import Asked, Pruning
-from .dense import result
-from .position import Keep, Position
-from .record import Watch
+from .position import Position
+from .post_training import Settings
+from .rounds import Means, Outcome
 from .sensitivity import Curve
+from .way import Row, Words, Work, between, check_heal, names, own
 
 if TYPE_CHECKING:
-    from ..data import Dataset
     from ..graph import Graph
 
 
-def iterative(run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch) -> str:
-    """Prune the run's dense network as far as ``asked.pruning`` allows; returns why it stopped.
+@dataclass(frozen=True)
+class Paper:
+    """What the procedure leaves open, made explicit."""
+
+    step: float = 0.125  # share of a layer's dense width that one step removes (at least round_to)
+    max_drop: float = (
+        1.0  # points of validation accuracy below the baseline that are still accepted
+    )
+    retrain_epochs: int = 5  # after each step, at the lowest learning rate of the dense training
+    max_steps: int | None = None  # None: until the accuracy falls
+    round_to: int = 1  # widths are multiples of it
+    sensitivity_images: int = 1000  # validation images that the sensitivity analysis looks at
+    score: str = "l1"  # which filters of the layer leave: one of prune.SCORES
+    compensate: str = "none"  # one of post_training.COMPENSATIONS, before retraining
+    heal: str = "paper"  # one of way.HEALS
+    distil: bool = False  # the dense network teaches while retraining
+    images: int = 256  # training images, labels unused, for scores and compensation that look
+
+    def __post_init__(self) -> None:
+        between("step", self.step, 0.001, 0.9)
+        between("max_drop", self.max_drop, 0, 100)
+        between("retrain_epochs", self.retrain_epochs, 0, 10_000)
+        between("round_to", self.round_to, 1, 1024)
+        check_heal(self.heal)
+        _ = self.settings  # refuses a score or a compensation that is not known
+
+    @property
+    def settings(self) -> Settings:
+        """Score and repair of one step, as all other ways hold them."""
+        return Settings(score=self.score, compensate=self.compensate)
+
+
+def of_words(typed: Words) -> Paper:
+    return Paper(**own(Paper, typed))
+
+
+def page(work: Work[Paper]) -> str:
+    """Prune the run's dense network as far as the way allows; returns why it stopped.
 
     Writes ``pruned.safetensors`` and ``spec.json``; a killed one goes on from ``state/pruning``.
     """
-    settings = asked.pruning
-    assert isinstance(settings, Pruning)
-    if (stopped := position.pruned_already(run, watch)) is not None:
-        return stopped
-    precision = result(run, "dense")["precision"]
-    layers = convolutions(dense.graph)
+    layers = convolutions(work.dense.graph)
     if not layers:
         raise EdgepruneError("nothing to prune", "no convolution's filters can leave")
-    baseline = rounds.accuracy(dense.model, dataset, dense, precision)
-    epochs = max(1, settings.retrain_epochs)
-    retrain = rounds.retraining(run, asked, epochs, settings.heal, distil=settings.distil)
-    images = rounds.images_to_look_at(dataset, dense.convention, settings.images, settings.settings)
-    curves = sensitivity.measure(
-        run, dense, dataset, layers, settings.settings, images, settings.sensitivity_images,
-        precision, watch,
-    )  # fmt: skip
-    _say_forecast(dense, dataset, settings, retrain, watch)
-    now = position.read(run) or position.write(run, Position(0, {}), dense.graph)
+    means = rounds.means(work)
+    curves = sensitivity.measure(work, layers, means.images, means.recipe.precision)
+    _say_forecast(work, means.recipe, len(layers))
+    now = position.begin(work)
     while now.ended is None:
-        now = _step(run, asked, dense, dataset, images, retrain, baseline, curves, now, watch)
-    position.finish(run, dense, dataset, now, method="iterative")
+        now = _step(work, means, curves, now)
+    position.finish(work, now, method=ROW.name)
     return now.ended
 
 
-def _step(
-    run: Run, asked: Asked, dense: Loaded, dataset: Dataset, images: Images | None,
-    retrain: train.Recipe, baseline: float, curves: Sequence[Curve], now: Position, watch: Watch,
-) -> Position:  # fmt: skip
+def _step(work: Work[Paper], means: Means, curves: Sequence[Curve], now: Position) -> Position:
     """One prune-and-retrain round; the new position is on disk when it returns."""
-    settings, number, started = asked.pruning, now.step + 1, time.perf_counter()
-    assert isinstance(settings, Pruning)
-    traced = position.read_network(run, dense, now)
-    dense_widths = position.dense_widths(run)
-    possible = candidates(curves, rounds.widths(traced), dense_widths, settings, saving(traced))
-    chosen = decide(number, possible, settings)
+    way, number, started = work.way, now.step + 1, time.perf_counter()
+    traced = position.read_network(work, now)
+    dense = rounds.widths(work.dense.graph)
+    possible = candidates(curves, rounds.widths(traced), dense, way, saving(traced))
+    chosen = decide(number, possible, way)
     if isinstance(chosen, str):
-        return position.write(run, replace(now, ended=chosen), traced)
+        return position.write(work.run, replace(now, ended=chosen), traced)
     layer = chosen.layer
-    evidence = rounds.look(traced, images, settings.settings)
-    scores = rounds.score(traced, layer, evidence, settings.settings)
-    keep = {layer: prune.largest(scores, chosen.width)}
+    evidence = rounds.look(traced, means.images, way.settings)
+    keep = {layer: prune.largest(rounds.score(traced, layer, evidence, way.settings), chosen.width)}
     kept = prune.compose(now.kept, keep)
-    smaller = rounds.smaller(traced, keep, images, settings.settings)
-    before, accuracy = rounds.judged(
-        run, smaller, dense, dataset, retrain.but(seed=asked.seed + number), number, watch,
-        distil=settings.distil, train=settings.retrain_epochs > 0,
+    smaller = rounds.smaller(traced, keep, means.images, way.settings)
+    before, accuracy = rounds.judged(work, means, smaller, number)
+    good = accepted(accuracy, means.baseline, way)
+    outcome = Outcome(
+        layer, _removed(dense, now.kept, kept, layer), before, accuracy, means.baseline, good,
+        time.perf_counter() - started,
     )  # fmt: skip
-    good = accepted(accuracy, baseline, settings)
-    rounds.record(
-        run, watch, smaller, number, layer=layer,
-        removed=_removed(dense_widths, now.kept, kept, layer),
-        before=before, accuracy=accuracy, baseline=baseline, kept=good,
-        seconds=time.perf_counter() - started,
-    )  # fmt: skip
-    after = position.write(
-        run, settle(now, Position(number, kept), good, settings), smaller if good else traced
-    )
-    rounds.retrained(run).unlink(missing_ok=True)
+    rounds.record(work, smaller, number, outcome)
+    after = settle(now, Position(number, kept), good, way)
+    position.write(work.run, after, smaller if good else traced)
+    rounds.retrained(work.run).unlink(missing_ok=True)
     return after
 
 
-def _say_forecast(
-    dense: Loaded, dataset: Dataset, settings: Pruning, retrain: train.Recipe, watch: Watch
-) -> None:
+def _say_forecast(work: Work[Paper], retrain: train.Recipe, layers: int) -> None:
     """How long a step takes at first (a smaller network is faster), and all of them at most."""
-    if not settings.retrain_epochs:
+    way, dense = work.way, work.dense
+    if not way.retrain_epochs:
         return
-    step = train.measure(dense.model, dataset, dense.convention, retrain).seconds(retrain.epochs)
-    steps = settings.max_steps or round(len(convolutions(dense.graph)) / settings.step)
+    pace = train.measure(dense.model, work.labelled, dense.convention, retrain)
+    step = pace.seconds(retrain.epochs)
+    steps = way.max_steps or round(layers / way.step)
     flags = ("--retrain-epochs", "--limit", "--step", "--max-steps")
-    watch.note(
+    work.watch.note(
         f"each pruning step takes {train.sentence(step, ())}, at most {steps} steps "
         f"{train.sentence(step * steps, flags)}"
     )
@@ -128,15 +140,15 @@ class Candidate:
     saved: float  # shares of the present parameters and FLOPs that leave, added
 
 
-def decide(number: int, possible: Sequence[Candidate], settings: Pruning) -> Candidate | str:
+def decide(number: int, possible: Sequence[Candidate], way: Paper) -> Candidate | str:
     """Step ``number`` (1, 2, ...), or why there is none."""
-    if settings.max_steps is not None and number > settings.max_steps:
+    if way.max_steps is not None and number > way.max_steps:
         return "--max-steps reached"
-    return choose(possible, settings.sensitivity_images) or "no layer can give more"
+    return choose(possible, way.sensitivity_images) or "no layer can give more"
 
 
 def candidates(
-    curves: Sequence[Curve], widths: Mapping[str, int], dense: Mapping[str, int], settings: Pruning,
+    curves: Sequence[Curve], widths: Mapping[str, int], dense: Mapping[str, int], way: Paper,
     saved: Callable[[str, int], float],
 ) -> list[Candidate]:  # fmt: skip
     """What each layer could do next: down by ``step`` of its dense width, on the grid of ``round_to``.
@@ -145,7 +157,7 @@ def candidates(
     """
     found = []
     for curve in curves:
-        width = next_width(widths[curve.layer], dense[curve.layer], settings)
+        width = next_width(widths[curve.layer], dense[curve.layer], way)
         if width is not None:
             accuracy = curve.at(1 - width / dense[curve.layer])
             found.append(Candidate(curve.layer, width, accuracy, saved(curve.layer, width)))
@@ -164,28 +176,28 @@ def choose(possible: Sequence[Candidate], images: int) -> Candidate | None:
     return max((c for c in possible if c.accuracy >= best - noise), key=lambda c: c.saved)
 
 
-def accepted(accuracy: float, baseline: float, settings: Pruning) -> bool:
+def accepted(accuracy: float, baseline: float, way: Paper) -> bool:
     """Whether a step may stay: at most ``max_drop`` points (hundredths) below the baseline."""
-    return baseline - accuracy <= settings.max_drop / 100 + 1e-9
+    return baseline - accuracy <= way.max_drop / 100 + 1e-9
 
 
-def settle(before: Position, after: Position, good: bool, settings: Pruning) -> Position:
+def settle(before: Position, after: Position, good: bool, way: Paper) -> Position:
     """Go on from ``after``; a step that is not ``good`` is taken back, and it was the last."""
     if good:
         return after
-    reason = f"step {after.step} fell more than {settings.max_drop:g} points below the baseline"
+    reason = f"step {after.step} fell more than {way.max_drop:g} points below the baseline"
     return replace(before, ended=reason)
 
 
-def next_width(width: int, dense: int, settings: Pruning) -> int | None:
+def next_width(width: int, dense: int, way: Paper) -> int | None:
     """``width`` less ``step * dense``, on the grid of ``round_to``; None if it is at its least.
 
     A step takes half of what is left at most: a quarter of 512 filters is all that a layer of 128 has.
     """
-    grid = settings.round_to
+    grid = way.round_to
     below = (width - 1) // grid * grid  # the next width on the grid
     half = -(-width // (2 * grid)) * grid
-    wanted = round((width - settings.step * dense) / grid) * grid
+    wanted = round((width - way.step * dense) / grid) * grid
     new = min(below, max(wanted, half))
     return new if new >= max(grid, 1) else None
 
@@ -213,3 +225,19 @@ def _removed(dense: Mapping[str, int], before: Keep, after: Keep, layer: str) ->
     """Units of the dense network that this step took."""
     there = before.get(layer, list(range(dense[layer])))
     return sorted(set(there) - set(after[layer]))
+
+
+ROW = Row(
+    name="paper",
+    title="the paper's way, which stops by accuracy",
+    value=Paper,
+    of_words=of_words,
+    words=names(Paper) - {"images", "sensitivity_images"},
+    lacks=(
+        "does not apply to the paper's way, it leads to a target",
+        "give a target: --keep-flops",
+    ),
+    page=page,
+    target=False,
+    formerly="iterative",
+)

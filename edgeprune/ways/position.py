@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint, files, graph, train
-from ..checkpoint import Loaded
 from ..prune import Plan
 from ..runs import Run
 from .dense import record_result, result
+from .post_training import Settings
 from .record import Watch
+from .way import Work
 
 if TYPE_CHECKING:
-    from ..data import Dataset
     from ..graph import Graph
-
-Keep = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Position:
     """Steps done, what is kept of the dense network, how it ended (None: it goes on)."""
 
     step: int
-    kept: Keep
+    kept: dict[str, list[int]]
     ended: str | None = None
 
 
@@ -55,56 +53,62 @@ def read(run: Run) -> Position | None:
     return Position(words["step"], words["kept"], words["ended"])
 
 
-def read_network(run: Run, dense: Loaded, position: Position) -> Graph:
+def begin(work: Work[Any]) -> Position:
+    """Where a killed one stood, which is told; else the dense network, written as position 0."""
+    now = read(work.run)
+    if now is None:
+        return write(work.run, Position(0, {}), work.dense.graph)
+    if now.step and now.ended is None:
+        work.watch.note(f"goes on from step {now.step}")
+    return now
+
+
+def read_network(work: Work[Any], position: Position) -> Graph:
     """Always from the file, so that a broken and an unbroken run compute on the same memory layout."""
-    tensors, _ = files.read_tensors(run.state_folder / "pruning.safetensors")
-    return checkpoint.rebuild(dense.graph, position.kept, tensors)
+    tensors, _ = files.read_tensors(work.run.state_folder / "pruning.safetensors")
+    return checkpoint.rebuild(work.dense.graph, position.kept, tensors)
 
 
-def finish(
-    run: Run,
-    dense: Loaded,
-    dataset: Dataset,
-    position: Position,
-    *,
-    method: str,
-    target: Mapping[str, float] = {},
-) -> None:
-    """Judge on the test split, once, and write the pruned network; then the state may go."""
+def finish(work: Work[Any], position: Position, method: str | None = None) -> None:
+    """Judge on the test split, once, and write the pruned network; then the state may go.
+
+    ``method``: how the widths came about, where the way's settings do not say it.
+    """
+    run, dense, settings = work.run, work.dense, work.way.settings
     if not run.has("pruned"):
-        traced = read_network(run, dense, position)
+        traced = read_network(work, position)
         model = traced.model
-        validation = train.evaluate(model, dataset.validation, dense.convention)
-        test = train.evaluate(model, dataset.test, dense.convention)
+        validation = train.evaluate(model, work.labelled.validation, dense.convention)
+        test = train.evaluate(model, work.labelled.test, dense.convention)
         record_result(
             run, "pruned", traced, validation.top1, test.top1,
             steps=position.step, stopped=position.ended,
         )  # fmt: skip
-        made = plan_of(dense.graph, position.kept, method, target)
+        made = plan_of(dense.graph, position.kept, method or settings.method, target_of(settings))
         files.write_json(run.plan_path, made.to_json())
         checkpoint.write_spec(
-            run, dense.spec, dense.convention, dense.classes, dense_widths(run), position.kept
+            run, dense.spec, dense.convention, dense.classes, widths(dense.graph), position.kept
         )
         checkpoint.write_weights(run, "pruned", model, dense.spec, dense.convention)
     shutil.rmtree(run.state_folder, ignore_errors=True)
 
 
-def plan_of(dense: Graph, kept: Keep, method: str, target: Mapping[str, float] = {}) -> Plan:
+def plan_of(
+    dense: Graph, kept: Mapping[str, list[int]], method: str, target: Mapping[str, float] = {}
+) -> Plan:
     """What a procedure kept, as a plan for the dense network: it can be applied to another run."""
-    widths = {
-        name: len(kept[name]) if name in kept else g.width for name, g in dense.groups.items()
-    }
+    left = {n: len(kept[n]) if n in kept else g.width for n, g in dense.groups.items()}
     return Plan(
         network=dense.fingerprint,
         method=method,
         keep={n: kept.get(n, list(range(g.width))) for n, g in dense.groups.items()},
         reasons={
-            n: f"{method}: {100 * widths[n] / g.width:.0f} % of {g.width}"
+            n: f"{method}: {100 * left[n] / g.width:.0f} % of {g.width}"
             for n, g in dense.groups.items()
         },
         target=dict(target),
         dense=costs(dense, {}),
-        promised=costs(dense, widths),
+        promised=costs(dense, left),
     )
 
 
@@ -123,5 +127,12 @@ def costs(dense: Graph, widths: Mapping[str, int]) -> dict[str, int]:
     return {what: getattr(found, what) for what in ("params", "flops", "macs", "bytes")}
 
 
-def dense_widths(run: Run) -> dict[str, int]:
-    return checkpoint.read_spec(run)["dense"]
+def target_of(settings: Settings) -> dict[str, float]:
+    """``{"flops": 0.5}``, ``{"params": 0.5}``, or {} where no target was set."""
+    asked = {"flops": settings.keep_flops, "params": settings.keep_params}
+    return {what: share for what, share in asked.items() if share is not None}
+
+
+def widths(traced: Graph) -> dict[str, int]:
+    """How many channels each group has."""
+    return {name: group.width for name, group in traced.groups.items()}

@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import graph, prune, train
-from ..checkpoint import Loaded
-from ..models import Convention
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
 from ..runs import Run
 from ..train import Recipe
-from .asked import Asked
 from .dense import result
 from .heal import TAUGHT, heal, healing
+from .position import widths
 from .post_training import Settings, calibration, choose, parts_of, repair
-from .record import Recorder, Watch
+from .record import Recorder
+from .way import Work
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from torch import nn
+
     from ..graph import Graph
     from ..prune import Plan
 
 Losses = Mapping[str, Sequence[float]]
 WEIGHTS_ALONE = [name for name in prune.SCORES if name not in prune.NEEDS]
+ALL_AT_ONCE = "later rounds plan anew, from the weights as they are then: this is all at once"
 
 
-def images_to_look_at(
-    dataset: Dataset, convention: Convention, n: int, settings: Settings
-) -> Images | None:
-    """``n`` training images, their labels unused; None where neither score nor repair looks."""
+@dataclass(frozen=True)
+class Means:
+    """What every round of a way that retrains works with."""
+
+    recipe: Recipe  # to retrain by; its precision judges too
+    images: Images | None  # to look at; None where neither score nor repair looks
+    baseline: float  # validation accuracy of the dense network, 0..1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a round ended; accuracies on validation, 0..1, None where the training goes on."""
+
+    layer: str | None = None  # that lost units; None: all of them gave
+    removed: Sequence[int] = ()  # units of the dense network
+    before: float | None = None  # right after the cut
+    accuracy: float | None = None  # retrained
+    baseline: float | None = None
+    kept: bool = True  # False: taken back
+    seconds: float | None = None
+
+
+def means(work: Work[Any]) -> Means:
+    """For a way with ``retrain_epochs``, ``heal``, ``distil`` and ``images``."""
+    way = work.way
+    recipe = retraining(work, max(1, way.retrain_epochs), way.heal)
+    baseline = accuracy(work.dense.model, work, recipe.precision)
+    return Means(recipe, images_to_look_at(work), baseline)
+
+
+def images_to_look_at(work: Work[Any]) -> Images | None:
+    """``way.images`` training images, labels unused; None where neither score nor repair looks."""
+    settings = work.way.settings
     if settings.score in WEIGHTS_ALONE and settings.compensate == "none":
         return None
-    some = dataset.train.take(n)
+    some = work.labelled.train.take(work.way.images)
     pixels = some.images(range(len(some)))
-    return calibration(pixels, convention, settings.views, settings.seed)
+    return calibration(pixels, work.dense.convention, settings.views, settings.seed)
 
 
 def look(traced: Graph, images: Images | None, settings: Settings) -> Evidence | None:
@@ -79,35 +109,32 @@ def smaller(traced: Graph, keep: prune.Keep, images: Images | None, settings: Se
     return repair(traced, {**whole, **keep}, images, settings)[0]
 
 
-def widths(traced: Graph) -> dict[str, int]:
-    """How many channels each group has."""
-    return {name: group.width for name, group in traced.groups.items()}
-
-
-def retraining(run: Run, asked: Asked, epochs: int, kind: str, *, distil: bool) -> Recipe:
+def retraining(work: Work[Any], epochs: int, kind: str) -> Recipe:
     """How to retrain: "paper", at the lowest rate of the dense training; or "restart" (heal.py)."""
-    dense = result(run, "dense")
+    dense, distil = result(work.run, "dense"), work.way.distil
+    trained = work.asked.training
     if kind == "restart":
-        return healing(asked.training, epochs, distil=distil).but(precision=dense["precision"])
-    return asked.training.but(
+        return healing(trained, epochs, distil=distil).but(precision=dense["precision"])
+    return trained.but(
         epochs=epochs, schedule="constant", warmup_epochs=0, patience=0,
         lr=dense["lowest_lr"], precision=dense["precision"],
         **({"teacher_share": TAUGHT} if distil else {}),
     )  # fmt: skip
 
 
-def judged(
-    run: Run, smaller: Graph, dense: Loaded, dataset: Dataset, recipe: Recipe, number: int,
-    watch: Watch, *, distil: bool, train: bool,
-) -> tuple[float, float]:  # fmt: skip
-    """Validation accuracy after the cut, and after training in place (if ``train``)."""
-    before = accuracy(smaller.model, dataset, dense, recipe.precision)
-    if not train:
+def judged(work: Work[Any], means: Means, smaller: Graph, number: int) -> tuple[float, float]:
+    """Validation accuracy after the cut, and after training in place (where it retrains at all)."""
+    before = accuracy(smaller.model, work, means.recipe.precision)
+    if not work.way.retrain_epochs:
         return before, before
-    teacher = dense.model if distil else None
-    told = Recorder(run, watch, "pruned", "retrain", number)
     done = heal(
-        smaller.model, teacher, dataset, dense.convention, recipe, state=retrained(run), watch=told
+        smaller.model,
+        work.dense.model if work.way.distil else None,
+        work.labelled,
+        work.dense.convention,
+        means.recipe.but(seed=work.asked.seed + number),
+        state=retrained(work.run),
+        watch=Recorder(work.run, work.watch, "pruned", "retrain", number),
     )
     return before, done.best_validation
 
@@ -117,30 +144,16 @@ def retrained(run: Run) -> Path:
     return run.state_folder / "retrain.safetensors"
 
 
-def record(
-    run: Run, watch: Watch, smaller: Graph, number: int, *, layer: str | None = None,
-    removed: Sequence[int] = (), before: float | None = None, accuracy: float | None = None,
-    kept: bool = True, **more: float,
-) -> None:  # fmt: skip
-    """Write one step into the run's history, and tell it. ``layer`` None: all of them gave."""
+def record(work: Work[Any], smaller: Graph, number: int, outcome: Outcome | None = None) -> None:
+    """Write one step into the run's history, and tell it."""
     cost = graph.cost(smaller)
-    step: dict[str, Any] = {
-        "step": number,
-        "layer": layer,
-        "removed": list(removed),
-        "widths": widths(smaller),
-        "params": cost.params,
-        "flops": cost.flops,
-        "macs": cost.macs,
-        "before": before,
-        "accuracy": accuracy,
-        "kept": kept,
-        **more,
-    }
-    run.append(kind="step", **step)
-    watch.on_step(step)
+    counts = {"params": cost.params, "flops": cost.flops, "macs": cost.macs}
+    step = {"step": number, **asdict(outcome or Outcome()), "widths": widths(smaller), **counts}
+    work.run.append(kind="step", **step)
+    work.watch.on_step(step)
 
 
-def accuracy(model: nn.Module, dataset: Dataset, dense: Loaded, precision: str) -> float:
+def accuracy(model: nn.Module, work: Work[Any], precision: str) -> float:
     """On validation, for choices: in the training's precision, the same for all that is compared."""
-    return train.evaluate(model, dataset.validation, dense.convention, precision=precision).top1
+    split, convention = work.labelled.validation, work.dense.convention
+    return train.evaluate(model, split, convention, precision=precision).top1

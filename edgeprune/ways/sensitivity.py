@@ -16,13 +16,11 @@ from torch import Tensor
 from .. import prune, train
 from ..checkpoint import Loaded
 from ..prune.images import Images
-from ..runs import Run
 from . import rounds
-from .post_training import Settings
-from .record import Watch
+from .way import Work
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Split
+    from ..data import Split
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of a group's units
 
@@ -56,26 +54,30 @@ class Curve:
 
 
 def measure(
-    run: Run | None, dense: Loaded, dataset: Dataset, layers: Sequence[str], settings: Settings,
-    images: Images | None, judging: int, precision: str, watch: Watch,
-) -> list[Curve]:  # fmt: skip
-    """A curve for each group of ``layers`` on ``judging`` validation images.
+    work: Work[Any],
+    layers: Sequence[str],
+    images: Images | None,
+    precision: str,
+    keep: bool = True,
+) -> list[Curve]:
+    """A curve for each group of ``layers`` on ``way.sensitivity_images`` validation images.
 
-    Those that ``run`` has are not measured again; each is written into it at once.
+    Those that the run has are not measured again; each is written into it at once (if ``keep``).
     """
-    some = dataset.validation.take(judging)
-    known = {} if run is None else {r["layer"]: r for r in run.history("sensitivity")}
+    dense, settings = work.dense, work.way.settings
+    some = work.labelled.validation.take(work.way.sensitivity_images)
+    known = {r["layer"]: r for r in work.run.history("sensitivity")} if keep else {}
     missing = [layer for layer in layers if layer not in known]
     if missing:
-        watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
+        work.watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
         evidence = rounds.look(dense.graph, images, settings)
         start = _accuracy(dense.model, some, dense, precision)
     for done, layer in enumerate(missing, len(layers) - len(missing) + 1):
         scores = rounds.score(dense.graph, layer, evidence, settings)
         known[layer] = _curve(layer, scores, dense, some, start, precision)
-        if run is not None:
-            run.append(kind="sensitivity", **known[layer])
-        watch.on_progress("sensitivity", done, len(layers))
+        if keep:
+            work.run.append(kind="sensitivity", **known[layer])
+        work.watch.on_progress("sensitivity", done, len(layers))
     return [Curve(n, tuple(known[n]["shares"]), tuple(known[n]["accuracy"])) for n in layers]
 
 

@@ -13,137 +13,145 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from .. import graph, prune
-from ..checkpoint import Loaded
 from ..errors import EdgepruneError
+from ..graph import Graph
 from ..prune import Plan
 from ..prune.images import Images
-from ..runs import Run
-from ..train import Recipe
 from . import position, rounds, schedules, sensitivity
-from .asked import Asked, Targeted
-from .dense import refuse_early, result
-from .position import Position
-from .record import Watch
+from .position import Position, target_of
+from .post_training import Settings
+from .rounds import Means, Outcome
 from .sensitivity import Curve
-
-if TYPE_CHECKING:
-    from ..data import Dataset
+from .way import SETTINGS, Row, Words, Work, between, check_heal, names, own, settings_of
 
 
-def targeted(
-    run: Run, asked: Asked, dense: Loaded, dataset: Dataset, watch: Watch, given: Plan | None = None
-) -> str:
+@dataclass(frozen=True)
+class Target:
+    """To a target in one round (one-shot) or several; retrained after each."""
+
+    settings: Settings = field(default_factory=Settings)  # what leaves and how it is repaired
+    rounds: int = 1
+    schedule: str = "constant"  # how the target falls from round to round: schedules.SCHEDULES
+    retrain_epochs: int = 5  # after each round
+    heal: str = "restart"  # one of way.HEALS
+    distil: bool = False
+    images: int = 512  # training images, labels unused, that scores and repair look at
+    sensitivity_images: int = 1000  # validation images, with method "sensitivity"
+    plan: str = ""  # fingerprint of a plan that was given
+
+    def __post_init__(self) -> None:
+        between("rounds", self.rounds, 1, 1000)
+        between("retrain_epochs", self.retrain_epochs, 0, 10_000)
+        check_heal(self.heal)
+        schedules.named(self.schedule)
+        if self.plan and self.rounds > 1:
+            raise EdgepruneError("--plan and --rounds", "a plan is one round", "leave one out")
+
+
+def of_words(typed: Words) -> Target:
+    return Target(settings_of(typed), **own(Target, typed))
+
+
+def page(work: Work[Target]) -> str:
     """Prune the run's dense network to its target; returns how closely the target was met.
 
-    ``given`` is a plan to apply instead of making one. A killed one goes on from ``state/``.
+    A killed one goes on from ``state/``.
     """
-    settings = asked.pruning
-    assert isinstance(settings, Targeted)
-    if (stopped := position.pruned_already(run, watch)) is not None:
-        return stopped
-    refuse_early(dense.graph, settings)
-    precision = result(run, "dense")["precision"]
-    baseline = rounds.accuracy(dense.model, dataset, dense, precision)
-    epochs = max(1, settings.retrain_epochs)
-    recipe = rounds.retraining(run, asked, epochs, settings.heal, distil=settings.distil)
-    images = rounds.images_to_look_at(dataset, dense.convention, settings.images, settings.settings)
-    curves = () if given else measured(run, dense, dataset, images, settings, precision, watch)
-    now = position.read(run) or position.write(run, Position(0, {}), dense.graph)
+    means = rounds.means(work)
+    curves = () if work.given else measured(work, means.images, means.recipe.precision)
+    now = position.begin(work)
     while now.ended is None:
-        now = _round(
-            run, asked, dense, dataset, images, curves, recipe, baseline, now, given, watch
-        )
-    method = given.method if given else settings.settings.method
-    position.finish(run, dense, dataset, now, method=method, target=target_of(settings.settings))
+        now = _round(work, means, curves, now)
+    position.finish(work, now, method=work.given.method if work.given else None)
     return now.ended
 
 
-def _round(
-    run: Run, asked: Asked, dense: Loaded, dataset: Dataset, images: Images | None,
-    curves: Sequence[Curve], recipe: Recipe, baseline: float, now: Position, given: Plan | None,
-    watch: Watch,
-) -> Position:  # fmt: skip
+def _round(work: Work[Target], means: Means, curves: Sequence[Curve], now: Position) -> Position:
     """One round; the new position is on disk when it returns."""
-    settings, number, started = asked.pruning, now.step + 1, time.perf_counter()
-    assert isinstance(settings, Targeted)
-    traced = position.read_network(run, dense, now)
-    if given is None:
-        share = schedules.kept(
-            settings.schedule, number / settings.rounds, goal_of(settings.settings)
-        )
-        keep = dict(plan_towards(dense, traced, share, images, curves, settings).keep)
+    way, number, started = work.way, now.step + 1, time.perf_counter()
+    traced = position.read_network(work, now)
+    if work.given is None:
+        share = schedules.kept(way.schedule, number / way.rounds, goal_of(way.settings))
+        keep = plan_towards(work, traced, share, means.images, curves).keep
     else:
-        keep = dict(given.keep)
+        keep = work.given.keep
     kept = prune.compose(now.kept, keep)
-    smaller = rounds.smaller(traced, keep, images, settings.settings)
-    before, accuracy = rounds.judged(
-        run, smaller, dense, dataset, recipe.but(seed=asked.seed + number), number, watch,
-        distil=settings.distil, train=settings.retrain_epochs > 0,
-    )  # fmt: skip
-    rounds.record(
-        run, watch, smaller, number, before=before, accuracy=accuracy, baseline=baseline,
+    smaller = rounds.smaller(traced, keep, means.images, way.settings)
+    before, accuracy = rounds.judged(work, means, smaller, number)
+    outcome = Outcome(
+        before=before, accuracy=accuracy, baseline=means.baseline,
         seconds=time.perf_counter() - started,
     )  # fmt: skip
+    rounds.record(work, smaller, number, outcome)
     ended = None
-    if number == settings.rounds:
-        made = position.plan_of(dense.graph, kept, "", target_of(settings.settings))
-        ended = f"target reached: {made.sentence()}" if made.target else "the plan is applied"
-    after = position.write(run, Position(number, kept, ended), smaller)
-    rounds.retrained(run).unlink(missing_ok=True)
+    if number == way.rounds:
+        ended = reached(position.plan_of(work.dense.graph, kept, "", target_of(way.settings)))
+    after = position.write(work.run, Position(number, kept, ended), smaller)
+    rounds.retrained(work.run).unlink(missing_ok=True)
     return after
 
 
+def dry(work: Work[Target]) -> Plan:
+    """What would be applied, all rounds at once, from the dense network; nothing is written."""
+    if work.given is not None:
+        return work.given
+    images: Images | None = None
+    curves: Sequence[Curve] = ()
+    if work.dataset is not None:
+        images = rounds.images_to_look_at(work)
+        curves = measured(work, images, "fp32", keep=False)
+    elif work.way.settings.method == "sensitivity":
+        raise EdgepruneError("--method sensitivity", "is measured on images", "name --data")
+    return plan_towards(work, work.dense.graph, goal_of(work.way.settings), images, curves)
+
+
 def measured(
-    run: Run | None, dense: Loaded, dataset: Dataset, images: Images | None, settings: Targeted,
-    precision: str, watch: Watch,
-) -> Sequence[Curve]:  # fmt: skip
+    work: Work[Target], images: Images | None, precision: str, keep: bool = True
+) -> Sequence[Curve]:
     """The sensitivity of every group of the dense network, where the plan is to follow it."""
-    if settings.settings.method != "sensitivity":
+    if work.way.settings.method != "sensitivity":
         return ()
-    return sensitivity.measure(
-        run, dense, dataset, list(dense.graph.groups), settings.settings, images,
-        settings.sensitivity_images, precision, watch,
-    )  # fmt: skip
+    return sensitivity.measure(work, list(work.dense.graph.groups), images, precision, keep)
 
 
 def plan_towards(
-    dense: Loaded, traced: graph.Graph, share: float, images: Images | None,
-    curves: Sequence[Curve], settings: Targeted,
-) -> Plan:  # fmt: skip
-    """A plan for the present network that leaves ``share`` of the *dense* one."""
-    what = "params" if settings.settings.keep_params is not None else "flops"
-    whole, now = (getattr(graph.cost(g), what) for g in (dense.graph, traced))
-    widths, left = rounds.widths(dense.graph), min(1.0, share * whole / now)
+    work: Work[Target], traced: Graph, share: float, images: Images | None, curves: Sequence[Curve]
+) -> Plan:
+    """A plan for the present network ``traced`` that leaves ``share`` of the *dense* one."""
+    widths = rounds.widths(work.dense.graph)
+    left = share_left(work.way.settings, work.dense.graph, traced, share)
     losses = sensitivity.losses(curves, rounds.widths(traced), widths)
-    return rounds.plan_to(traced, left, images, settings.settings, widths, losses)
+    return rounds.plan_to(traced, left, images, work.way.settings, widths, losses)
 
 
-def goal_of(settings: rounds.Settings) -> float:
+def share_left(settings: Settings, dense: Graph, now: Graph, share: float) -> float:
+    """``share`` of what the dense network costs, as a share of what the present one costs."""
+    what = next(iter(target_of(settings)), "flops")
+    whole, present = (getattr(graph.cost(g), what) for g in (dense, now))
+    return min(1.0, share * whole / present)
+
+
+def goal_of(settings: Settings) -> float:
     return next(iter(target_of(settings).values()))
 
 
-def target_of(settings: rounds.Settings) -> dict[str, float]:
-    """``{"flops": 0.5}``, ``{"params": 0.5}``, or {} where a plan was given."""
-    asked = {"flops": settings.keep_flops, "params": settings.keep_params}
-    return {what: share for what, share in asked.items() if share is not None}
+def reached(made: Plan) -> str:
+    """How a way to a target ends, in words."""
+    return f"target reached: {made.sentence()}" if made.target else "the plan is applied"
 
 
-def dry(asked: Asked, dense: Loaded, dataset: Dataset | None, watch: Watch) -> Plan:
-    """What would be applied, all rounds at once, from the dense network; nothing is written."""
-    settings = asked.pruning
-    assert isinstance(settings, Targeted)
-    images: Images | None = None
-    curves: Sequence[Curve] = ()
-    if dataset is not None:
-        images = rounds.images_to_look_at(
-            dataset, dense.convention, settings.images, settings.settings
-        )
-        curves = measured(None, dense, dataset, images, settings, "fp32", watch)
-    elif settings.settings.method == "sensitivity":
-        raise EdgepruneError("--method sensitivity", "is measured on images", "name --data")
-    one = replace(settings, rounds=1)
-    return plan_towards(dense, dense.graph, goal_of(one.settings), images, curves, one)
+ROW = Row(
+    name="target",
+    title="a target that is reached by retraining",
+    value=Target,
+    of_words=of_words,
+    words=names(Target, *SETTINGS) - {"images", "sensitivity_images", "distil_steps"},
+    lacks=("does not apply to a target that is reached by retraining", "leave it out"),
+    page=page,
+    dry=dry,
+    dry_note=lambda way: "" if way.rounds == 1 else rounds.ALL_AT_ONCE,
+    formerly="targeted",
+)

@@ -7,71 +7,85 @@ write both networks into the run, the pruned one last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from .. import checkpoint, files, train
-from ..checkpoint import Loaded
-from ..data.transforms import Pixels
+from ..errors import EdgepruneError
 from ..prune import Plan
-from ..runs import Run
 from . import position
-from .asked import Asked, Unlabelled, write_recipe
-from .dense import record_result, refuse_early
-from .post_training import PostTraining, post_training
-from .record import Watch
-from .target import target_of
-
-if TYPE_CHECKING:
-    from ..data import Dataset
+from .dense import record_result
+from .position import target_of
+from .post_training import PostTraining, Settings, post_training
+from .target import reached
+from .way import SETTINGS, Row, Words, Work, names, own, settings_of
 
 
-def without_labels(
-    dense: Loaded, pixels: Pixels, asked: Asked, watch: Watch, given: Plan | None = None
-) -> PostTraining:
-    """Prune ``dense`` with ``pixels`` [N, canvas, canvas, 3]; nothing is written, the loss is told.
+@dataclass(frozen=True)
+class Unlabelled:
+    """Post-training: unlabelled images, no training (post_training.py)."""
 
-    ``given`` is a plan to apply instead of making one.
+    settings: Settings = field(default_factory=Settings)
+    plan: str = ""  # fingerprint of a plan that was given
+
+    def __post_init__(self) -> None:
+        if self.settings.method == "sensitivity":
+            raise EdgepruneError(
+                "--method sensitivity",
+                "is measured with labels, and --post-training has none",
+                "leave it out",
+            )
+
+
+def of_words(typed: Words) -> Unlabelled:
+    return Unlabelled(settings_of(typed), **own(Unlabelled, typed))
+
+
+def page(work: Work[Unlabelled]) -> str:
+    """Prune, tell what it costs, write; returns how closely the target was met.
+
+    A command that is killed starts over; whatever it had written is written again.
     """
-    way = asked.pruning
-    assert isinstance(way, Unlabelled)
-    refuse_early(dense.graph, way)
+    done = computed(work)
+    with work.open():
+        ended = write(work, done)
+    return f"{ended}; {done.seconds:.0f} s"
+
+
+def computed(work: Work[Unlabelled]) -> PostTraining:
+    """The smaller network; nothing is written, the loss is told."""
+    if work.pixels is None:
+        raise EdgepruneError(
+            "--post-training", "has no images to look at", "add --images FOLDER or --data NAME"
+        )
     done = post_training(
-        dense.model, pixels, dense.convention, way.settings, watch.on_progress, given
-    )
+        work.dense.model, work.pixels, work.dense.convention, work.way.settings,
+        work.watch.on_progress, work.given,
+    )  # fmt: skip
     for note in done.notes:
-        watch.note(note)
-    watch.note(f"expected: {done.forecast.sentence()}")
+        work.watch.note(note)
+    work.watch.note(f"expected: {done.forecast.sentence()}")
     return done
 
 
-def write(
-    run: Run, asked: Asked, dense: Loaded, done: PostTraining, dataset: Dataset | None,
-    argv: Sequence[str],
-) -> str:  # fmt: skip
-    """Everything into the run, ``pruned.safetensors`` last: with it the run is whole.
-
-    A command that is killed before that starts over; whatever it had written is written again.
-    """
-    way = asked.pruning
-    assert isinstance(way, Unlabelled)
+def write(work: Work[Unlabelled], done: PostTraining) -> str:
+    """Everything into the run, ``pruned.safetensors`` last: with it the run is whole."""
+    run, dense = work.run, work.dense
     dense_widths = {name: group.width for name, group in dense.graph.groups.items()}
     keep = {name: list(units) for name, units in done.plan.keep.items()}
-    write_recipe(run, asked, argv)
     if not run.has("dense"):
-        accuracies = _accuracies(dense.model, dense, dataset)
         record_result(
-            run, "dense", dense.graph, *accuracies, precision="fp32", lowest_lr=None,
-            stopped="given, not trained here",
+            run, "dense", dense.graph, *_accuracies(dense.model, work), precision="fp32",
+            lowest_lr=None, stopped="given, not trained here",
         )  # fmt: skip
         checkpoint.write_spec(
             run, dense.spec, dense.convention, dense.classes, dense_widths, kept={}
         )
         checkpoint.write_weights(run, "dense", dense.model, dense.spec, dense.convention)
-    made = position.plan_of(dense.graph, keep, done.plan.method, target_of(way.settings))
-    ended = f"target reached: {made.sentence()}" if made.target else "the plan is applied"
+    made = position.plan_of(dense.graph, keep, done.plan.method, target_of(work.way.settings))
+    ended = reached(made)
     record_result(
-        run, "pruned", done.graph, *_accuracies(done.model, dense, dataset),
+        run, "pruned", done.graph, *_accuracies(done.model, work),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
         variance_kept=done.forecast.variance_kept, seconds=done.seconds,
     )  # fmt: skip
@@ -81,11 +95,32 @@ def write(
     return ended
 
 
-def _accuracies(model: Any, dense: Loaded, dataset: Dataset | None) -> tuple[Any, Any]:
+def dry(work: Work[Unlabelled]) -> Plan:
+    """The plan, and what it is expected to cost."""
+    return computed(work).plan
+
+
+def _accuracies(model: Any, work: Work[Unlabelled]) -> tuple[float | None, float | None]:
     """On validation and test; None without labels."""
-    if dataset is None:
+    if work.dataset is None:
         return None, None
-    return tuple(  # type: ignore[return-value]
-        train.evaluate(model, part, dense.convention).top1
-        for part in (dataset.validation, dataset.test)
+    validation, test = (
+        train.evaluate(model, part, work.dense.convention).top1
+        for part in (work.dataset.validation, work.dataset.test)
     )
+    return validation, test
+
+
+ROW = Row(
+    name="unlabelled",
+    title="--post-training",
+    value=Unlabelled,
+    of_words=of_words,
+    words=names(Unlabelled, *SETTINGS),
+    lacks=("means training, and --post-training does none", "leave one out"),
+    page=page,
+    flag="post_training",
+    labels=False,
+    dry=dry,
+    formerly="post-training",
+)

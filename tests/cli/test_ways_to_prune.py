@@ -162,6 +162,16 @@ def test_a_plan_is_made_edited_and_applied(place: Path, capsys: pytest.CaptureFi
     assert promised["flops"] == runs.Run(Path("runs/r")).history("result")[-1]["flops"]
 
 
+def test_a_plan_of_a_way_that_trains(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ("--rounds 2", "--during-training"):
+        words = f"prune {WHOLE} --keep-flops 0.5 --round-to 1 --score l1 --compensate none {more}"
+        out, err = done(f"{words} --dry-run --json", capsys)
+        made = json.loads(out)
+        assert made["promised"]["flops"] / made["dense"]["flops"] == pytest.approx(0.5, abs=0.05)
+        assert "this is all at once" in err
+    assert not left()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

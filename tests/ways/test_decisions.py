@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.ways import Pruning
+from edgeprune.ways import Paper
 from edgeprune.ways.paper import Candidate, accepted, candidates, choose, decide, settle
 from edgeprune.ways.position import Position
 from edgeprune.ways.sensitivity import Curve
@@ -16,7 +16,7 @@ CURVES = (
 )
 
 
-def play(settings: Pruning, accuracies: list[float], baseline: float = 0.9) -> list[Position]:
+def play(settings: Paper, accuracies: list[float], baseline: float = 0.9) -> list[Position]:
     """The whole loop over a network whose retrained accuracies are ``accuracies``, one a step."""
     now, went = Position(0, {}), []
     while now.ended is None:
@@ -34,7 +34,7 @@ def play(settings: Pruning, accuracies: list[float], baseline: float = 0.9) -> l
 
 
 def test_the_step_that_fell_is_taken_back_and_the_last() -> None:
-    went = play(Pruning(step=0.25, max_drop=1), [0.91, 0.892, 0.889])
+    went = play(Paper(step=0.25, max_drop=1), [0.91, 0.892, 0.889])
     assert [p.step for p in went] == [1, 2, 2]
     assert went[-1].kept == went[1].kept
     assert went[-1].ended == "step 3 fell more than 1 points below the baseline"
@@ -43,13 +43,13 @@ def test_the_step_that_fell_is_taken_back_and_the_last() -> None:
 
 
 def test_max_steps_ends_it_whole() -> None:
-    went = play(Pruning(step=0.25, max_steps=1), [0.9])
+    went = play(Paper(step=0.25, max_steps=1), [0.9])
     assert [p.ended for p in went] == [None, "--max-steps reached"]
     assert len(went[-1].kept["a"]) == 48
 
 
 def test_it_ends_when_no_layer_can_give_more() -> None:
-    went = play(Pruning(step=0.5, round_to=32, max_drop=100), [0.0] * 9)
+    went = play(Paper(step=0.5, round_to=32, max_drop=100), [0.0] * 9)
     assert went[-1].ended == "no layer can give more"
     assert {n: len(k) for n, k in went[-1].kept.items()} == {"a": 32, "b": 32}
 
@@ -69,7 +69,7 @@ def test_which_layer(table: list, images: int, expected: str | None) -> None:
 
 
 def test_points_are_hundredths() -> None:
-    one = Pruning(max_drop=1)
+    one = Paper(max_drop=1)
     assert accepted(0.89, 0.90, one)
     assert not accepted(0.8899, 0.90, one)
     assert accepted(0.95, 0.90, one)

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeprune import checkpoint, files, graph, prune, runs, ways
+from edgeprune import checkpoint, files, graph, prune, runs
 from edgeprune.errors import EdgepruneError
+from edgeprune.ways import Paper
 from edgeprune.ways.paper import next_width
 from edgeprune.ways.sensitivity import Curve
 
@@ -118,8 +119,8 @@ def test_another_pruning_of_the_same_dense_network(unbroken: SimpleNamespace) ->
     assert runs.Run(folder / "runs" / "other").recipe()["parent"] == "r"
 
 
-def settings(**changes: float) -> ways.Pruning:
-    return ways.Pruning(**({"step": 0.25, "round_to": 16} | changes))
+def settings(**changes: float) -> Paper:
+    return Paper(**({"step": 0.25, "round_to": 16} | changes))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from edgeprune import checkpoint, files, graph, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Recipe
-from edgeprune.ways import Asked, Gradual, Pruning, Settings, Targeted, Unlabelled
+from edgeprune.ways import Asked, Gradual, Paper, Settings, Target, Unlabelled, row_of
 from edgeprune.ways.sensitivity import Curve
 
 from . import tiny
@@ -65,8 +65,7 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
     plan = files.read_json(run.plan_path)
     assert plan["promised"]["flops"] == pruned["flops"]
     assert run.recipe()["pruning"]["way"] == {
-        "one-shot": "targeted", "rounds": "targeted", "during": "during training",
-        "scored": "iterative",
+        "one-shot": "target", "rounds": "target", "during": "gradual", "scored": "paper",
     }[way]  # fmt: skip
 
 
@@ -92,6 +91,9 @@ def test_measured_losses_never_fall_and_start_at_the_present_width() -> None:
     assert len(losses) == 7
 
 
+HALF = Settings(keep_flops=0.5)
+
+
 def asked(way: object) -> Asked:
     return Asked("m", "scratch", "paper", False, "d", 32, None, False, 0, Recipe(), way)  # type: ignore[arg-type]
 
@@ -100,8 +102,8 @@ def asked(way: object) -> Asked:
     "way",
     [
         None,
-        Pruning(score="fpgm", compensate="mean", heal="restart", distil=True),
-        Targeted(Settings(keep_flops=0.5, keep=("a*",)), rounds=3, schedule="agp"),
+        Paper(score="fpgm", compensate="mean", heal="restart", distil=True),
+        Target(Settings(keep_flops=0.5, keep=("a*",)), rounds=3, schedule="agp"),
         Gradual(Settings(keep_params=0.5, compensate="none")),
         Unlabelled(Settings(keep_flops=0.5), plan="abc"),
     ],
@@ -114,15 +116,31 @@ def test_what_is_asked_comes_back_from_json(way: object) -> None:
 
 
 def test_recipes_of_earlier_days_are_read() -> None:
-    old = asked(Pruning(step=0.5)).to_json()
+    old = asked(Paper(step=0.5)).to_json()
     del old["images"]
     known = ("step", "max_drop", "retrain_epochs", "max_steps", "round_to", "sensitivity_images")
     old["pruning"] = {k: old["pruning"][k] for k in known}
-    assert Asked.from_json(old) == asked(Pruning(step=0.5))
+    assert Asked.from_json(old) == asked(Paper(step=0.5))
     with pytest.raises(EdgepruneError, match="not a recipe of this version"):
         Asked.from_json(old | {"pruning": {"way": "by magic"}})
     with pytest.raises(EdgepruneError, match="not a recipe of this version"):
         Asked.from_json(old | {"pruning": {"steps": 3}})
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "way"),
+    [
+        ("iterative", {"step": 0.5}, Paper(step=0.5)),
+        ("targeted", {"settings": {"keep_flops": 0.5}, "rounds": 3}, Target(HALF, rounds=3)),
+        ("during training", {"settings": {"keep_flops": 0.5, "compensate": "none"}, "cuts": 3},
+         Gradual(replace(HALF, compensate="none"), rounds=3)),
+        ("post-training", {"settings": {"keep_flops": 0.5}, "plan": "p"}, Unlabelled(HALF, "p")),
+    ],
+)  # fmt: skip
+def test_ways_by_their_former_names_are_read(name: str, words: dict, way: object) -> None:
+    old = asked(None).to_json() | {"pruning": {"way": name, **words}}
+    assert Asked.from_json(old).pruning == way
+    assert Asked.from_json(old).to_json()["pruning"]["way"] == row_of(way).name  # type: ignore[arg-type]
 
 
 def test_what_was_given_whole_cannot_be_retrained() -> None:

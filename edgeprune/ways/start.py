@@ -1,0 +1,123 @@
+"""From what was typed to a way's page: the network and the run that it needs, then the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .. import runs
+from ..checkpoint import Loaded
+from ..errors import EdgepruneError
+from ..prune import Plan
+from ..runs import Run
+from . import position
+from . import wanted as words
+from .dense import dense, refuse_early
+from .opening import claim, opened
+from .record import Watch
+from .table import row_of
+from .wanted import Wanted
+from .way import Row, Way, Work
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The run with both networks in it, and how the pruning ended."""
+
+    run: Run
+    ended: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would be applied to the dense network."""
+
+    plan: Plan
+    dense: Loaded
+    note: str  # what the plan does not show
+
+
+def train(wanted: Wanted, watch: Watch) -> Run:
+    """A run with a trained dense network."""
+    asked, dataset = words.resolve(wanted, None, watch)
+    with opened(asked, wanted.name or words.default_name(asked), wanted.argv) as run:
+        dense(run, asked, dataset, watch)
+        return run
+
+
+def prune(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Pruned:
+    """Prune in ``way``; killed, it goes on where it was when it is called again.
+
+    ``given`` is a plan to apply instead of making one.
+    """
+    row = _row(way, wanted)
+    return (_trained if row.labels else _given)(row, wanted, way, given, watch)
+
+
+def dry(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Planned:
+    """The plan of a way that goes to a target, for a network that is trained already."""
+    row = _row(way, wanted)
+    if row.dry is None:
+        raise EdgepruneError(
+            "--dry-run", f"{row.title}, plans from step to step, by what retraining brings",
+            "give a target: --keep-flops or --keep-params",
+        )  # fmt: skip
+    parent, asked, network, dataset = words.given_whole(wanted, way, watch)
+    check(given, network)
+    run = parent or runs.named(words.default_name(asked))
+    pixels = None if row.labels else words.pixels(asked, dataset, watch)
+    work = Work(run, asked, way, network, dataset, watch, given, pixels)
+    refuse_early(network.graph, way)
+    return Planned(row.dry(work), network, row.dry_note(way))
+
+
+def _row(way: Way, wanted: Wanted) -> Row[Any]:
+    row = row_of(way)
+    if row.labels and wanted.images is not None:
+        raise EdgepruneError("--images", "is for --post-training", "add it, or use --data")
+    return row
+
+
+def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Pruned:
+    """With labels: the run is opened first, and its dense network trained if need be."""
+    parent = None if wanted.run is None else runs.find(wanted.run)
+    if parent is None:
+        asked, dataset = words.resolve(wanted, way, watch)
+    else:
+        asked = words.of_run(parent, way, Wanted())  # its own words decide the rest
+        dataset = words.labelled(asked, watch)
+    name = wanted.name or (parent.name if parent else words.default_name(asked))
+    with opened(asked, name, wanted.argv, parent) as run:
+        network = dense(run, asked, dataset, watch)
+        check(given, network)
+        if (stopped := position.pruned_already(run, watch)) is not None:
+            return Pruned(run, stopped)
+        refuse_early(network.graph, way)
+        return Pruned(run, row.page(Work(run, asked, way, network, dataset, watch, given)))
+
+
+def _given(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Pruned:
+    """Without labels: the network is there; the run is opened when all is computed."""
+    parent, asked, network, dataset = words.given_whole(wanted, way, watch)
+    check(given, network)
+    name = wanted.name or (parent.name if parent else words.default_name(asked))
+    run, new = claim(asked, name)
+    if not new and (stopped := position.pruned_already(run, watch)) is not None:
+        return Pruned(run, stopped)
+    refuse_early(network.graph, way)
+    pixels = words.pixels(asked, dataset, watch)
+    opening = partial(opened, asked, name, wanted.argv, parent)
+    work = Work(run, asked, way, network, dataset, watch, given, pixels, opening)
+    return Pruned(run, row.page(work))
+
+
+def check(plan: Plan | None, dense: Loaded) -> None:
+    """Refuse a plan of another network first: its groups' names would say less."""
+    if plan is None:
+        return
+    if plan.network != dense.graph.fingerprint:
+        raise EdgepruneError(
+            "the plan", "is for another network", "make one for this network with --dry-run"
+        )
+    plan.check(dense.graph)

@@ -1,0 +1,86 @@
+"""The ways to prune: one row each. Choosing, reading, writing and running one is derived from its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EdgepruneError, closest
+from . import gradual, paper, target, unlabelled
+from .way import Row, Way, Words, spelled
+
+if TYPE_CHECKING:
+    from ..prune import Plan
+
+WAYS: dict[str, Row[Any]] = {
+    row.name: row for row in (paper.ROW, target.ROW, gradual.ROW, unlabelled.ROW)
+}
+GOALS = ("keep_flops", "keep_params")
+
+
+def row_of(way: Way) -> Row[Any]:
+    """The row of a way's value."""
+    return next(row for row in WAYS.values() if type(way) is row.value)
+
+
+def named(name: str) -> Row[Any]:
+    """The row of that name, or of one that earlier versions wrote; KeyError if there is none."""
+    formerly = {row.formerly: row for row in WAYS.values() if row.formerly}
+    return WAYS[name] if name in WAYS else formerly[name]
+
+
+def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> Way:
+    """What was typed as a way's value; a word that belongs to another way is refused.
+
+    ``given`` is a plan to apply, ``name`` the way where it was named.
+    """
+    goal = any(word in typed for word in GOALS)
+    row = _chosen(typed, given, goal, name)
+    typed = {word: v for word, v in typed.items() if word not in _flags()}
+    if given is not None:
+        if goal:
+            raise EdgepruneError("--plan", "says already what stays", "leave the target out")
+        typed = {**typed, "plan": fingerprint(given)}
+    if row.target and not goal and given is None:
+        raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
+    for word in typed:
+        if word not in row.words:
+            raise _not_its_word(row, word)
+    way: Way = row.of_words(typed)
+    return way
+
+
+def fingerprint(plan: Plan) -> str:
+    """Of what stays, in words that fit into a recipe."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(
+        json.dumps([plan.network, plan.keep], sort_keys=True).encode()
+    ).hexdigest()[:16]
+
+
+def _flags() -> dict[str, Row[Any]]:
+    return {row.flag: row for row in WAYS.values() if row.flag}
+
+
+def _chosen(typed: Words, given: Plan | None, goal: bool, name: str | None) -> Row[Any]:
+    """By its name or its switch; else the first without a switch that wants a target, or wants none."""
+    if name is not None and name not in WAYS:
+        raise EdgepruneError(f"--way {name!r}", closest(name, list(WAYS)))
+    chosen = {f"--way {name}": WAYS[name]} if name is not None else {}
+    chosen |= {spelled(flag): row for flag, row in _flags().items() if typed.get(flag)}
+    rows = {row.name: row for row in chosen.values()}
+    if len(rows) > 1:
+        raise EdgepruneError(" and ".join(chosen), "exclude each other", "leave one out")
+    if rows:
+        return next(iter(rows.values()))
+    target = goal or given is not None
+    return next(row for row in WAYS.values() if not row.flag and row.target == target)
+
+
+def _not_its_word(row: Row[Any], word: str) -> EdgepruneError:
+    """A word that one way alone knows is said to be that one's; of others, why they are not here."""
+    owners = [other for other in WAYS.values() if word in other.words]
+    if len(owners) == 1:
+        return EdgepruneError(spelled(word), f"belongs to {owners[0].title}", owners[0].lacks[1])
+    return EdgepruneError(spelled(word), *row.lacks)
