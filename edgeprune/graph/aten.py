@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
-from .follow import short_name
 from .functional import functional
+from .operators import operator_of
 
 
 def export(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -44,13 +44,11 @@ def clean(module: fx.GraphModule) -> fx.GraphModule:
     """Drop what export adds and nothing needs: guards, assertions, copies, slices of everything."""
     inline(module)
     for node in reversed(list(module.graph.nodes)):
-        guard = node.op == "call_module" or "_assert" in short_name(node)
-        if guard and not node.users:
+        row = operator_of(node)
+        if (node.op == "call_module" or row.guard) and not node.users:
             module.graph.erase_node(node)
-        elif short_name(node) == "copy":
-            _undo_copy(node)
-        elif short_name(node) in ("slice", "slice_scatter"):
-            _undo_whole_slice(node)
+        elif row.tidy is not None:
+            row.tidy(node)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -78,32 +76,6 @@ def inline(module: fx.GraphModule) -> None:
 
 
 _WRAPPERS = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}  # where their body is
-
-
-def _undo_whole_slice(node: fx.Node) -> None:
-    """A slice along an axis that takes all of it, or is overwritten whole."""
-    moved = node.args[1] if short_name(node) == "slice_scatter" else node.args[0]
-    if not isinstance(moved, fx.Node):
-        return
-    old, new = moved.meta["val"], node.meta["val"]
-    if old.shape == new.shape and (len(node.args) < 5 or node.args[-1] == 1):
-        node.replace_all_uses_with(moved)
-        node.graph.erase_node(node)
-
-
-def _undo_copy(node: fx.Node) -> None:
-    """The functional ``target[...] = x`` is ``x`` in the target's shape and type."""
-    target, x = node.args[:2]
-    assert isinstance(target, fx.Node)
-    assert isinstance(x, fx.Node)
-    old, new = target.meta["val"], x.meta["val"]
-    if old.dtype != new.dtype:
-        return
-    if old.shape == new.shape:
-        node.replace_all_uses_with(x)
-        node.graph.erase_node(node)
-    else:
-        node.target, node.args = torch.ops.aten.expand_as.default, (x, target)
 
 
 @contextmanager

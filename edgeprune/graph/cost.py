@@ -17,9 +17,10 @@ import numpy as np
 from torch import fx
 
 from ..errors import EdgepruneError
-from .follow import layer, short_name
+from .follow import layer
 from .graph import Graph
 from .labels import Labelled, Vector
+from .operators import Work, operator_of
 
 BYTES = 4  # of a float32
 
@@ -129,20 +130,6 @@ def stored_tensors(graph: Graph) -> set[str]:
     return state | aliases | set(graph.folded)
 
 
-PRODUCTS = ("matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention")
-KINDS = {
-    **dict.fromkeys("conv1d conv2d conv3d".split(), "conv"),
-    **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), "conv"),
-    **dict.fromkeys("linear addmm".split(), "linear"),
-    **dict.fromkeys(
-        "batch_norm _native_batch_norm_legit_no_training _native_batch_norm_legit instance_norm"
-        " group_norm layer_norm".split(),
-        "norm",
-    ),
-    **dict.fromkeys(PRODUCTS, "matmul"),
-}
-
-
 def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
     priced = _Priced(graph, lengths)
     for node in graph.module.graph.nodes:
@@ -153,7 +140,7 @@ def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
         operands = _operands(graph, node)
         leaves = [x for x in operands if x.name in priced.stored]
         data = [x for x in operands if x.name is None and not x.constant]
-        if leaves or (short_name(node) in PRODUCTS and len(data) >= 2):
+        if leaves or (operator_of(node).kind == "matmul" and len(data) >= 2):
             yield _row(node, out, leaves, data, priced)
 
 
@@ -167,37 +154,51 @@ def _operands(graph: Graph, node: fx.Node) -> list[Labelled]:
 def _row(
     node: fx.Node, out: Labelled, leaves: list[Labelled], data: list[Labelled], priced: _Priced
 ) -> Row:
-    kind = KINDS.get(short_name(node), "parameter")
-    shape = priced.lengths.shape(out)
-    shape = shape if out.constant else shape[1:]
-    inputs = priced.lengths.shape(data[0])[1:] if data else ()
-    channels = -1 if kind in ("linear", "matmul") else 0
-    macs = biases = 0
+    row = operator_of(node)
+    work = _work(node, out, leaves, data, priced)
     weights = [leaf for leaf in leaves if leaf.ndim > 1]
-    kernel, stride = _window(node, kind, weights)
-    if kind in ("conv", "linear") and weights:
-        transposed = "transpose" in short_name(node)
-        macs = prod(priced.shape(weights[0])) * _places(inputs if transposed else shape, kind)
+    kernel, stride = _window(node, row.kind, weights)
+    macs = row.macs(work) if row.macs is not None else 0
+    biases = 0
+    if row.kind in ("conv", "linear") and weights:
         bias = sum(prod(priced.shape(leaf)) for leaf in leaves if leaf.ndim == 1)
-        biases = bias * _places(shape, kind)
-        if kind == "conv" and _is_depthwise(node, weights[0], data, priced.graph):
-            kind = "depthwise"
-    elif kind == "matmul":
-        macs = _product_macs(node, priced)
+        biases = bias * prod(work.out[:-1] if row.channels else work.out[1:])
+    depthwise = (
+        row.kind == "conv" and weights and _is_depthwise(node, weights[0], data, priced.graph)
+    )
     params = priced.pay(leaves)
     return Row(
         layer=_layer_name(node, leaves),
-        kind=kind,
-        out_shape=shape,
-        width_in=inputs[channels] if inputs else 0,
-        width_out=shape[channels] if shape else 0,
+        kind="depthwise" if depthwise else row.kind,
+        out_shape=work.out,
+        width_in=work.inputs[row.channels] if work.inputs else 0,
+        width_out=work.out[row.channels] if work.out else 0,
         params=params,
         flops=2 * (macs + biases) if leaves else 0,  # the paper has no products of feature maps
         macs=macs,
         bytes=BYTES * params,
-        activation_bytes=BYTES * prod(shape),
+        activation_bytes=BYTES * prod(work.out),
         kernel=kernel,
         stride=stride,
+    )
+
+
+def _work(
+    node: fx.Node, out: Labelled, leaves: list[Labelled], data: list[Labelled], priced: _Priced
+) -> Work:
+    """The sizes that the operator meets at the priced widths."""
+    lengths = priced.lengths
+    whole = lengths.shape(out)
+    weights = [leaf for leaf in leaves if leaf.ndim > 1]
+    operands = _operands(priced.graph, node)
+    return Work(
+        node=node,
+        operands=tuple(priced.shape(x) if x.name else lengths.shape(x) for x in operands),
+        whole=whole,
+        out=whole if out.constant else whole[1:],
+        inputs=lengths.shape(data[0])[1:] if data else (),
+        weight=priced.shape(weights[0]) if weights else (0,),
+        batch=priced.graph.example[0],
     )
 
 
@@ -215,33 +216,6 @@ def _is_depthwise(node: fx.Node, weight: Labelled, data: list[Labelled], graph: 
     groups = node.args[6] if len(node.args) > 6 else 1
     follows_input = int(groups) != 1 or data[0].axis is not None  # type: ignore[arg-type]
     return weight.shape[1] == 1 and (weight.name, 1) not in graph.sites and follows_input
-
-
-def _places(shape: tuple[int, ...], kind: str) -> int:
-    """Positions at which the weights are applied (without N and channels)."""
-    return prod(shape[:-1]) if kind == "linear" else prod(shape[1:])
-
-
-def _product_macs(node: fx.Node, priced: _Priced) -> int:
-    """Multiply-adds of a product, for one image: the product of all its letters' sizes."""
-    shapes = [
-        priced.shape(x) if x.name else priced.lengths.shape(x)
-        for x in _operands(priced.graph, node)
-    ]
-    if short_name(node) == "einsum":
-        terms = str(node.args[0]).replace(" ", "").partition("->")[0].split(",")
-        sizes = {
-            c: n
-            for term, s in zip(terms, shapes, strict=True)
-            for c, n in zip(term, s, strict=False)
-        }
-        macs = prod(sizes.values())
-    elif short_name(node) == "scaled_dot_product_attention":
-        q, k, v = shapes[:3]
-        macs = prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
-    else:
-        macs = prod(priced.lengths.shape(priced.graph.values[node])) * shapes[0][-1]
-    return macs // priced.graph.example[0]
 
 
 def _layer_name(node: fx.Node, leaves: list[Labelled]) -> str:

@@ -10,11 +10,8 @@ import operator
 import torch
 from torch import Tensor, fx
 
-from . import rules
-from .follow import short_name
+from .operators import operator_of
 from .recipe import evaluate
-
-FOLLOWED = (rules.move, rules.view, rules.pointwise, rules.same)
 
 
 def fold(module: fx.GraphModule) -> fx.GraphModule | None:
@@ -58,7 +55,7 @@ def _constant_nodes(graph: fx.Graph) -> tuple[set[fx.Node], set[fx.Node]]:
         elif _computes_constant(node, constant):
             constant.add(node)
             inputs = node.all_input_nodes
-            moved = inputs and rules.rule_for(node) in FOLLOWED
+            moved = inputs and operator_of(node).vectors
             if moved and _is_vector(node) and all(n in followed for n in inputs):
                 followed.add(node)
     return constant, followed
@@ -90,7 +87,7 @@ def _computes_constant(node: fx.Node, constant: set[fx.Node]) -> bool:
     if node.target is operator.getitem:
         return True
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or "_assert" in short_name(node):
+    if not isinstance(target, torch._ops.OpOverload) or operator_of(node).guard:
         return False
     return torch.Tag.nondeterministic_seeded not in target.tags
 

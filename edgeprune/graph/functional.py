@@ -7,21 +7,10 @@ long as the export. Most networks only write in place into a result that nothing
 
 from __future__ import annotations
 
-import operator
-
 import torch
 from torch import Tensor, fx
 
-from .follow import short_name
-
-# Composed of other operators, so the schema does not tell, but their result is always new memory.
-FRESH = (
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul"
-    " batch_norm layer_norm group_norm instance_norm hardswish silu max_pool2d avg_pool2d"
-    " adaptive_avg_pool2d"
-).split()
-HARMLESS = ("dropout_", "feature_dropout_", "detach_")  # in eval mode they write nothing
-POINTWISE = ("hardswish_", "relu6_", "log_sigmoid_")  # these carry no pointwise tag
+from .operators import is_pointwise, operator_of, row_of, twin_of
 
 
 def functional(module: fx.GraphModule) -> bool:
@@ -35,8 +24,8 @@ def functional(module: fx.GraphModule) -> bool:
             return False
         if _writes(node) and not _out_of_place(node, order):
             return False
-    norms = [node for node in order if short_name(node) == "batch_norm"]
-    return all(_frozen(node) for node in norms)
+    freezes = [(operator_of(node).freeze, node) for node in order]
+    return all(freeze(node) for freeze, node in freezes if freeze is not None)
 
 
 def _writes(node: fx.Node) -> bool:
@@ -45,26 +34,25 @@ def _writes(node: fx.Node) -> bool:
 
 def _out_of_place(node: fx.Node, order: dict[fx.Node, int]) -> bool:
     """Replace ``x.f_()`` by ``f(x)``, which all later readers of ``x`` then read."""
-    name = short_name(node)
-    x = node.args[0]
-    twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
-    overload = str(node.target).rpartition(".")[2]
-    if twin is None or not hasattr(twin, overload) or not isinstance(x, fx.Node):
+    x, target = node.args[0], node.target
+    assert isinstance(target, torch._ops.OpOverload)
+    twin = twin_of(target)
+    if twin is None or not isinstance(x, fx.Node):
         return False
-    if name in HARMLESS:
-        if "dropout" in name and node.args[2:3] != (False,):
+    idle = row_of(twin).idle
+    if idle is not None:
+        if not idle(node):
             return False
-    elif not (_pointwise(node) and _alone(x, node, order) and _same_types(node)):
+    elif not (_pointwise(target, twin) and _alone(x, node, order) and _same_types(node)):
         return False
     for later in [user for user in x.users if order[user] > order[node]]:
         later.replace_input_with(x, node)
-    node.target = getattr(twin, overload)
+    node.target = twin
     return True
 
 
-def _pointwise(node: fx.Node) -> bool:
-    assert isinstance(node.target, torch._ops.OpOverload)
-    return torch.Tag.pointwise in node.target.tags or short_name(node) in POINTWISE
+def _pointwise(target: torch._ops.OpOverload, twin: torch._ops.OpOverload) -> bool:
+    return torch.Tag.pointwise in target.tags or is_pointwise(twin)
 
 
 def _alone(x: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> bool:
@@ -85,32 +73,10 @@ def _fresh(node: fx.Node) -> bool:
     composed = torch._C._dispatch_has_kernel_for_dispatch_key(
         target.name(), "CompositeImplicitAutograd"
     )
-    return not composed or short_name(node) in FRESH
+    return not composed or operator_of(node).fresh
 
 
 def _same_types(node: fx.Node) -> bool:
     """Written in place the result has the first operand's type; out of place, the widest."""
     values = [n.meta.get("val") for n in node.all_input_nodes]
     return len({v.dtype for v in values if isinstance(v, Tensor)}) == 1
-
-
-# -- batch norm ------------------------------------------------------------------------------------
-
-
-def _frozen(node: fx.Node) -> bool:
-    """``batch_norm`` with running statistics, written as the operator that only reads them."""
-    x, weight, bias, mean, var, training, momentum, eps = node.args[:8]
-    if training is not False or not isinstance(mean, fx.Node) or not isinstance(var, fx.Node):
-        return False
-    value = node.meta["val"]
-    with node.graph.inserting_before(node):
-        norm = node.graph.call_function(
-            torch.ops.aten._native_batch_norm_legit_no_training.default,
-            (x, weight, bias, mean, var, momentum, eps),
-        )
-        result = node.graph.call_function(operator.getitem, (norm, 0))
-    norm.meta, result.meta = dict(node.meta), dict(node.meta)
-    norm.meta["val"] = (value, value.new_empty(0), value.new_empty(0))
-    node.replace_all_uses_with(result)
-    node.graph.erase_node(node)
-    return True

@@ -8,6 +8,7 @@ a union-find that always keeps the smaller root, so that pinning is a union with
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,13 @@ class Labelled:
     def on(self, axis: int) -> bool:
         """Whether the labels lie on ``axis`` (negative: from the right)."""
         return self.axis is not None and self.axis == axis % self.ndim
+
+
+def axes_of(dim: Any, ndim: int) -> set[int]:
+    """The axes that a ``dim`` argument means; None or empty: all."""
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
+        return set(range(ndim))
+    return {d % ndim for d in (dim if isinstance(dim, list | tuple) else [dim])}
 
 
 class Classes:

@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
-from . import rules
 from .aten import export
 from .fold import fold
 from .follow import Follow
 from .graph import Graph
 from .groups import find_groups
 from .labels import Labelled
-from .norms import write_out
+from .operators import operator_of, rule_for
+from .operators.written_out import Writer
 from .tensors import leaves
 
 
@@ -23,7 +23,7 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
     """Follow the channels of ``model`` from one input of shape (2, C, H, W), float.
 
     ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
-    of slower norms and of a result that is a graph (:mod:`.norms`); else they stay.
+    of slower norms and of a result that is a graph (:mod:`.operators.written_out`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when
     ``torch.export`` refuses the module.
     """
@@ -39,7 +39,7 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
     if exact_norms:
         write_out(module)
     follow = Follow(leaves(module))
-    follow.walk(module.graph, rules.rule_for)
+    follow.walk(module.graph, rule_for)
     return Graph(
         model=model,
         module=module,
@@ -68,6 +68,20 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def write_out(module: fx.GraphModule) -> None:
+    """Replace norms and means over channels by sums and products that are exact after a cut, in place."""
+    for node in list(module.graph.nodes):
+        write = operator_of(node).exact
+        if write is None or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        with module.graph.inserting_before(node):
+            out = write(Writer(module, node), *node.args, **node.kwargs)
+        if out is not None:
+            node.replace_all_uses_with(out)
+            module.graph.erase_node(node)
+    module.recompile()
 
 
 def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:

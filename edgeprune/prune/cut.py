@@ -13,10 +13,11 @@ from ..errors import EdgepruneError
 from ..graph import Graph, trace
 from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled
+from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
 from .module import adapt, patched, trainable
 from .optimizer import follow_optimizer
-from .rewrite import Rewriter
+from .rewrite import rewrite
 
 Slice = Callable[[str, Tensor], Tensor]  # (tensor's name, value in its shape) -> the cut value
 
@@ -55,8 +56,7 @@ def narrow(
     heads or groups: the finer of two couplings is chosen by size.)
     """
     kept = kept_classes(graph, keep)
-    rewriter = Rewriter(kept)
-    rewriter.run()
+    rewriter = rewrite(kept)
     constants = graph.constants()
     for name in graph.folded:  # what was computed from weights is trained from now on
         if constants[name].is_floating_point():

@@ -6,6 +6,7 @@ network's own answer stands in). Scores are then plain functions of this value.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +18,8 @@ from torch import Tensor, fx
 
 from ..errors import EdgepruneError
 from ..graph import Graph, Group
-from ..graph.follow import short_name
 from ..graph.labels import Vector
-from ..graph.rules import pointwise, rule_for
+from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
 from .elimination import Problem
 from .images import Images
@@ -97,7 +97,7 @@ def maps_of(graph: Graph, group: Group) -> list[tuple[fx.Node, Vector]]:
     unit[group.roots] = np.arange(group.width)
     found = []
     for node in graph.module.graph.nodes:
-        makes = short_name(node) in ("conv1d", "conv2d", "conv3d", "linear") and any(
+        makes = operator_of(node).reads and any(
             isinstance(a, fx.Node) and str(a.target) in weights for a in node.args[1:2]
         )
         end = _activated(graph, node) if makes else node
@@ -109,21 +109,22 @@ def maps_of(graph: Graph, group: Group) -> list[tuple[fx.Node, Vector]]:
 
 def _activated(graph: Graph, node: fx.Node) -> fx.Node:
     """Follow a layer's output through its norm and its activation."""
-    while len(node.users) == 1 or "batch_norm" in short_name(node):
-        following = [u for u in node.users if "getitem" not in u.name or u.args[1] == 0]
+    while len(node.users) == 1 or operator_of(node).per_channel:
+        following = [u for u in node.users if not _is_part(u) or u.args[1] == 0]
         if len(following) != 1:
             break
         after = following[0]
         alone = [a for a in after.all_input_nodes if a.op != "get_attr"] == [node]
-        norm = "batch_norm" in short_name(after) or "getitem" in after.name
-        if not (norm or (alone and _is_pointwise(after))):
+        norm = operator_of(after).per_channel or _is_part(after)
+        if not (norm or (alone and is_pointwise(after.target))):
             break
         node = after
     return node
 
 
-def _is_pointwise(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and rule_for(node) is pointwise
+def _is_part(node: fx.Node) -> bool:
+    """One of an operator's several outputs."""
+    return node.target is operator.getitem
 
 
 def _places(value: Tensor, axis: int, limit: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
 from ..graph.aten import evaluating, quiet
-from ..graph.follow import short_name
-from ..graph.tensors import named_tensors, put, put_module, unsaved
+from ..graph.operators import operator_of
+from ..graph.tensors import named_tensors, put, unsaved
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -202,67 +202,10 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
     operators.output(operators.graph_copy(graph.graph, nodes))
     operators.set_codegen(graph.graph._codegen)
     for node in list(operators.nodes):
-        restore = RESTORES.get(short_name(node))
+        restore = operator_of(node).restore
         if restore is not None:
             restore(root, node)
     module = fx.GraphModule(root, operators, class_name=type(graph).__name__)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
-
-
-def _restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
-    """_native_batch_norm_legit_no_training(x, weight, bias, mean, var, momentum, eps)[0]."""
-    x, weight, bias, mean, var, momentum, eps = node.args
-    path = _common_owner([weight, bias, mean, var])
-    getitems = list(node.users)
-    owner = root.get_submodule(path) if path else None
-    plain = owner is not None and not owner._modules and type(owner) is nn.Module
-    if not plain or any(user.args[1] != 0 for user in getitems):
-        return
-    assert isinstance(x, fx.Node)
-    assert owner is not None
-    rank = x.meta["val"].ndim
-    running = owner._buffers["running_mean"]
-    assert running is not None
-    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[rank]
-    norm = kind(len(running), eps, momentum, affine=weight is not None)  # type: ignore[arg-type]
-    norm._parameters.update(owner._parameters)
-    norm._buffers.update(owner._buffers)
-    put_module(root, path, norm)
-    with node.graph.inserting_before(node):
-        module = node.graph.call_module(path, (x,))
-    module.meta["val"] = x.meta["val"]
-    for user in getitems:
-        user.replace_all_uses_with(module)
-        node.graph.erase_node(user)
-    node.graph.erase_node(node)
-
-
-def _common_owner(nodes: list[object]) -> str:
-    """The module whose weight, bias, running_mean and running_var these are ("" if none)."""
-    leaves = ("weight", "bias", "running_mean", "running_var")
-    paths = set()
-    for node, leaf in zip(nodes, leaves, strict=True):
-        if isinstance(node, fx.Node):
-            path, _, name = str(node.target).rpartition(".")
-            paths.add(path if name == leaf and node.op == "get_attr" else "")
-    return paths.pop() if len(paths) == 1 else ""
-
-
-def _restore_dropout(root: nn.Module, node: fx.Node) -> None:
-    """dropout(x, p, train=False)."""
-    x, p = node.args[:2]
-    path = f"dropout_{node.name}"
-    root.add_module(path, nn.Dropout(p))  # type: ignore[arg-type]
-    with node.graph.inserting_before(node):
-        module = node.graph.call_module(path, (x,))
-    module.meta["val"] = node.meta["val"]  # a batch norm that reads it asks for its rank
-    node.replace_all_uses_with(module)
-    node.graph.erase_node(node)
-
-
-RESTORES = {
-    "_native_batch_norm_legit_no_training": _restore_batch_norm,
-    "dropout": _restore_dropout,
-}

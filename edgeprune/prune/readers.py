@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph import Graph
-from ..graph.follow import owner, short_name
+from ..graph.follow import owner
 from ..graph.labels import Vector
+from ..graph.operators import operator_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Reader:
 
 def find_readers(graph: Graph) -> list[Reader]:
     """Every linear layer and 2-d convolution with weights of its own, in execution order."""
-    nodes = [n for n in graph.module.graph.nodes if short_name(n) in ("conv2d", "linear")]
+    nodes = [n for n in graph.module.graph.nodes if operator_of(n).reads]
     found = [_reader(graph, node) for node in nodes]
     readers = [r for r in found if r is not None]
     uses: dict[str, int] = {}
@@ -75,10 +76,9 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
         return None
     shape = graph.values[weight].shape
     bias = node.args[2] if len(node.args) > 2 else None
-    convolution = short_name(node) == "conv2d"
     words = dict(zip(("stride", "padding", "dilation", "groups"), node.args[3:], strict=False))
-    image = len(graph.values[node.all_input_nodes[0]].shape) == 4
-    if isinstance(words.get("padding"), str) or (convolution and not image):
+    image = len(graph.values[node.all_input_nodes[0]].shape) == len(shape) == 4
+    if isinstance(words.get("padding"), str) or (len(shape) > 2 and not image):
         return None
     contracted = [c for c in graph.contractions.get(node, []) if c.operand is node.args[0]]
     norm = _norm(node)
@@ -98,7 +98,7 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
 
 def _norm(node: fx.Node) -> Norm | None:
     users = list(node.users)
-    if len(users) != 1 or "batch_norm" not in short_name(users[0]):
+    if len(users) != 1 or not operator_of(users[0]).frozen:
         return None
     norm = users[0]
     if norm.args[0] is not node or len(norm.args) < 7:
@@ -123,7 +123,7 @@ def _beside(graph: Graph, node: fx.Node, norm: Norm | None) -> str | None:
             return None
         end = outputs[0]
     users = list(end.users)
-    if len(users) != 1 or short_name(users[0]) not in ("add", "add_") or users[0].kwargs:
+    if len(users) != 1 or not operator_of(users[0]).sums or users[0].kwargs:
         return None
     others = [a for a in users[0].args if isinstance(a, fx.Node) and a is not end]
     if len(others) != 1 or others[0].op == "get_attr":

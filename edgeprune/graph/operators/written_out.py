@@ -12,32 +12,17 @@ with its statistics over what is left, is another network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from .follow import hint, short_name
+from ..follow import hint
 
 aten = torch.ops.aten
 
 
-def write_out(module: fx.GraphModule) -> None:
-    """Replace layer norms, group norms of one group and means by sums and products, in place."""
-    for node in list(module.graph.nodes):
-        write = WRITES.get(short_name(node))
-        if write is None or not isinstance(node.meta.get("val"), Tensor):
-            continue
-        with module.graph.inserting_before(node):
-            out = write(_Writer(module, node), *node.args, **node.kwargs)
-        if out is not None:
-            node.replace_all_uses_with(out)
-            module.graph.erase_node(node)
-    module.recompile()
-
-
-class _Writer:
+class Writer:
     """Adds operators before a node, each with its shape and the node's origin."""
 
     def __init__(self, module: fx.GraphModule, node: fx.Node) -> None:
@@ -64,22 +49,22 @@ class _Writer:
         return made
 
 
-def _layer_norm(
-    w: _Writer, x: fx.Node, shape: list[int], weight: Any = None, bias: Any = None,
+def layer_norm(
+    w: Writer, x: fx.Node, shape: list[int], weight: Any = None, bias: Any = None,
     eps: float = 1e-5, *_: Any,
 ) -> fx.Node | None:  # fmt: skip
     return _norm(w, x, [-1], -1, weight, bias, eps) if len(shape) == 1 else None
 
 
-def _group_norm(
-    w: _Writer, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+def group_norm(
+    w: Writer, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> fx.Node | None:  # fmt: skip
     rank = x.meta["val"].ndim
     return _norm(w, x, list(range(1, rank)), 1, weight, bias, eps) if groups == 1 else None
 
 
 def _norm(
-    w: _Writer, x: fx.Node, dims: list[int], channels: int, weight: Any, bias: Any, eps: float
+    w: Writer, x: fx.Node, dims: list[int], channels: int, weight: Any, bias: Any, eps: float
 ) -> fx.Node:
     value = x.meta["val"]
     behind = value.ndim - 1 - channels % value.ndim  # axes after the channels
@@ -106,7 +91,7 @@ def _norm(
     return out if bias is None else w.call(aten.add.Tensor, out, aligned(bias))
 
 
-def _mean(w: _Writer, x: fx.Node, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+def mean(w: Writer, x: fx.Node, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
     value = x.meta["val"]
     if kwargs or not dims or any(isinstance(value.shape[d], torch.SymInt) for d in dims):
         return None
@@ -119,10 +104,3 @@ def _count(value: Tensor, dims: list[int]) -> int:
     for d in dims:
         count *= hint(value.shape[d])
     return count
-
-
-WRITES: Mapping[str, Callable[..., fx.Node | None]] = {
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "mean": _mean,
-}

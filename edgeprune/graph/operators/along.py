@@ -1,0 +1,143 @@
+"""Operators along axes: windows, mixes, reductions, and foldings of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from ..follow import Follow, plain, shape_of
+from ..labels import Labelled, Vector, axes_of
+from . import written_out
+from .pointwise import pointwise
+from .row import Operator
+
+
+def window(f: Follow, node: fx.Node, x: Labelled, *args: Any, spatial: int, **kwargs: Any) -> Any:
+    """Pools and upsampling mix within the last ``spatial`` axes only."""
+    if x.axis is not None and x.axis >= x.ndim - spatial:
+        x = f.pin(node, x, "channels lie along an axis that is pooled")
+    return _like_plain(node, x.axis, x.labels)
+
+
+def mix(f: Follow, node: fx.Node, x: Labelled, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Elements along ``dim`` mix (softmax, cumsum ...), the shape stays."""
+    x = f.data(x)
+    if x.axis in axes_of(dim, x.ndim):
+        x = f.pin(node, x, "mixes channels with each other")
+    return Labelled(shape_of(node), x.axis, x.labels, x.constant)
+
+
+def reduce(
+    f: Follow,
+    node: fx.Node,
+    x: Labelled,
+    *args: Any,
+    contracts: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Sums, means, maxima along axes. A sum reads dropped channels as zero; others cannot."""
+    dim = kwargs.get("dim", args[0] if args else None)
+    if isinstance(dim, Labelled):  # max(x, y)
+        return pointwise(f, node, x, dim)
+    x = f.data(x)
+    axes = axes_of(dim, x.ndim)
+    if x.axis in axes:
+        if not contracts:
+            f.pin(node, x, "reduces over channels")
+        else:
+            f.contract(node, node.all_input_nodes[0], x.axis, f.labels(x, x.axis))
+        return plain(node)
+    if x.axis is None:
+        return plain(node)
+    kept = len(shape_of(node)) == x.ndim
+    axis = x.axis if kept else x.axis - sum(a < x.axis for a in axes)
+    return _like_plain(node, axis, x.labels, x.constant)
+
+
+def norm(f: Follow, node: fx.Node, x: Labelled, order: Any = 2, *args: Any, **kwargs: Any) -> Any:
+    """A p-norm reads dropped channels as zero, for p > 0."""
+    positive = order is None or (isinstance(order, int | float) and order > 0)
+    return reduce(f, node, x, *args, contracts=positive, **kwargs)
+
+
+def _like_plain(
+    node: fx.Node, axis: int | None, labels: Vector | None, constant: bool = False
+) -> Any:
+    """The node's output, or each of its outputs that has that axis, with these labels."""
+
+    def label(x: Any) -> Any:
+        fits = axis is not None and isinstance(x, Labelled) and x.ndim > axis
+        fits = fits and x.shape[axis] == len(labels)  # type: ignore[arg-type,index]
+        return Labelled(x.shape, axis, labels, constant) if fits else x
+
+    out = plain(node)
+    return [label(x) for x in out] if isinstance(out, list | tuple) else label(out)
+
+
+def glu(f: Follow, node: fx.Node, x: Labelled, dim: int = -1) -> Any:
+    """One half times the sigmoid of the other: channel c leaves with channel c + C/2."""
+    if not x.on(dim):
+        return Labelled(shape_of(node), x.axis, x.labels)
+    first, second = f.labels(x, dim).reshape(2, -1)
+    f.classes.union(first, second)
+    return f.result(node, dim, first)
+
+
+def im2col(f: Follow, node: fx.Node, x: Labelled, kernel: Sequence[int], *args: Any) -> Any:
+    """(N, C, H, W) to (N, C * kernel, places): each channel's patch lies together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is unfolded")
+    return f.result(node, 1, np.repeat(f.labels(x, 1), int(np.prod(kernel))))
+
+
+def col2im(
+    f: Follow, node: fx.Node, x: Labelled, size: Sequence[int], kernel: Sequence[int], *args: Any
+) -> Any:
+    """The way back: a channel's patch leaves together."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is folded")
+    patches = f.labels(x, 1).reshape(-1, int(np.prod(kernel)))
+    f.classes.union(patches, patches[:, :1])
+    return f.result(node, 1, patches[:, 0])
+
+
+def grid_sample(f: Follow, node: fx.Node, x: Labelled, grid: Labelled, *args: Any) -> Any:
+    """Every channel is read at the same places."""
+    grid = f.pin(node, f.data(grid), "says where to sample")
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "channels lie along an axis that is sampled")
+    return f.result(node, 1, f.labels(x, 1))
+
+
+ROWS = (
+    Operator(
+        "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d max_pool1d_with_indices"
+        " upsample_nearest1d upsample_linear1d reflection_pad1d replication_pad1d",
+        partial(window, spatial=1),
+    ),
+    Operator("max_pool2d avg_pool2d adaptive_avg_pool2d", partial(window, spatial=2), fresh=True),
+    Operator(
+        "adaptive_max_pool2d max_pool2d_with_indices _adaptive_avg_pool2d upsample_nearest2d"
+        " _upsample_nearest_exact2d upsample_bilinear2d _upsample_bilinear2d_aa"
+        " upsample_bicubic2d reflection_pad2d replication_pad2d",
+        partial(window, spatial=2),
+    ),
+    Operator(
+        "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d_with_indices"
+        " upsample_nearest3d upsample_trilinear3d",
+        partial(window, spatial=3),
+    ),
+    Operator("softmax _softmax log_softmax cumsum cumprod softmin", mix),
+    Operator("sum", partial(reduce, contracts=True)),
+    Operator("linalg_vector_norm norm", norm),
+    Operator("mean", reduce, exact=written_out.mean),
+    Operator("amax amin prod std var var_mean max min argmax", reduce),
+    Operator("glu", glu),
+    Operator("im2col", im2col),
+    Operator("col2im", col2im),
+    Operator("grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
+)

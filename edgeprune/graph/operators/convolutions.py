@@ -1,0 +1,152 @@
+"""Convolutions. Letters: N batch, C channels, O filters, I inputs per group."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from ..follow import Follow, unknown
+from ..labels import Labelled, Vector
+from ..rewriting import Rewriter, argument, set_argument
+from .row import Operator, Work
+
+
+def convolution(
+    f: Follow,
+    node: fx.Node,
+    x: Labelled,
+    weight: Labelled,
+    bias: Labelled | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """conv1d/2d/3d; weight (O, I, *kernel) with I = C / groups."""
+    if weight.name is None:
+        return unknown(f, node, x, weight, bias)
+    x, channels = _convolved(f, node, x, weight)
+    inputs = f.labels(x, channels)
+    if groups == 1:
+        f.tie(weight, 1, inputs)
+        f.contract(node, node.all_input_nodes[0], channels, inputs)
+        out = f.produce(node, weight, 0)
+    elif weight.shape[1] == 1:  # depthwise: filter c*m+j reads channel c alone, leaves with it
+        out = np.repeat(inputs, weight.shape[0] // groups)
+        f.tie(weight, 0, out)
+    else:
+        out = _grouped(f, node, weight, inputs, channels, groups)
+    f.tie(bias, 0, out)
+    return f.result(node, channels, out)
+
+
+def _convolved(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> tuple[Labelled, int]:
+    """``x`` with labels on its channels only, and which axis they are (0 without a batch)."""
+    channels = x.ndim - weight.ndim + 1
+    if x.axis not in (None, channels):
+        x = f.pin(node, x, "convolves along the labelled axis")
+    return x, channels
+
+
+def _grouped(
+    f: Follow, node: fx.Node, weight: Labelled, inputs: Vector, channels: int, groups: int
+) -> Vector:
+    """g groups of I inputs: whole groups leave if g > I, else the same offsets of every group."""
+    out = f.produce(node, weight, 0)
+    x_by_group, out_by_group = inputs.reshape(groups, -1), out.reshape(groups, -1)
+    labelled = (f.classes.find(inputs) != 0).any()
+    if labelled and groups > weight.shape[1]:
+        f.classes.union(out_by_group, out_by_group[:, :1])
+        f.classes.union(x_by_group, out_by_group[:, :1])
+        f.hold(weight, free=0)
+        return out
+    f.classes.union(out_by_group, out_by_group[:1])
+    f.classes.union(x_by_group, x_by_group[:1])
+    f.tie(weight, 1, x_by_group[0])
+    f.contract(node, node.all_input_nodes[0], channels, inputs)
+    return out
+
+
+def transposed_convolution(
+    f: Follow,
+    node: fx.Node,
+    x: Labelled,
+    weight: Labelled,
+    bias: Labelled | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """conv_transpose1d/2d/3d; weight (C, O / groups, *kernel)."""
+    if weight.name is None:
+        return unknown(f, node, x, weight, bias)
+    x, channels = _convolved(f, node, x, weight)
+    inputs = f.labels(x, channels)
+    if groups == weight.shape[0] > 1:  # depthwise: every channel's filters share weight's axis 1
+        f.tie(weight, 0, inputs)
+        f.hold(weight, free=0)
+        out = np.repeat(inputs, weight.shape[1])
+    else:
+        by_group = inputs.reshape(groups, -1)
+        f.classes.union(by_group, by_group[:1])
+        f.tie(weight, 0, inputs)
+        f.contract(node, node.all_input_nodes[0], channels, inputs)
+        out = np.tile(f.produce(node, weight, 1), groups)
+    f.tie(bias, 0, out)
+    return f.result(node, channels, out)
+
+
+def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool = False) -> None:
+    """``groups`` follows the channels: depthwise and whole groups shrink, offsets keep theirs."""
+    groups = int(argument(old, 6, "groups", 1))
+    if groups == 1:
+        return
+    x, weight = r.value(old.args[0]), r.value(old.args[1])
+    channels = x.ndim - weight.ndim + 1
+    if transposed:
+        kept = r.length(x, channels) if groups == weight.shape[0] else groups
+    else:
+        inputs = r.graph.sites.get((weight.name, 1))
+        per_group = weight.shape[1] if inputs is None else r.kept.count(inputs)
+        kept = r.length(x, channels) // per_group
+    defaults = (None, None, None, 1, 0, 0 if transposed else 1)
+    new.kwargs = {k: v for k, v in new.kwargs.items() if k != "groups"}
+    set_argument(new, 6, kept, defaults)
+    r.groups[weight.name] = kept
+
+
+def convolution_macs(work: Work) -> int:
+    """Every weight once at each place of the output."""
+    return prod(work.weight) * prod(work.out[1:])
+
+
+def transposed_macs(work: Work) -> int:
+    """Every weight once at each place of the input."""
+    return prod(work.weight) * prod(work.inputs[1:])
+
+
+ROWS = (
+    Operator(
+        "conv1d conv2d conv3d",
+        convolution,
+        convolution_groups,
+        kind="conv",
+        macs=convolution_macs,
+        reads=True,
+        fresh=True,
+    ),
+    Operator(
+        "conv_transpose1d conv_transpose2d conv_transpose3d",
+        transposed_convolution,
+        partial(convolution_groups, transposed=True),
+        kind="conv",
+        macs=transposed_macs,
+        fresh=True,
+    ),
+)

@@ -1,0 +1,117 @@
+"""Elements that meet at one place become one class; and what changes no shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from ..follow import Follow, plain, shape_of
+from ..labels import Labelled
+from .row import Operator
+
+
+def pointwise(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """Elements meet at the same place: their labels become one class (broadcast from the right)."""
+    operands: list[Labelled] = []
+    for x in (*args, *kwargs.values()):
+        operands += [x] if isinstance(x, Labelled) else []
+    return meet(f, node, operands)
+
+
+def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> Labelled:
+    shape = shape_of(node)
+    constant = all(x.constant for x in operands)
+    if not any(x.axis is not None for x in operands):
+        operands = [f.data(x) if x.is_vector else x for x in operands]
+    axis = _meeting_axis(f, node, operands)
+    if axis is not None:
+        carriers = [x for x in operands if x.axis is not None and x.axis - x.ndim == axis]
+        labels = f.labels(carriers[0], axis)
+        for x in operands:
+            if x not in carriers and x.name is None and x.ndim >= -axis and x.shape[axis] > 1:
+                f.pin(node, Labelled(labels.shape, 0, labels), "meets a tensor that cannot be cut")
+            elif x.ndim >= -axis:
+                f.tie(x, axis, labels)
+    for x in operands:
+        if x.name is not None:
+            f.hold(x, free=axis if axis is not None and x.ndim >= -axis else None)
+    if axis is None:
+        return Labelled(shape, constant=constant)
+    return f.result(node, axis, labels, constant)
+
+
+def _meeting_axis(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> int | None:
+    """The one axis (from the right) on which operands bear labels; parameters give way to data."""
+    for constant in (True, False):
+        axes = {x.axis - x.ndim for x in operands if x.axis is not None}
+        if len(axes) <= 1:
+            return axes.pop() if axes else None
+        for x in operands:
+            if x.constant == constant:
+                f.pin(node, x, "meets another tensor's channels on another axis")
+        operands = [x for x in operands if x.constant != constant]
+    return None
+
+
+def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
+    """One slope, or one a channel: aligned to axis 1, not from the right."""
+    if x.axis not in (None, 1):
+        x = f.pin(node, x, "prelu's slopes lie along another axis")
+    f.tie(weight, 0, f.labels(x, 1))
+    return Labelled(x.shape, x.axis, x.labels)
+
+
+def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
+    """The output bears its first operand's labels."""
+    x = f.data(x)
+    return Labelled(shape_of(node), x.axis, x.labels, x.constant)
+
+
+def nothing(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """An assertion."""
+    return plain(node)
+
+
+def restore_dropout(root: nn.Module, node: fx.Node) -> None:
+    """dropout(x, p, train=False)."""
+    x, p = node.args[:2]
+    path = f"dropout_{node.name}"
+    root.add_module(path, nn.Dropout(p))  # type: ignore[arg-type]
+    with node.graph.inserting_before(node):
+        module = node.graph.call_module(path, (x,))
+    module.meta["val"] = node.meta["val"]  # a batch norm that reads it asks for its rank
+    node.replace_all_uses_with(module)
+    node.graph.erase_node(node)
+
+
+def _untrained(node: fx.Node) -> bool:
+    """dropout_(x, p, train=False) writes nothing."""
+    return node.args[2:3] == (False,)
+
+
+def _always(node: fx.Node) -> bool:
+    return True
+
+
+# Operators that PyTorch tags as pointwise need no row.
+POINTWISE = Operator("", pointwise, vectors=True)
+
+ROWS = (
+    Operator("hardswish silu", pointwise, vectors=True, fresh=True),
+    Operator("log_sigmoid softsign relu6", pointwise, vectors=True),  # these carry no tag
+    Operator("add", pointwise, vectors=True, sums=True),
+    Operator("prelu", prelu),
+    Operator("dropout", same, vectors=True, idle=_untrained, restore=restore_dropout),
+    Operator("feature_dropout", same, vectors=True, idle=_untrained),
+    Operator("detach", same, vectors=True, idle=_always),
+    Operator(
+        "alpha_dropout contiguous to _to_copy alias zeros_like ones_like full_like empty_like"
+        " lift_fresh_copy type_as",
+        same,
+        vectors=True,
+    ),
+    Operator("_assert_tensor_metadata _assert_async _assert_scalar", nothing, guard=True),
+    Operator("_functional_assert_async _functional_assert_scalar", nothing, guard=True),
+)

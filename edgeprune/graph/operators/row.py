@@ -1,0 +1,55 @@
+"""One operator, one row: its rule, its rewriting for a cut, its cost, and whatever else is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from ..follow import Rule
+from ..rewriting import Rewriter
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The sizes that one operator meets, at some widths of the groups."""
+
+    node: fx.Node
+    operands: tuple[Shape, ...]  # of all its tensors, in order, with N
+    whole: Shape  # of its output, with N
+    out: Shape  # of its output, for one image
+    inputs: Shape  # of its first feature map, for one image; () without one
+    weight: Shape  # of its first parameter with several axes; (0,) without one
+    batch: int  # N
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One row of the table. All that is not given is what most operators are."""
+
+    names: str  # ATen names without overloads, between spaces
+    follow: Rule  # what it does to labels
+    rewrite: Callable[[Rewriter, fx.Node, fx.Node], None] | None = None  # None: works as it stands
+    moves: bool = False  # data are only moved: a cut checks the operator on numbered elements
+    run: Callable[..., Any] | None = (
+        None  # on labels, where its own code cannot (they are expanded)
+    )
+    vectors: bool = False  # what it makes of constant vectors is followed, not folded
+    kind: str = "parameter"  # of its row in the cost table
+    macs: Callable[[Work], int] | None = None  # multiply-adds for one image; None: none are counted
+    channels: int = 0  # which axis of one image's output holds the channels
+    reads: bool = False  # a layer Y = X W' + b with weight (O, I, *kernel): it can be solved for
+    per_channel: bool = False  # a batch norm: one scale and offset a channel
+    frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
+    sums: bool = False  # the sum of two maps
+    fresh: bool = False  # its result is new memory, which the schema of a composed one cannot tell
+    idle: Callable[[fx.Node], bool] | None = None  # in eval mode its in-place form writes nothing
+    guard: bool = False  # an assertion
+    freeze: Callable[[fx.Node], bool] | None = None  # write it as the operator of eval mode
+    tidy: Callable[[fx.Node], None] | None = None  # drop it where it does nothing
+    exact: Callable[..., fx.Node | None] | None = None  # written out in sums: (writer, *arguments)
+    restore: Callable[[nn.Module, fx.Node], None] | None = None  # make it a module that can train
