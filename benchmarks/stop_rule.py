@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune import data, files, train
+from edgeprune import data, files, records, train
 from edgeprune.fetch import home
 from edgeprune.graph import cost
 from edgeprune.prune.evidence import gather
@@ -67,17 +67,17 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     whole = dense_network(run, words, dataset, Watch())
     if not run.has("pruned") or run.state_folder.exists():
         paper.page(Work(run, words, words.pruning, whole, dataset, Watch()))
-    steps = run.history("step")
-    taken = [r for r in steps if r["kept"]]
+    steps = run.history(records.Step)
+    taken = [r for r in steps if r.kept]
     batches = -(-len(dataset.train) // BATCH)  # of an epoch
-    flops = taken[-1]["flops"] if taken else cost(whole.graph).flops
+    flops = taken[-1].flops if taken else cost(whole.graph).flops
     share = flops / cost(whole.graph).flops
-    baseline = steps[0]["baseline"]
+    baseline = steps[0].baseline
     rows = [
         {
             "way": f"paper: {len(taken)} steps taken, {len(steps) - len(taken)} taken back",
             "flops": share,
-            "accuracy": taken[-1]["accuracy"] if taken else baseline,
+            "accuracy": taken[-1].accuracy if taken else baseline,
             "steps": RETRAIN * batches * len(steps),
         }
     ]

@@ -149,9 +149,9 @@ def write() -> None:
 
 
 def row(name: str, run: Any) -> dict[str, Any]:
-    from edgeprune import report
+    from edgeprune import records, report
 
-    results = {r["network"]: r for r in run.history("result")}
+    results = {r.network: r for r in run.history(records.Result)}
     dense, pruned = results["dense"], results["pruned"]
     found = report.read(run)
     speedup = measured(found)
@@ -161,10 +161,10 @@ def row(name: str, run: Any) -> dict[str, Any]:
         "pruned": accuracies(pruned),
         "params": change(dense, pruned, "params"),
         "flops": change(dense, pruned, "flops"),
-        "steps": sum(r["kept"] for r in run.history("step")),
+        "steps": sum(r.kept for r in run.history(records.Step)),
         "speedup": speedup,
-        "promised": dense["flops"] / pruned["flops"],
-        "stopped": pruned["stopped"],
+        "promised": dense.flops / pruned.flops,
+        "stopped": pruned.stopped,
     }
 
 
@@ -179,24 +179,28 @@ def measured(found: Any) -> str | None:
     return None
 
 
-def accuracies(result: dict[str, Any]) -> str:
-    return f"{100 * result['validation_accuracy']:.1f} / {100 * result['test_accuracy']:.1f} %"
+def accuracies(result: Any) -> str:
+    return (
+        f"{100 * (result.validation_accuracy or 0):.1f} / {100 * (result.test_accuracy or 0):.1f} %"
+    )
 
 
-def change(dense: dict[str, Any], pruned: dict[str, Any], key: str) -> float:
-    return 100 * (pruned[key] / dense[key] - 1)
+def change(dense: Any, pruned: Any, key: str) -> float:
+    return 100 * (getattr(pruned, key) / getattr(dense, key) - 1)
 
 
 def sentence(a: str, run_a: Any, b: str, run_b: Any) -> str:
     """Whether A lost more parameters than B, with the figures and what each of them could do before."""
+    from edgeprune import records
+
     said, cut = {}, {}
     for name, run in ((a, run_a), (b, run_b)):
-        results = {r["network"]: r for r in run.history("result")}
+        results = {r.network: r for r in run.history(records.Result)}
         dense, pruned = results["dense"], results["pruned"]
         cut[name] = -change(dense, pruned, "params")
         said[name] = (
             f"{cut[name]:.1f} % of its parameters and {-change(dense, pruned, 'flops'):.1f} % of its "
-            f"FLOPs (test {100 * dense['test_accuracy']:.1f} -> {100 * pruned['test_accuracy']:.1f} %)"
+            f"FLOPs (test {100 * dense.test_accuracy:.1f} -> {100 * pruned.test_accuracy:.1f} %)"
         )
     verdict = "yes" if cut[a] > cut[b] else "no"
     return f"{a.removesuffix('-A')}: **{verdict}**, A loses {said[a]}, B {said[b]}."

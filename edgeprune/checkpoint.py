@@ -6,19 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import files, models, prune
+from . import files, models, prune, records
 from .errors import EdgepruneError
 from .graph import Graph, trace
 from .graph.kept import Keep
 from .models import Convention, ModelSpec
 from .runs import Run
-
-FORMAT = 1  # of spec.json
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,11 @@ def write_spec(
     kept: Keep,
 ) -> None:  # fmt: skip
     """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it."""
-    files.write_json(
-        run.spec_path,
-        {
-            "format": FORMAT,
-            "model": spec.to_json(),
-            "input": convention.to_json(),
-            "classes": list(classes),
-            "dense": dict(dense),
-            "kept": {name: list(map(int, units)) for name, units in kept.items()},
-        },
-    )
+    written = records.Spec(
+        model=spec, input=convention, classes=list(classes), dense=dict(dense),
+        kept={name: list(map(int, units)) for name, units in kept.items()},
+    )  # fmt: skip
+    files.write_json(run.spec_path, records.plain(written))
 
 
 def write_weights(
@@ -77,12 +68,8 @@ def write_weights(
     files.write_tensors(run.weights_path(network), model.state_dict(), metadata)
 
 
-def read_spec(run: Run) -> dict[str, Any]:
-    value = files.read_json(run.spec_path)
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else None
-        raise EdgepruneError(str(run.spec_path), f"format {found!r}, this version reads {FORMAT}")
-    return value
+def read_spec(run: Run) -> records.Spec:
+    return records.read(run.spec_path, records.Spec)
 
 
 def load(run: Run, network: str) -> Loaded:
@@ -97,11 +84,10 @@ def load(run: Run, network: str) -> Loaded:
             next=f"edgeprune {command} --name {run.name} …",
         )
     value = read_spec(run)
-    spec = ModelSpec.from_json(value["model"])
-    convention = Convention.from_json(value["input"])
-    kept = {k: list(v) for k, v in value["kept"].items()} if network == "pruned" else {}
+    spec, convention = value.model, value.input
+    kept = value.kept if network == "pruned" else {}
     tensors, _ = files.read_tensors(run.weights_path(network))
-    dense = Loaded(models.fresh(spec, 0), spec, convention, tuple(value["classes"]), {})
+    dense = Loaded(models.fresh(spec, 0), spec, convention, tuple(value.classes), {})
     if not kept:
         fill(dense.model, tensors)
         return dense

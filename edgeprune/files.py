@@ -108,17 +108,25 @@ def append_line(path: str | os.PathLike[str], value: Any) -> None:
 
 def read_lines(path: str | os.PathLike[str]) -> list[Any]:
     """All whole JSON lines of ``path`` ([] if there is no such file)."""
+    values = []
+    for line in lines_of(path):
+        with suppress(ValueError, RecursionError):
+            values.append(json.loads(line))
+    return values
+
+
+def lines_of(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of ``path`` that hold anything ([] if there is no such file); a kill may have torn some.
+
+    Only "\n" ends a line: JSON holds U+2028 and U+0085 as they are.
+    """
     try:
-        raw = Path(path).read_text(encoding="utf-8", errors="replace")
+        raw = Path(path).read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []
     except OSError as e:
         raise EdgepruneError(str(path), e.strerror or str(e)) from None
-    values = []
-    for line in raw.splitlines():
-        with suppress(ValueError, RecursionError):
-            values.append(json.loads(line))
-    return values
+    return [line for line in raw.split("\n") if line.strip()]
 
 
 def write_tensors(

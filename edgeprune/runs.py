@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from . import files
+from . import files, records
 from .errors import EdgepruneError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
 IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
+R = TypeVar("R")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -45,7 +46,7 @@ class Run:
 
     @property
     def history_path(self) -> Path:
-        """One JSON line for each epoch, sensitivity curve, pruning step and result."""
+        """One JSON line for each epoch, sensitivity curve, pruning step and result (`records`)."""
         return self.path / "history.jsonl"
 
     @property
@@ -85,20 +86,33 @@ class Run:
             raise EdgepruneError(str(self.recipe_path), "not a recipe")
         return value
 
-    def history(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """All records, or those of one ``kind`` (epoch, sensitivity, step, result).
+    def history(self, kind: type[R]) -> list[R]:
+        """The records of one type (`records.Epoch`, `Sensitivity`, `Step`, `Result`)."""
+        return [r for r in self.told()[0] if isinstance(r, kind)]
+
+    def told(self) -> tuple[list[records.Record], list[str]]:
+        """All records, and a sentence where lines have not the form of one.
 
         A command that was killed may write a record again; of those that say the same thing the
-        last one counts.
+        last one counts. What a kill has torn is no line.
         """
-        said: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for record in files.read_lines(self.history_path):
-            if isinstance(record, dict):
-                said[tuple(repr(record.get(k)) for k in IDENTITY)] = record  # may be lists, by hand
-        return [r for r in said.values() if kind is None or r.get("kind") == kind]
+        said: dict[tuple[Any, ...], records.Record] = {}
+        odd: list[str] = []
+        for line in files.lines_of(self.history_path):
+            try:
+                record = records.of_line(line)
+            except EdgepruneError as e:
+                odd.append(str(e))
+                continue
+            if record is not None:
+                told = record.line if isinstance(record, records.Other) else vars(record)
+                said[tuple(repr(told.get(k)) for k in IDENTITY)] = record
+        name = self.history_path.name
+        some = [f"{name}: {len(odd)} records left out: not their form ({odd[0]})"] if odd else []
+        return list(said.values()), some
 
-    def append(self, **record: Any) -> None:
-        files.append_line(self.history_path, record)
+    def append(self, record: records.Record) -> None:
+        files.append_line(self.history_path, records.line_of(record))
 
     def has(self, network: str) -> bool:
         return self.weights_path(network).is_file()

@@ -1,6 +1,8 @@
-"""How people read quantities. Values inside the program are plain SI: seconds, bytes, counts."""
+"""How people read quantities. Values inside the program are plain SI: seconds, bytes, counts, shares."""
 
 from __future__ import annotations
+
+import math
 
 
 def count(n: float) -> str:
@@ -42,3 +44,31 @@ def milliseconds(s: float) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """A share as a percentage: ``0.9073 -> '90.7 %'``."""
     return f"{100 * share:.{digits}f} %"
+
+
+Z = 1.959964  # of a normal distribution: an interval of 95 %
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Interval of 95 % of a share of ``n`` independent ones (Wilson 1927)."""
+    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def difference(before: tuple[float, int], after: tuple[float, int]) -> tuple[float, float]:
+    """Interval of 95 % of ``after - before``, each a share and of how many (Newcombe 1998, method 10)."""
+    (p, (p_low, p_high)), (q, (q_low, q_high)) = ((x, wilson(x, n)) for x, n in (before, after))
+    return (
+        q - p - math.hypot(q - q_low, p_high - p),
+        q - p + math.hypot(q_high - q, p - p_low),
+    )
+
+
+def share_of(share: float, n: int) -> str:
+    """A share of ``n`` with its interval: ``(0.875, 16) -> '87.50 % (64–97)'``; of a thousand and more,
+    where it lies even around the share, ``'90.73 % ±0.59'``."""
+    low, high = wilson(share, n)
+    if n < 1000:
+        return f"{percent(share, 2)} ({100 * low:.0f}–{100 * high:.0f})"
+    return f"{percent(share, 2)} ±{100 * max(high - share, share - low):.2f}"

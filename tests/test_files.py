@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgeprune import files, runs
+from edgeprune import files, records, runs
 from edgeprune.errors import EdgepruneError, closest
 
 
@@ -73,11 +73,29 @@ def test_tensors_round_trip_with_strides_and_metadata(tmp_path: Path) -> None:
 
 def test_history_counts_a_repeated_record_once(tmp_path: Path) -> None:
     run = runs.Run(tmp_path / "r")
-    run.append(kind="step", step=1, layer="a", accuracy=0.5)
-    run.append(kind="epoch", network="dense", phase="train", step=None, epoch=1)
-    run.append(kind="step", step=1, layer="a", accuracy=0.6)
-    assert [r["accuracy"] for r in run.history("step")] == [0.6]
-    assert len(run.history()) == 2
+    for accuracy in (0.5, 0.6):
+        run.append(records.Step(step=1, layer="a", params=1, flops=1, accuracy=accuracy))
+        run.append(records.Epoch(epoch=1))
+    assert [r.accuracy for r in run.history(records.Step)] == [0.6]
+    assert len(run.told()[0]) == 2
+
+
+def test_a_history_keeps_what_it_does_not_know_and_says_what_it_cannot_read(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path / "r")
+    files.append_line(run.history_path, {"kind": "later", "x": ["\u2028", "\u0085"]})
+    run.append(records.Step(step=1, layer="a\u2028b\u0085c", params=1, flops=1))
+    files.append_line(run.history_path, {"kind": "step", "step": 2, "params": -1, "flops": 1})
+    files.append_line(run.history_path, {"kind": "result", "network": "dense", "params": 1})
+    with open(run.history_path, "a") as f:
+        f.write('{"kind": "step", "st')  # torn by a kill: nothing to say
+    told, odd = run.told()
+    assert told == [
+        records.Other("later", {"kind": "later", "x": ["\u2028", "\u0085"]}),
+        records.Step(step=1, layer="a\u2028b\u0085c", params=1, flops=1),
+    ]
+    (sentence,) = odd
+    assert "2 records left out" in sentence
+    assert "params" in sentence
 
 
 def test_a_run_is_locked_while_a_command_works_on_it(tmp_path: Path) -> None:

@@ -79,3 +79,20 @@ def test_help_imports_no_torch(words: list[str], tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_records_are_typed_without_pydantic_until_one_is_read() -> None:
+    """(Typer imports pydantic for itself where it runs a command.)"""
+    program = (
+        "import sys, edgeprune.cli.app, edgeprune.runs, edgeprune.records as r\n"
+        "assert 'pydantic' not in sys.modules\n"
+        "r.parse('{}', r.Recipe, 'x')\n"
+        "assert 'pydantic' in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

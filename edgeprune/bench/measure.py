@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import files, runs
 from ..errors import EdgepruneError
-from ..models.spec import Convention
+from ..records import Convention
 from . import devices, schema, stats, subject, warnings
 from .devices import Device
 from .protocol import FORMAT, VERSION, Request, Result

@@ -152,7 +152,7 @@ def test_images(run: Run, models: list[Path]) -> Images | None:
     """The run's test split, in the convention that the files were exported with; None: no labels."""
     from .. import bench as room
     from ..bench import subject
-    from ..models.spec import Convention
+    from ..records import Convention
     from .export import dataset_of, fingerprint, labelled
 
     for known in subject.inspect(models, [p.stem for p in models]):

@@ -37,11 +37,12 @@ def show_json(value: Any) -> None:
 
 def networks(run: Run, as_json: bool) -> None:
     """Dense against pruned, as far as the run has come."""
-    from .. import report
+    from .. import records, report
 
     table = report.comparison(run)
     if as_json:
-        show_json({"run": str(run.path), "results": run.history("result")})
+        results = [records.plain(r) for r in run.history(records.Result)]
+        show_json({"run": str(run.path), "results": results})
     else:
         show(table)
 

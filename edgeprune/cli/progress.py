@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 
 from .. import units
 from ..errors import one_line
+from ..records import Step
 from ..train import EpochRecord, Progress
 from ..ways import Watch
 
@@ -72,23 +73,21 @@ class Terminal(Watch):
     def on_progress(self, what: str, done: int, of: int) -> None:
         self._bar(what, done, of, "")
 
-    def on_step(self, record: dict[str, Any]) -> None:
-        layer = record["layer"]
+    def on_step(self, record: Step) -> None:
+        layer = record.layer
         if layer is None:  # a round over all layers
-            what = f"round {record['step']}:"
+            what = f"round {record.step}:"
         else:
-            width = record["widths"][layer]
-            before = width + len(record["removed"])
-            what = f"step {record['step']}: {layer} {before} -> {width} filters,"
-        size = f"{units.count(record['params'])} parameters, {units.count(record['flops'])} FLOPs"
-        verdict = "" if record["kept"] else ": taken back"
+            width = record.widths[layer]
+            before = width + len(record.removed)
+            what = f"step {record.step}: {layer} {before} -> {width} filters,"
+        size = f"{units.count(record.params)} parameters, {units.count(record.flops)} FLOPs"
+        verdict = "" if record.kept else ": taken back"
+        shares = (record.before, record.accuracy, record.baseline)
         accuracy = ""
-        if record.get("accuracy") is not None:
-            accuracy = (
-                f", validation {units.percent(record['before'])} cut, "
-                f"{units.percent(record['accuracy'])} retrained "
-                f"(dense {units.percent(record['baseline'])})"
-            )
+        if None not in shares:
+            cut, retrained, dense = (units.percent(share or 0.0) for share in shares)
+            accuracy = f", validation {cut} cut, {retrained} retrained (dense {dense})"
         self._line(f"{what} {size}{accuracy}{verdict}")
 
     def note(self, text: str) -> None:

@@ -57,6 +57,7 @@ def _all(as_json: bool) -> None:
         Column("params", "Params", units.count),
         Column("params_reduction", "", lambda share: f"−{units.percent(share, 0)}"),
         Column("test_accuracy", "Test", accuracy),
+        *([Column("agreement", "As dense", accuracy)] if any(r["agreement"] for r in rows) else []),
         Column("touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago"),
     ]
     if not rows:
@@ -71,25 +72,28 @@ def _all(as_json: bool) -> None:
 
 def _row(found: Results) -> dict[str, Any]:
     """One line of the list; of the pruned network where there is one, else of the dense one."""
-    latest = found.pruned or found.dense
-    left = latest["params"] / found.dense["params"] if found.pruned and found.dense else None
+    latest, dense = found.pruned or found.dense, found.dense
+    left = found.pruned.params / dense.params if found.pruned and dense else None
     return {
         "run": found.run.name,
         "path": str(found.run.path),
-        "model": found.recipe.get("model"),
-        "data": found.recipe.get("data"),
-        "init": found.recipe.get("init"),
+        "model": found.recipe.model,
+        "data": found.recipe.data,
+        "init": found.recipe.init,
         "state": found.state,
-        "steps": sum(bool(s.get("kept", True)) for s in found.steps) or None,
-        "params": latest.get("params"),
+        "steps": sum(s.kept for s in found.steps) or None,
+        "params": latest and latest.params,
         "params_reduction": None if left is None else 1 - left,
-        "test_accuracy": latest.get("test_accuracy"),
+        "test_accuracy": latest and latest.test_accuracy,
+        "test_images": latest and latest.test_images,
+        "agreement": latest and latest.agreement,
+        "agreement_images": latest and latest.images,
         "touched": found.run.touched(),
     }
 
 
 def _one(run: Any, as_json: bool) -> None:
-    from .. import report
+    from .. import records, report
     from ..report import results
 
     found = report.read(run)
@@ -97,7 +101,11 @@ def _one(run: Any, as_json: bool) -> None:
     if as_json:
         output.show_json(
             _row(found)
-            | {"recipe": found.recipe, "comparison": table.records(), "steps": steps.records()}
+            | {
+                "recipe": records.plain(found.recipe),
+                "comparison": table.records(),
+                "steps": steps.records(),
+            }
             | {"notes": list(table.notes)}
         )
         return

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import EdgepruneError, closest
-from ..models.spec import Convention
+from ..records import Convention
 from ..runs import cores
 from . import splits
 from .faults import Faults

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..models.spec import Convention
+from ..records import Convention
 
 Pixels = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import checkpoint, files, prune, runs
+from .. import checkpoint, files, prune, records, runs
 from ..errors import EdgepruneError
 from ..graph import Graph, Group, trace
 from ..graph.kept import kept_classes
@@ -126,8 +126,8 @@ def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn
         widths = {name: group.width for name, group in graph.groups.items()}
         checkpoint.write_spec(fixed, dense.spec, dense.convention, dense.classes, widths, keep)
         checkpoint.write_weights(fixed, "pruned", model, dense.spec, dense.convention)
-        for record in run.history("result"):
-            if record.get("network") == "dense":
-                fixed.append(**record)
+        for record in run.history(records.Result):
+            if record.network == "dense":
+                fixed.append(record)
         files.write_json(fixed.recipe_path, recipe)
     return fixed

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import EdgepruneError
-from ..models.spec import Convention
+from ..records import Convention
 from ..version import __version__
 from . import parity
 

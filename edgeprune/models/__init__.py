@@ -1,6 +1,6 @@
 """Networks by name: build one, find its weights, know its input convention."""
 
-from .spec import Convention, ModelSpec
+from ..records import Convention, ModelSpec
 from .weights import fill, find, known_inits, whole
 from .zoo import build, check_name, fresh, has_norm, layer_names
 

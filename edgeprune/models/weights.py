@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import files
+from .. import files, records
 from ..errors import EdgepruneError
 from ..fetch import fetch, home
-from .spec import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
+from ..records.network import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
 from .zoo import ALPHA, fresh
 
 State = dict[str, Tensor]
@@ -256,11 +256,8 @@ def _from_run(path: Path) -> Source:
     from ..runs import Run
 
     run = Run(path)
-    value = files.read_json(run.spec_path)
-    try:
-        spec, given = ModelSpec.from_json(value["model"]), Convention.from_json(value["input"])
-    except (KeyError, TypeError):
-        raise EdgepruneError(str(run.spec_path), "says no model or no input") from None
+    value = records.read(run.spec_path, records.Spec)
+    spec, given = value.model, value.input
     tensors, _ = files.read_tensors(run.weights_path("dense"))
     source = Source(str(path), tensors, given, spec.padding, spec.bn_eps)
     clean = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from ..errors import EdgepruneError, closest
+from ..records import ModelSpec
 from .mobilenetv1 import MobileNetV1
-from .spec import ModelSpec
 from .vgg16 import VGG16
 
 OWN = ("vgg16", "mobilenetv1", "mobilenetv2")

@@ -51,10 +51,10 @@ def sensitivity(found: Results) -> list[Sensitivity]:
     labels = found.labels()
     curves = [
         Sensitivity(
-            labels.get(str(r["layer"]), str(r["layer"])),
-            r["shares"],
-            r["accuracy"],
-            r.get("baseline"),
+            labels.get(r.layer, r.layer),
+            r.shares,
+            r.accuracy,
+            r.baseline,
         )
         for r in found.curves
     ]
@@ -70,12 +70,12 @@ def history(found: Results) -> History:
         raise _not_pruned(found, "no pruning steps")
     steps = [Step(0, found.baseline, None, 1.0, 1.0)] + [
         Step(
-            r["step"],
-            r.get("accuracy"),
-            r.get("before"),
-            r["params"] / dense["params"],
-            r["flops"] / dense["flops"],
-            r.get("kept", True),
+            r.step,
+            r.accuracy,
+            r.before,
+            r.params / dense.params,
+            r.flops / dense.flops,
+            r.kept,
         )
         for r in found.steps
     ]

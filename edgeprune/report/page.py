@@ -7,12 +7,13 @@ Every word of the run is escaped by the template.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import files, units
+from ..records import Choice, Recipe, Result, Step, Training, Way
 from ..runs import Run
 from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
@@ -101,35 +102,43 @@ def html(found: Results) -> str:
         notes=results.missing(found) + results.warned(found),
         diagnosis=diagnosis.read(found.run),
         steps=results.history_table(found),
-        stopped=found.pruned.get("stopped"),
+        stopped=found.pruned.stopped if found.pruned else None,
         benches=found.measurements,
         contents=contents(found.run),
-        versions=found.recipe.get("versions") or {},
-        classes=found.spec.get("classes") or [],
-        created=str(found.recipe.get("created") or ""),
+        versions=found.recipe.versions,
+        classes=found.spec.classes if found.spec else [],
+        created=found.recipe.created or "",
     )
 
 
 def headline(found: Results) -> str:
     """The answer in one sentence, as far as the run has come."""
-    what = f"{network_name(found.recipe.get('model'))} on {Path(_set_of(found.recipe)).name}"
+    what = f"{network_name(found.recipe.model)} on {Path(_set_of(found.recipe)).name}"
     dense, pruned = found.dense, found.pruned
     if not dense:
         return f"{what}: training has not ended yet."
     if not pruned:
         done = f", {len(found.steps)} pruning steps so far" if found.steps else ", not pruned yet"
-        test = dense.get("test_accuracy")
+        test = dense.test_accuracy
         score = "no labels" if test is None else f"{results.accuracy(test)} on the test split"
         return f"{what}: {score}{done}."
-    params, flops = (pruned[k] / dense[k] for k in ("params", "flops"))
+    params, flops = pruned.params / dense.params, pruned.flops / dense.flops
     kept = (
         f"{what} keeps {units.percent(params, 0)} of its parameters and {units.percent(flops, 0)} of "
         "its FLOPs, and"
     )
-    if pruned.get("test_accuracy") is None:
-        same = results.accuracy(pruned["agreement"])
-        return f"{kept} gives the dense network's answer to {same} of the images held out."
-    change = pruned["test_accuracy"] - dense["test_accuracy"]
+    if pruned.test_accuracy is None or dense.test_accuracy is None:
+        if pruned.agreement is None:
+            return f"{kept} nobody has judged its answers: there are no labels."
+        same = results.accuracy(pruned.agreement)
+        many = f"{pruned.images:,} images" if pruned.images else "images"
+        return f"{kept} gives the dense network's answer to {same} of the {many} held out."
+    change = pruned.test_accuracy - dense.test_accuracy
+    if results.apart(found) is False:
+        return (
+            f"{kept} shows no measurable change of test accuracy on {pruned.test_images:,} images "
+            f"({results.points(change)})."
+        )
     did = "gains" if change > 0 else "loses"
     return f"{kept} {did} {100 * abs(change):.2f} points of test accuracy."
 
@@ -143,32 +152,36 @@ def facts(found: Results) -> list[Fact]:
     dense, pruned = found.dense, found.pruned
     if not dense:
         return []
-    last = pruned or dense
 
-    def counted(name: str, key: str, show: Any) -> Fact:
-        if not pruned:
-            return Fact(name, show(dense[key]), "dense")
-        less = results.signed(pruned[key] / dense[key] - 1, 0) + " %"
-        return Fact(name, less, f"{show(dense[key])} → {show(pruned[key])}")
+    def counted(name: str, before: int, after: int | None) -> Fact:
+        if after is None:
+            return Fact(name, units.count(before), "dense")
+        less = results.signed(after / before - 1, 0) + " %"
+        return Fact(name, less, f"{units.count(before)} → {units.count(after)}")
 
     shown = [
-        counted("Parameters", "params", units.count),
-        counted("FLOPs", "flops", units.count),
-        accuracy_fact(dense, pruned, last),
+        counted("Parameters", dense.params, pruned.params if pruned else None),
+        counted("FLOPs", dense.flops, pruned.flops if pruned else None),
+        accuracy_fact(dense, pruned),
     ]
     return [*shown, latency_fact(found)]
 
 
-def accuracy_fact(
-    dense: Mapping[str, Any], pruned: Mapping[str, Any], last: Mapping[str, Any]
-) -> Fact:
-    if last.get("test_accuracy") is None:
-        if last.get("agreement") is None:
+def accuracy_fact(dense: Result, pruned: Result | None) -> Fact:
+    last = pruned or dense
+    if last.test_accuracy is None:
+        if last.agreement is None:
             return Fact("Test accuracy", "not known", "no labels", measured=False)
-        same = results.accuracy(last["agreement"])
-        return Fact("Dense network's answer", same, f"of {last['images']:,} held-out images")
-    change = pruned and results.points(pruned["test_accuracy"] - dense["test_accuracy"])
-    return Fact("Test accuracy", results.accuracy(last["test_accuracy"]), str(change or "dense"))
+        same = results.accuracy(last.agreement)
+        return Fact("Dense network's answer", same, f"of {last.images or 0:,} held-out images")
+    detail = "dense"
+    if pruned and dense.test_accuracy is not None:
+        detail = results.points(last.test_accuracy - dense.test_accuracy)
+    if last.test_images:
+        low, high = units.wilson(last.test_accuracy, last.test_images)
+        span = f"{units.percent(low)[:-2]}–{units.percent(high)} ({last.test_images:,} images)"
+        detail = f"{detail}, {span}"
+    return Fact("Test accuracy", results.accuracy(last.test_accuracy), detail)
 
 
 def latency_fact(found: Results) -> Fact:
@@ -185,9 +198,8 @@ def latency_fact(found: Results) -> Fact:
     return Fact("Measurable speed-up" if same else "Speed-up", value, f"{spelt}, {latest.where}")
 
 
-def command(recipe: Mapping[str, Any]) -> str:
-    words = recipe.get("argv")
-    return "edgeprune " + shlex.join(map(str, words)) if isinstance(words, list) and words else ""
+def command(recipe: Recipe) -> str:
+    return "edgeprune " + shlex.join(recipe.argv) if recipe.argv else ""
 
 
 def asked(found: Results) -> list[tuple[str, str]]:
@@ -197,64 +209,64 @@ def asked(found: Results) -> list[tuple[str, str]]:
         ("Network", _network(found)),
         ("First weights", _weights(recipe)),
         ("Images", _images(recipe)),
-        ("Training", _training(recipe.get("recipe") or {})),
-        ("Pruning", _pruning(recipe.get("pruning") or {})),
-        ("Seed", str(recipe.get("seed", ""))),
+        ("Training", _training(recipe.recipe) if recipe.recipe else ""),
+        ("Pruning", _pruning(recipe.pruning) if recipe.pruning else ""),
+        ("Seed", "" if recipe.seed is None else str(recipe.seed)),
     ]
     return [(term, text) for term, text in said if text]
 
 
 def _network(found: Results) -> str:
-    recipe, classes = found.recipe, found.spec.get("classes") or []
+    recipe, classes = found.recipe, found.spec.classes if found.spec else []
     head = {"paper": "with the paper's head (pooling, dense 512, classes)",
-            "original": "with its original head"}.get(str(recipe.get("head")), "")  # fmt: skip
-    text = f"{network_name(recipe.get('model'))} {head}".strip()
+            "original": "with its original head"}.get(recipe.head or "", "")  # fmt: skip
+    text = f"{network_name(recipe.model)} {head}".strip()
     return f"{text}, {len(classes)} classes" if classes else text
 
 
-def _weights(recipe: Mapping[str, Any]) -> str:
-    init = str(recipe.get("init", ""))
+def _weights(recipe: Recipe) -> str:
+    init = recipe.init or ""
     if init == "scratch":
         return "random (He initialisation)"
-    fresh = recipe.get("fresh") or []
-    return f"{init}; fresh: {', '.join(map(str, fresh))}" if fresh else init
+    return f"{init}; fresh: {', '.join(recipe.fresh)}" if recipe.fresh else init
 
 
-def _images(recipe: Mapping[str, Any]) -> str:
-    if "data" not in recipe:
+def _images(recipe: Recipe) -> str:
+    if recipe.data is None and recipe.images is None:
         return ""
     text = _set_of(recipe)
-    if recipe.get("size"):
-        text += f", {recipe['size']} × {recipe['size']} pixels"
-    if recipe.get("limit") and not recipe.get("images"):
-        text += f", only {recipe['limit']:,} of the training images"
-    if recipe.get("images"):
-        text += f"; unlabelled, at most {recipe.get('limit') or 0:,}: {recipe['images']}"
-    return text + (", unreadable images skipped" if recipe.get("skip_bad") else "")
+    if recipe.size:
+        text += f", {recipe.size} × {recipe.size} pixels"
+    if recipe.limit and not recipe.images:
+        text += f", only {recipe.limit:,} of the training images"
+    if recipe.images:
+        text += f"; unlabelled, at most {recipe.limit or 0:,}: {recipe.images}"
+    return text + (", unreadable images skipped" if recipe.skip_bad else "")
 
 
-def _set_of(recipe: Mapping[str, Any]) -> str:
+def _set_of(recipe: Recipe) -> str:
     """The labelled set, or the unlabelled images where there is none."""
-    return str(recipe.get("data") or recipe.get("images") or "no images")
+    return recipe.data or recipe.images or "no images"
 
 
-def _training(recipe: Mapping[str, Any]) -> str:
+def _training(recipe: Training) -> str:
     known = {
         "epochs": "at most {} epochs", "batch_size": "batches of {}", "optimizer": "{}",
         "lr": "learning rate {:g}", "schedule": "{} schedule", "warmup_epochs": "warm-up {:g} epochs",
         "weight_decay": "weight decay {:g}", "label_smoothing": "label smoothing {:g}",
         "augment": "augmentation: {}", "precision": "precision: {}",
     }  # fmt: skip
-    return ", ".join(text.format(recipe[k]) for k, text in known.items() if recipe.get(k))
+    given = {k: getattr(recipe, k) for k in known}
+    return ", ".join(text.format(given[k]) for k, text in known.items() if given[k])
 
 
-def _pruning(settings: Mapping[str, Any]) -> str:
-    if settings.get("way", "paper") not in ("paper", "iterative"):
+def _pruning(settings: Way) -> str:
+    if settings.way not in ("paper", "iterative"):
         return _to_target(settings)
     known: dict[str, tuple[str, Callable[[Any], str]]] = {
         "step": (
             "one layer at a time loses {} of its filters, those of lowest score "
-            f"({settings.get('score', 'l1')})",
+            f"({settings.score or 'l1'})",
             units.percent,
         ),
         "round_to": ("widths are multiples of {}", str),
@@ -262,31 +274,30 @@ def _pruning(settings: Mapping[str, Any]) -> str:
         "max_drop": ("as long as validation accuracy stays within {} points of the baseline", str),
         "max_steps": ("at most {} steps", str),
     }
-    said = [(settings[k], *how) for k, how in known.items() if settings.get(k) is not None]
+    given = {k: getattr(settings, k) for k in known}
+    said = [(given[k], *how) for k, how in known.items() if given[k] is not None]
     return "; ".join(text.format(show(value)) for value, text, show in said)
 
 
-def _to_target(settings: Mapping[str, Any]) -> str:
+def _to_target(settings: Way) -> str:
     """One of the ways that go to a target, in words."""
-    own = settings.get("settings") or {}
+    own = settings.settings or Choice()
     goals = [
-        f"{units.percent(own[k])} of the {name} stay"
-        for k, name in (("keep_flops", "FLOPs"), ("keep_params", "parameters"))
-        if own.get(k) is not None
+        f"{units.percent(share)} of the {name} stay"
+        for share, name in ((own.keep_flops, "FLOPs"), (own.keep_params, "parameters"))
+        if share is not None
     ]
-    said = [str(settings["way"]), *(goals or ["by a plan that was given"])]
-    said.append(
-        f"score {own.get('score')}, spread {own.get('method')}, repair {own.get('compensate')}"
-    )
-    if own.get("distil_steps"):
-        said.append(f"{own['distil_steps']} batches of distillation without labels")
-    for key in ("rounds", "cuts"):
-        if settings.get(key):
-            said.append(f"{settings[key]} {key}, {settings.get('schedule')} schedule")
-    if settings.get("retrain_epochs"):
-        taught = ", the dense network teaches" if settings.get("distil") else ""
-        rate = f" ({settings['heal']})" if settings.get("heal") else ""
-        said.append(f"{settings['retrain_epochs']} epochs of retraining{rate}{taught}")
+    said = [settings.way, *(goals or ["by a plan that was given"])]
+    said.append(f"score {own.score}, spread {own.method}, repair {own.compensate}")
+    if own.distil_steps:
+        said.append(f"{own.distil_steps} batches of distillation without labels")
+    for many, what in ((settings.rounds, "rounds"), (settings.cuts, "cuts")):
+        if many:
+            said.append(f"{many} {what}, {settings.schedule} schedule")
+    if settings.retrain_epochs:
+        taught = ", the dense network teaches" if settings.distil else ""
+        rate = f" ({settings.heal})" if settings.heal else ""
+        said.append(f"{settings.retrain_epochs} epochs of retraining{rate}{taught}")
     return "; ".join(said)
 
 
@@ -296,15 +307,15 @@ def _x_axis(last: int) -> tuple[float, float]:
 
 def accuracy_chart(found: Results) -> Chart | None:
     """Validation accuracy after each step; the cut before retraining as rings."""
-    steps = [s for s in found.steps if s.get("accuracy") is not None]
+    steps = [(s, s.accuracy) for s in found.steps if s.accuracy is not None]
     if not steps or found.baseline is None:
         return None
-    kept = [s for s in steps if s.get("kept", True)]
-    xs, ys = [0, *(s["step"] for s in kept)], [found.baseline, *(s["accuracy"] for s in kept)]
-    levels = [*ys, *(s["accuracy"] for s in steps), *([found.limit] if found.limit else [])]
+    kept = [(s.step, accuracy) for s, accuracy in steps if s.kept]
+    xs, ys = [0, *(n for n, _ in kept)], [found.baseline, *(a for _, a in kept)]
+    levels = [*ys, *(a for _, a in steps), *([found.limit] if found.limit else [])]
     spread = max(max(levels) - min(levels), 0.005)
     bounds = (max(0.0, min(levels) - 0.9 * spread), min(1.0, max(levels) + 0.25 * spread))
-    axes = Axes(_x_axis(steps[-1]["step"]), bounds)
+    axes = Axes(_x_axis(steps[-1][0].step), bounds)
     chart = Chart(
         "Validation accuracy",
         axes.x_ticks(lambda v: f"{v:.0f}", 6, least=1),
@@ -317,48 +328,45 @@ def accuracy_chart(found: Results) -> Chart | None:
         chart.lines.append(axes.level(found.limit, "limit"))
         words.append(axes.mark(axes.x[1], found.limit, "limit", "second"))
     chart.lines.append(axes.line(xs, ys, "accent"))
-    for s in steps:
-        chart.dots.extend(_step_dots(axes, s, found))
+    for s, accuracy in steps:
+        chart.dots.extend(_step_dots(axes, s, accuracy, found))
     words.append(axes.mark(axes.x[1], ys[-1], "retrained", "accent"))
     chart.words.extend(charts.apart(words, 9))
     return chart
 
 
-def _step_dots(axes: Axes, step: Mapping[str, Any], found: Results) -> list[Mark]:
-    layer = (
-        found.short_labels().get(str(step.get("layer")), "") if step.get("layer") else "all layers"
-    )
-    head = f"step {step['step']}, {layer}: "
+def _step_dots(axes: Axes, step: Step, accuracy: float, found: Results) -> list[Mark]:
+    layer = found.short_labels().get(step.layer, "") if step.layer else "all layers"
+    head = f"step {step.step}, {layer}: "
     dots = []
-    before = step.get("before")
+    before = step.before
     if before is not None:
         style = "ring" if before >= axes.y[0] else "below"
         dots.append(
-            axes.mark(
-                step["step"], before, f"{head}{results.accuracy(before)} after the cut", style
-            )
+            axes.mark(step.step, before, f"{head}{results.accuracy(before)} after the cut", style)
         )
-    kept = step.get("kept", True)
-    text = f"{head}{results.accuracy(step['accuracy'])} retrained" + ("" if kept else ", undone")
-    dots.append(axes.mark(step["step"], step["accuracy"], text, "dot" if kept else "undone"))
+    text = f"{head}{results.accuracy(accuracy)} retrained" + ("" if step.kept else ", undone")
+    dots.append(axes.mark(step.step, accuracy, text, "dot" if step.kept else "undone"))
     return dots
 
 
 def size_chart(found: Results) -> Chart | None:
     """Parameters and FLOPs left after each step that was kept, in per cent of the dense network."""
-    kept = [s for s in found.steps if s.get("kept", True)]
+    kept = [s for s in found.steps if s.kept]
     if not kept or not found.dense:
         return None
-    axes = Axes(_x_axis(found.steps[-1]["step"]), (0.0, 1.0))
+    axes = Axes(_x_axis(found.steps[-1].step), (0.0, 1.0))
     chart = Chart(
         "Left of the dense network",
         axes.x_ticks(lambda v: f"{v:.0f}", 6, least=1),
         axes.y_ticks(lambda v: units.percent(v, 0)),
         x_label="pruning step",
     )
-    xs, words = [0, *(s["step"] for s in kept)], []
-    for key, name, style in (("flops", "FLOPs", "second"), ("params", "params", "accent")):
-        ys = [1.0, *(s[key] / found.dense[key] for s in kept)]
+    xs, words = [0, *(s.step for s in kept)], []
+    flops = [s.flops / found.dense.flops for s in kept]
+    params = [s.params / found.dense.params for s in kept]
+    for left, name, style in ((flops, "FLOPs", "second"), (params, "params", "accent")):
+        ys = [1.0, *left]
         chart.lines.append(axes.line(xs, ys, style))
         words.append(axes.mark(axes.x[1], ys[-1], f"{name} {units.percent(ys[-1], 0)}", style))
     chart.words.extend(charts.apart(words, 9))
@@ -367,8 +375,11 @@ def size_chart(found: Results) -> Chart | None:
 
 def training_chart(found: Results) -> Chart | None:
     """Validation accuracy of the dense network over its epochs."""
-    epochs = [e for e in found.epochs if e.get("phase") == "train" and e.get("network") == "dense"]
-    points = {e["epoch"]: e["validation_accuracy"] for e in epochs if "validation_accuracy" in e}
+    points = {
+        e.epoch: e.validation_accuracy
+        for e in found.epochs
+        if (e.phase, e.network) == ("train", "dense") and e.validation_accuracy is not None
+    }
     if len(points) < 2:
         return None
     xs, ys = list(points), list(points.values())
@@ -390,11 +401,11 @@ def training_chart(found: Results) -> Chart | None:
 
 def sensitivity_chart(found: Results) -> Chart | None:
     """One curve a layer, coloured by depth: dark first, light last."""
-    curves = [c for c in found.curves if c.get("shares") and c.get("accuracy")]
+    curves = [c for c in found.curves if c.shares]
     if not curves:
         return None
-    values = [a for c in curves for a in c["accuracy"]]
-    right = max(s for c in curves for s in c["shares"])
+    values = [a for c in curves for a in c.accuracy]
+    right = max(s for c in curves for s in c.shares)
     axes = Axes((0.0, right), (0.0, min(1.0, max(values) + 0.05)))
     chart = Chart(
         "Validation accuracy, one layer cut, not retrained",
@@ -404,14 +415,14 @@ def sensitivity_chart(found: Results) -> Chart | None:
     )
     names, words = found.short_labels(), []
     for i, c in enumerate(curves):
-        pairs = sorted(zip(c["shares"], c["accuracy"], strict=False))
-        if pairs[0][0] > 0 and c.get("baseline") is not None:
-            pairs = [(0.0, c["baseline"]), *pairs]
+        pairs = sorted(zip(c.shares, c.accuracy, strict=True))
+        if pairs[0][0] > 0 and c.baseline is not None:
+            pairs = [(0.0, c.baseline), *pairs]
         xs, ys = [p[0] for p in pairs], [p[1] for p in pairs]
         depth = 100 * i / max(len(curves) - 1, 1)
         colour = f"color-mix(in oklch, var(--late) {depth:.0f}%, var(--early))"
         chart.lines.append(axes.line(xs, ys, "layer", colour))
-        layer = names.get(str(c["layer"]), str(c["layer"]))
+        layer = names.get(c.layer, c.layer)
         chart.dots.extend(
             axes.mark(
                 x, y, f"{layer}, {units.percent(x, 1)} removed: {results.accuracy(y)}", "small"
@@ -426,7 +437,7 @@ def sensitivity_chart(found: Results) -> Chart | None:
 def bars(found: Results) -> list[Bar]:
     dense, pruned = found.dense_widths, found.pruned_widths
     if not pruned and found.steps:
-        pruned = next((s["widths"] for s in reversed(found.steps) if s.get("kept", True)), {})
+        pruned = next((s.widths for s in reversed(found.steps) if s.kept), {})
     widest = max(dense.values(), default=1)
     names = found.short_labels()
     return [

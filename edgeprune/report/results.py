@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files, units
+from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
 from .tables import ABSENT, Cell, Column, Table
@@ -54,33 +54,36 @@ class Results:
     """Everything in a run folder that a table, a figure or the page tells of."""
 
     run: Run
-    recipe: dict[str, Any]
-    spec: dict[str, Any]  # {} while there is none
-    epochs: list[dict[str, Any]]
-    curves: list[dict[str, Any]]  # sensitivity, in the network's order
-    steps: list[dict[str, Any]]
-    networks: dict[str, dict[str, Any]]  # "dense", "pruned" -> its result, {} while there is none
+    recipe: records.Recipe
+    spec: records.Spec | None  # None while there is none
+    epochs: list[records.Epoch]
+    curves: list[records.Sensitivity]  # in the network's order
+    steps: list[records.Step]
+    networks: dict[str, records.Result]  # "dense", "pruned", as far as they are there
     measurements: list[Measurement]  # the latest first, one a device and thread count
     left_out: list[str]  # sentences: measurements that do not count, and why
 
     @property
-    def dense(self) -> dict[str, Any]:
-        return self.networks["dense"]
+    def dense(self) -> records.Result | None:
+        return self.networks.get("dense")
 
     @property
-    def pruned(self) -> dict[str, Any]:
-        return self.networks["pruned"]
+    def pruned(self) -> records.Result | None:
+        return self.networks.get("pruned")
 
     @property
     def dense_widths(self) -> dict[str, int]:
         """Group -> width of the dense network, in execution order."""
-        return dict(self.spec.get("dense") or self.dense.get("widths") or {})
+        if self.spec is not None:
+            return self.spec.dense
+        return self.dense.widths if self.dense else {}
 
     @property
     def pruned_widths(self) -> dict[str, int]:
         """Group -> width of the pruned network; {} while there is none."""
-        kept = {name: len(units) for name, units in (self.spec.get("kept") or {}).items()}
-        return self.dense_widths | kept if kept else dict(self.pruned.get("widths") or {})
+        if self.spec is not None and self.spec.kept:
+            return self.dense_widths | {name: len(u) for name, u in self.spec.kept.items()}
+        return self.pruned.widths if self.pruned else {}
 
     @property
     def state(self) -> str:
@@ -96,12 +99,12 @@ class Results:
     @property
     def baseline(self) -> float | None:
         """Validation accuracy of the dense network."""
-        return self.dense.get("validation_accuracy")
+        return self.dense.validation_accuracy if self.dense else None
 
     @property
     def limit(self) -> float | None:
         """Validation accuracy below which pruning stops."""
-        drop = (self.recipe.get("pruning") or {}).get("max_drop")
+        drop = self.recipe.pruning.max_drop if self.recipe.pruning else None
         return None if drop is None or self.baseline is None else self.baseline - drop / 100
 
     def labels(self) -> dict[str, str]:
@@ -111,39 +114,37 @@ class Results:
 
     def short_labels(self) -> dict[str, str]:
         """Group -> the paper's name, ``conv3``; the qualified name where the paper has none."""
-        from ..models import ModelSpec, layer_names
+        from ..models import layer_names
 
-        try:
-            known = layer_names(ModelSpec.from_json(self.spec["model"]))
-        except (KeyError, EdgepruneError):
-            known = {}
-        mentioned = [*self.dense_widths, *(str(r.get("layer")) for r in self.steps + self.curves)]
+        known = layer_names(self.spec.model) if self.spec else {}
+        said = [*(s.layer or "all" for s in self.steps), *(c.layer for c in self.curves)]
+        mentioned = [*self.dense_widths, *said]
         return {group: known.get(group, group) for group in dict.fromkeys(mentioned)}
 
 
 def read(run: Run) -> Results:
     """All of a run's files. Only the recipe must be there; what is broken is left out and said."""
-    from . import form
-
-    spec = files.read_json(run.spec_path) if run.spec_path.is_file() else {}
-    recipe, odd = form.kept(run.recipe(), form.RECIPE, "recipe.json")
-    spec, more = form.kept(spec if isinstance(spec, dict) else {}, form.SPEC, "spec.json")
-    records = run.history()
-    history = [r for r in records if form.is_record(r)]
-    if left := len(records) - len(history):
-        more.append(f"history.jsonl: {left} records left out: not their form")
-    order = {group: i for i, group in enumerate(spec.get("dense") or {})}
-    curves = {r.get("layer"): r for r in history if r.get("kind") == "sensitivity"}
-    steps = {r.get("step"): r for r in history if r.get("kind") == "step"}  # the last one counts
-    results = {r.get("network"): r for r in history if r.get("kind") == "result"}
-    networks = {name: results.get(name, {}) for name in NETWORKS}
+    recipe, odd = records.read_leniently(run.recipe_path, records.Recipe)
+    spec = None
+    if run.spec_path.is_file():
+        try:
+            spec = records.read(run.spec_path, records.Spec)
+        except EdgepruneError as e:
+            odd.append(f"spec.json left out: {e.why}")
+    history, more = run.told()
+    order = {group: i for i, group in enumerate(spec.dense if spec else ())}
+    curves = {r.layer: r for r in history if isinstance(r, records.Sensitivity)}
+    steps = {r.step: r for r in history if isinstance(r, records.Step)}  # the last one counts
+    networks = {
+        r.network: r for r in history if isinstance(r, records.Result) and r.network in NETWORKS
+    }
     measurements, left_out = _measurements(run, networks)
     return Results(
         run=run,
         recipe=recipe,
         spec=spec,
-        epochs=[r for r in history if r.get("kind") == "epoch"],
-        curves=sorted(curves.values(), key=lambda r: order.get(str(r.get("layer")), len(order))),
+        epochs=[r for r in history if isinstance(r, records.Epoch)],
+        curves=sorted(curves.values(), key=lambda r: order.get(r.layer, len(order))),
         steps=list(steps.values()),
         networks=networks,
         measurements=measurements,
@@ -152,7 +153,7 @@ def read(run: Run) -> Results:
 
 
 def _measurements(
-    run: Run, networks: Mapping[str, Mapping[str, Any]]
+    run: Run, networks: Mapping[str, records.Result]
 ) -> tuple[list[Measurement], list[str]]:
     """Whole measurements of the networks as they are now, and a sentence for each other file."""
     from ..bench import protocol
@@ -178,15 +179,15 @@ def _measurements(
     return sorted(found.values(), key=lambda m: m.created, reverse=True), left_out
 
 
-def _stale(measurement: Measurement, networks: Mapping[str, Mapping[str, Any]]) -> str:
+def _stale(measurement: Measurement, networks: Mapping[str, records.Result]) -> str:
     """Why the measurement is not of this run's networks as they are now; "" if it is."""
     measured = {name: measurement.network(name) for name in NETWORKS}
     if not any(measured.values()):
         return "it measures neither dense nor pruned"
     for name in NETWORKS:
-        own, then = networks[name].get("flops"), measured[name].get("flops")
+        own, then = networks.get(name), measured[name].get("flops")
         counted = measured[name].get("counted_by") == "edgeprune"
-        if counted and own is not None and then is not None and own != then:
+        if counted and own is not None and then is not None and own.flops != then:
             return f"it measured another {name} network ({units.count(then)} FLOPs)"
     return ""
 
@@ -195,7 +196,8 @@ def comparison(run: Run, results: Results | None = None) -> Table:
     """Dense against pruned: what is promised (counts) and what was measured.
 
     Records: ``quantity``, ``unit``, ``dense``, ``pruned`` and ``change`` (pruned / dense - 1; for
-    accuracies the difference of shares, for a speed-up nothing).
+    accuracies the difference of shares, for a speed-up nothing); for a share of images also their
+    number ``images`` and the intervals of 95 % ``dense_interval`` and ``pruned_interval``.
     """
     found = results or read(run)
     columns = [
@@ -204,6 +206,9 @@ def comparison(run: Run, results: Results | None = None) -> Table:
         Column("dense", "Dense"),
         Column("pruned", "Pruned"),
         Column("change", "Change", change),
+        Column("images", hidden=True),
+        Column("dense_interval", hidden=True),
+        Column("pruned_interval", hidden=True),
     ]
     rows = [*promised_rows(found), *measured_rows(found)] if found.dense else []
     return Table(f"{found.run.name}: dense against pruned", columns, rows, notes(found))
@@ -223,9 +228,10 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
     onnx = {n: _bytes(found.run.onnx_path(n)) for n in NETWORKS}
     rows = [
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
-        _row("Validation accuracy", "share", found, "validation_accuracy", accuracy),
-        _row("Test accuracy", "share", found, "test_accuracy", accuracy),
-        _row("Dense network's answer", "share", found, "agreement", accuracy),
+        _shares("Validation accuracy", found, "validation_accuracy", "validation_images"),
+        _shares("Test accuracy", found, "test_accuracy", "test_images"),
+        _shares("Dense network's answer", found, "agreement", "images"),
+        _row("Variance of the logits kept", "share", found, "variance_kept", accuracy),
     ]
     known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
     if not found.measurements:
@@ -263,9 +269,7 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
 def notes(found: Results) -> list[str]:
     """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
     said = missing(found)
-    if found.pruned.get("agreement") is not None:
-        judged = found.pruned.get("images")
-        said.append(f"The dense network's answer: on {judged:,} held-out images, without labels.")
+    said += _of_how_many(found)
     if found.measurements:
         latest = found.measurements[0]
         said.append(f"Measured on {latest.where}: {verdict(latest)}.")
@@ -307,21 +311,22 @@ def history_table(found: Results) -> Table:
     names, dense = found.short_labels(), found.dense
     rows = []
     for step in found.steps:
-        layer = str(step.get("layer") or "all")
-        taken, width = len(step.get("removed") or ()), (step.get("widths") or {}).get(layer)
+        layer = step.layer or "all"
+        taken, width = len(step.removed), step.widths.get(layer)
         rows.append(
             {
-                "step": step.get("step"),
+                "step": step.step,
                 "layer": names.get(layer, layer),
                 "removed": taken,
                 "width": Cell(width, ABSENT if width is None else f"{width + taken} → {width}"),
-                "params": step.get("params"),
-                "params_left": _share(step.get("params"), dense.get("params")),
-                "flops": step.get("flops"),
-                "flops_left": _share(step.get("flops"), dense.get("flops")),
-                "before": step.get("before"),
-                "accuracy": step.get("accuracy"),
-                "kept": step.get("kept", True),
+                "params": step.params,
+                "params_left": _share(step.params, dense.params if dense else None),
+                "flops": step.flops,
+                "flops_left": _share(step.flops, dense.flops if dense else None),
+                "before": step.before,
+                "accuracy": step.accuracy,
+                "images": step.images,
+                "kept": step.kept,
             }
         )
     columns = [
@@ -335,6 +340,7 @@ def history_table(found: Results) -> Table:
         Column("flops_left", hidden=True),
         Column("before", "Cut", accuracy),
         Column("accuracy", "Retrained", accuracy),
+        Column("images", hidden=True),
         Column("kept", "", lambda kept: "" if kept else "undone", align="left"),
     ]
     return Table("Pruning steps", columns, rows)
@@ -369,20 +375,19 @@ def summary(found: Mapping[str, Results]) -> Table:
     rows = []
     for title, results in found.items():
         dense = results.dense
-        for name in NETWORKS:
-            own = results.networks[name]
-            if own:
-                rows.append(
-                    {
-                        "network": f"{title} {name}",
-                        "params": own.get("params"),
-                        "flops": own.get("flops"),
-                        "bytes": own.get("bytes"),
-                        "params_reduction": _reduction(own, dense, "params"),
-                        "flops_reduction": _reduction(own, dense, "flops"),
-                        "test_accuracy": own.get("test_accuracy"),
-                    }
-                )
+        for name, own in results.networks.items():
+            before = dense if dense and own is not dense else None
+            rows.append(
+                {
+                    "network": f"{title} {name}",
+                    "params": own.params,
+                    "flops": own.flops,
+                    "bytes": own.bytes,
+                    "params_reduction": before and 1 - own.params / before.params,
+                    "flops_reduction": before and 1 - own.flops / before.flops,
+                    "test_accuracy": own.test_accuracy,
+                }
+            )
     columns = [
         Column("network", "Network", align="left"),
         Column("params", "Params (M)", lambda n: f"{n / 1e6:,.2f}"),
@@ -425,7 +430,57 @@ def ratio(value: float, interval: Sequence[float | None] | None) -> str:
 
 
 def _row(quantity: str, unit: str, found: Results, key: str, show: Any) -> dict[str, Any]:
-    return _quantity(quantity, unit, found.dense.get(key), found.pruned.get(key), show)
+    dense, pruned = (getattr(found.networks.get(n), key, None) for n in NETWORKS)
+    return _quantity(quantity, unit, dense, pruned, show)
+
+
+def _shares(quantity: str, found: Results, key: str, images: str) -> dict[str, Any]:
+    """A row of shares of images: each with its interval, where their number is known."""
+    row = _row(quantity, "share", found, key, accuracy)
+    for name in NETWORKS:
+        n = getattr(found.networks.get(name), images, None)
+        if row[name].value is not None and n:
+            row[name] = Cell(row[name].value, units.share_of(row[name].value, n))
+            row |= {"images": n, f"{name}_interval": list(units.wilson(row[name].value, n))}
+    return row
+
+
+def _of_how_many(found: Results) -> list[str]:
+    """What the shares are shares of, and what the difference of the test accuracies says."""
+    said: list[str] = []
+    counts = found.pruned or found.dense
+    if counts is None:
+        return said
+    named = (("validation", counts.validation_images), ("test", counts.test_images))
+    known = [f"{n:,} {what}" for what, n in named if n]
+    if known:
+        said.append(
+            f"Accuracies are of {' and '.join(known)} images; in brackets or after ± the "
+            "interval of 95 %."
+        )
+    if counts.agreement is not None and counts.images:
+        said.append(
+            f"The dense network's answer: on {counts.images:,} held-out images, without labels."
+        )
+    if found.pruned and apart(found) is False:
+        said.append("On so many test images the two networks' accuracies are not told apart.")
+    return said
+
+
+def apart(found: Results) -> bool | None:
+    """Whether the test accuracies of the two networks differ beyond their intervals; None: not known.
+
+    Newcombe 1998, method 10: Wilson's intervals of both shares.
+    """
+    dense, pruned = found.dense, found.pruned
+    if not dense or not pruned or dense.test_accuracy is None or pruned.test_accuracy is None:
+        return None
+    if not dense.test_images or not pruned.test_images:
+        return None
+    low, high = units.difference(
+        (dense.test_accuracy, dense.test_images), (pruned.test_accuracy, pruned.test_images)
+    )
+    return not low <= 0 <= high
 
 
 def _quantity(quantity: str, unit: str, dense: Any, pruned: Any, show: Any) -> dict[str, Any]:
@@ -444,11 +499,6 @@ def _quantity(quantity: str, unit: str, dense: Any, pruned: Any, show: Any) -> d
 
 def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
-
-
-def _reduction(own: Mapping[str, Any], dense: Mapping[str, Any], key: str) -> float | None:
-    left = _share(own.get(key), dense.get(key))
-    return None if left is None or own is dense else 1 - left
 
 
 def _at(value: Mapping[str, Any], *path: str) -> Any:

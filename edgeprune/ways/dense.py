@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import checkpoint, graph, models, prune, train
+from .. import checkpoint, graph, models, prune, records, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
@@ -20,6 +20,7 @@ from .way import Way
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Graph
+    from ..train import Accuracy
 
 
 def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
@@ -53,7 +54,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     validation = train.evaluate(network, dataset.validation, convention)
     test = train.evaluate(network, dataset.test, convention)
     record_result(
-        run, "dense", traced, validation.top1, test.top1,
+        run, "dense", traced, validation, test,
         lowest_lr=trained.lowest_lr, stopped=trained.stopped, precision=trained.precision,
         at_chance=trained.at_chance,
     )  # fmt: skip
@@ -100,14 +101,20 @@ def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Conven
 
 
 def record_result(
-    run: Run, network: str, traced: Graph, validation: float | None, test: float | None, **more: Any
-) -> None:
-    """One ``result`` line: accuracies as shares (None: no labels), the network's counts as trained."""
+    run: Run, network: str, traced: Graph, validation: Accuracy | None, test: Accuracy | None,
+    **more: Any,
+) -> None:  # fmt: skip
+    """One ``result`` line: accuracies and of how many images (None: no labels), the network's counts as
+    trained, and ``more`` of what `records.Result` knows."""
     cost = graph.cost(traced)
     run.append(
-        kind="result", network=network, validation_accuracy=validation, test_accuracy=test,
-        params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
-        widths={name: group.width for name, group in traced.groups.items()}, **more,
+        records.Result(
+            network=network, params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
+            widths={name: group.width for name, group in traced.groups.items()},
+            validation_accuracy=validation.top1 if validation else None,
+            validation_images=validation.n if validation else None,
+            test_accuracy=test.top1 if test else None, test_images=test.n if test else None, **more,
+        )
     )  # fmt: skip
 
 
@@ -135,9 +142,19 @@ def refuse_early(traced: Graph, way: Way | None) -> None:
         )
 
 
-def result(run: Run, network: str) -> dict[str, Any]:
-    """The ``result`` line of a network of this run."""
-    return next(r for r in run.history("result") if r["network"] == network)
+def result(run: Run, network: str) -> records.Result:
+    """The ``result`` line of a network of this run; an error where there is none."""
+    for record in run.history(records.Result):
+        if record.network == network:
+            return record
+    raise EdgepruneError(
+        str(run.history_path), f"no result of the {network} network", "the run is not whole: make it anew"
+    )  # fmt: skip
+
+
+def trained_in(run: Run) -> str:
+    """The precision that the dense network was trained in."""
+    return result(run, "dense").precision or "fp32"
 
 
 def _say_init(run: Run, asked: Asked, fit: Filled | None, watch: Watch) -> None:

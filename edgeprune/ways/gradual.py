@@ -24,7 +24,7 @@ from .. import graph, prune, train
 from ..errors import EdgepruneError
 from ..prune import Plan
 from . import position, rounds, schedules
-from .dense import result
+from .dense import trained_in
 from .heal import healing
 from .position import Position, target_of
 from .post_training import Settings
@@ -74,7 +74,7 @@ def page(work: Work[Gradual]) -> str:
     """Prune while training on from the run's dense network; returns how closely the target was met."""
     run, way, dense = work.run, work.way, work.dense
     recipe = healing(work.asked.training, way.retrain_epochs, distil=way.distil)
-    recipe = recipe.but(precision=result(run, "dense")["precision"], seed=work.asked.seed + 1)
+    recipe = recipe.but(precision=trained_in(run), seed=work.asked.seed + 1)
     cuts = Cuts(work)
     now = position.read(run)
     if now is None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from .. import files, runs
+from .. import checkpoint, files, records, runs
 from ..errors import EdgepruneError
 from ..runs import Run
 from .asked import Asked
@@ -65,7 +65,7 @@ def claim(asked: Asked, name: str) -> tuple[Run, bool]:
 
 def pruning_begun(run: Run) -> bool:
     """Whether anything was done for the pruning that the recipe asks for."""
-    done = any(r.get("kind") in ("step", "sensitivity") for r in run.history())
+    done = bool(run.history(records.Step) or run.history(records.Sensitivity))
     return done or run.has("pruned") or (run.state_folder / "pruning.safetensors").exists()
 
 
@@ -92,11 +92,11 @@ def _inherit(run: Run, parent: Run) -> None:
         if path.is_file():
             with files.atomic(run.path / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-    spec = files.read_json(parent.spec_path)
-    files.write_json(run.spec_path, spec | {"kept": {}})
-    for record in parent.history():
-        if record.get("network") == "dense":
-            run.append(**record)
+    spec = checkpoint.read_spec(parent)
+    files.write_json(run.spec_path, records.plain(replace(spec, kept={})))
+    for record in parent.told()[0]:
+        if getattr(record, "network", None) == "dense":
+            run.append(record)
 
 
 def write_recipe(run: Run, asked: Asked, argv: Sequence[str], **more: Any) -> None:

@@ -34,7 +34,7 @@ def pruned_already(run: Run, watch: Watch) -> str | None:
     if not run.has("pruned") or run.state_folder.exists():
         return None
     watch.note(f"run {run.name} is pruned already; remove {run.path} to start over")
-    return str(result(run, "pruned")["stopped"])
+    return str(result(run, "pruned").stopped)
 
 
 def write(run: Run, position: Position, network: Graph) -> Position:
@@ -81,7 +81,7 @@ def finish(work: Work[Any], position: Position, method: str | None = None) -> No
         validation = train.evaluate(model, work.labelled.validation, dense.convention)
         test = train.evaluate(model, work.labelled.test, dense.convention)
         record_result(
-            run, "pruned", traced, validation.top1, test.top1,
+            run, "pruned", traced, validation, test,
             steps=position.step, stopped=position.ended,
         )  # fmt: skip
         made = plan_of(dense.graph, position.kept, method or settings.method, target_of(settings))

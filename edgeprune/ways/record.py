@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
-from .. import train
+from .. import records, train
 from ..runs import Run, now
 from ..train import EpochRecord, Progress
 
@@ -15,7 +15,7 @@ class Watch(train.Watch):
     def on_progress(self, what: str, done: int, of: int) -> None:
         """``what`` is ``done`` of ``of`` parts on."""
 
-    def on_step(self, record: dict[str, Any]) -> None:
+    def on_step(self, record: records.Step) -> None:
         """A pruning step is over; ``record`` is its line in ``history.jsonl``."""
 
 
@@ -26,7 +26,7 @@ class Recorder(Watch):
         self, run: Run, watch: Watch, network: str, phase: str, step: int | None = None
     ) -> None:
         self.run, self.watch = run, watch
-        self.head: dict[str, Any] = {"network": network, "phase": phase, "step": step}
+        self.network, self.phase, self.step = network, phase, step
 
     def on_start(self, epochs: int, done: int, seconds: float) -> None:
         self.watch.on_start(epochs, done, seconds)
@@ -35,7 +35,8 @@ class Recorder(Watch):
         self.watch.on_batch(now)
 
     def on_epoch(self, record: EpochRecord) -> None:
-        self.run.append(kind="epoch", **self.head, **record.to_json(), time=now())
+        head = {"network": self.network, "phase": self.phase, "step": self.step}
+        self.run.append(records.Epoch(**head, **asdict(record), time=now()))  # type: ignore[arg-type]
         self.watch.on_epoch(record)
 
     def note(self, text: str) -> None:

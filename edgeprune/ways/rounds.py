@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .. import graph, prune, train
+from .. import graph, prune, records, train
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
 from ..runs import Run
 from ..train import Recipe
-from .dense import result
+from .dense import result, trained_in
 from .heal import TAUGHT, heal, healing
 from .position import widths
 from .post_training import Settings, calibration, choose, parts_of, repair
@@ -114,10 +114,10 @@ def retraining(work: Work[Any], epochs: int, kind: str) -> Recipe:
     dense, distil = result(work.run, "dense"), work.way.distil
     trained = work.asked.training
     if kind == "restart":
-        return healing(trained, epochs, distil=distil).but(precision=dense["precision"])
+        return healing(trained, epochs, distil=distil).but(precision=trained_in(work.run))
     return trained.but(
         epochs=epochs, schedule="constant", warmup_epochs=0, patience=0,
-        lr=dense["lowest_lr"], precision=dense["precision"],
+        lr=dense.lowest_lr, precision=trained_in(work.run),
         **({"teacher_share": TAUGHT} if distil else {}),
     )  # fmt: skip
 
@@ -146,10 +146,14 @@ def retrained(run: Run) -> Path:
 
 def record(work: Work[Any], smaller: Graph, number: int, outcome: Outcome | None = None) -> None:
     """Write one step into the run's history, and tell it."""
-    cost = graph.cost(smaller)
-    counts = {"params": cost.params, "flops": cost.flops, "macs": cost.macs}
-    step = {"step": number, **asdict(outcome or Outcome()), "widths": widths(smaller), **counts}
-    work.run.append(kind="step", **step)
+    cost, how = graph.cost(smaller), outcome or Outcome()
+    step = records.Step(
+        step=number, layer=how.layer, removed=list(how.removed), widths=widths(smaller),
+        params=cost.params, flops=cost.flops, macs=cost.macs, before=how.before,
+        accuracy=how.accuracy, baseline=how.baseline, kept=how.kept, seconds=how.seconds,
+        images=None if how.accuracy is None else len(work.labelled.validation),
+    )  # fmt: skip
+    work.run.append(step)
     work.watch.on_step(step)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .. import prune, train
+from .. import prune, records, train
 from ..checkpoint import Loaded
 from ..prune.images import Images
 from . import rounds
@@ -66,7 +66,7 @@ def measure(
     """
     dense, settings = work.dense, work.way.settings
     some = work.labelled.validation.take(work.way.sensitivity_images)
-    known = {r["layer"]: r for r in work.run.history("sensitivity")} if keep else {}
+    known = {r.layer: r for r in work.run.history(records.Sensitivity)} if keep else {}
     missing = [layer for layer in layers if layer not in known]
     if missing:
         work.watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
@@ -76,9 +76,9 @@ def measure(
         scores = rounds.score(dense.graph, layer, evidence, settings)
         known[layer] = _curve(layer, scores, dense, some, start, precision)
         if keep:
-            work.run.append(kind="sensitivity", **known[layer])
+            work.run.append(known[layer])
         work.watch.on_progress("sensitivity", done, len(layers))
-    return [Curve(n, tuple(known[n]["shares"]), tuple(known[n]["accuracy"])) for n in layers]
+    return [Curve(n, tuple(known[n].shares), tuple(known[n].accuracy)) for n in layers]
 
 
 def losses(
@@ -90,13 +90,15 @@ def losses(
 
 def _curve(
     layer: str, scores: Tensor, dense: Loaded, some: Split, start: float, precision: str
-) -> dict[str, Any]:
+) -> records.Sensitivity:
     accuracy = [start]
     for share in SHARES:
         left = max(1, round(len(scores) * (1 - share)))
         smaller = prune.narrow(dense.graph, {layer: prune.largest(scores, left)}).model
         accuracy.append(_accuracy(smaller, some, dense, precision))
-    return {"layer": layer, "shares": [0.0, *SHARES], "accuracy": accuracy, "baseline": start}
+    return records.Sensitivity(
+        layer=layer, shares=[0.0, *SHARES], accuracy=accuracy, baseline=start, images=len(some)
+    )
 
 
 def _accuracy(model: Any, split: Split, dense: Loaded, precision: str) -> float:

@@ -100,12 +100,14 @@ def dry(work: Work[Unlabelled]) -> Plan:
     return computed(work).plan
 
 
-def _accuracies(model: Any, work: Work[Unlabelled]) -> tuple[float | None, float | None]:
+def _accuracies(
+    model: Any, work: Work[Unlabelled]
+) -> tuple[train.Accuracy | None, train.Accuracy | None]:
     """On validation and test; None without labels."""
     if work.dataset is None:
         return None, None
     validation, test = (
-        train.evaluate(model, part, work.dense.convention).top1
+        train.evaluate(model, part, work.dense.convention)
         for part in (work.dataset.validation, work.dataset.test)
     )
     return validation, test

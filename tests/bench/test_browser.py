@@ -20,7 +20,7 @@ from edgeprune import bench
 from edgeprune.bench.devices import browser, connect
 from edgeprune.bench.devices.browser import Browser
 from edgeprune.errors import EdgepruneError
-from edgeprune.models.spec import Convention
+from edgeprune.records import Convention
 from tests.bench.places import post, visit
 from tests.bench.test_subject import external
 from tests.tiny_onnx import conv_net, save

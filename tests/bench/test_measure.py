@@ -13,7 +13,7 @@ from edgeprune import bench
 from edgeprune.bench.devices import connect
 from edgeprune.bench.devices.fake import Fake
 from edgeprune.errors import EdgepruneError
-from edgeprune.models.spec import Convention
+from edgeprune.records import Convention
 from tests.tiny_onnx import conv_net, save
 
 FLOPS = {"edgeprune__params": "10", "edgeprune__macs": "50", "edgeprune__flops": "100"}

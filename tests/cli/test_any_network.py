@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune import runs
+from edgeprune import records, runs
 from edgeprune.cli import app, errors
 
 NETWORK = """
@@ -44,12 +44,12 @@ def test_train_prune_export_bench(
     call("export", capsys)
     measured = json.loads(call("bench --rounds 4 --passes 2 --seconds 0.1 --json", capsys))
     assert [n["name"] for n in measured["networks"]] == ["dense", "pruned"]
-    dense, pruned = runs.Run(Path("runs/a")).history("result")
-    assert pruned["flops"] / dense["flops"] == pytest.approx(0.7, abs=0.05)
+    dense, pruned = runs.Run(Path("runs/a")).history(records.Result)
+    assert pruned.flops / dense.flops == pytest.approx(0.7, abs=0.05)
     # and once more from the weights alone, without labels
     words = f"--model {model} --weights {weights} --size 32 --data digits --post-training"
     call(f"prune {words} --keep-params 0.6 --round-to 1 --name b", capsys)
-    again, less = runs.Run(Path("runs/b")).history("result")
-    assert again["test_accuracy"] == dense["test_accuracy"]
+    again, less = runs.Run(Path("runs/b")).history(records.Result)
+    assert again.test_accuracy == dense.test_accuracy
     assert less["agreement"] is not None
     assert less["test_accuracy"] is not None

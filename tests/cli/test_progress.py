@@ -8,6 +8,7 @@ import math
 import pytest
 
 from edgeprune.cli import output, progress
+from edgeprune.records import Step
 from edgeprune.train.watch import EpochRecord, Progress
 
 RECORD = EpochRecord(2, 30, 1e-3, 1.234, 1.1, 0.8765, 61.0)
@@ -18,18 +19,18 @@ class FakeTerminal(io.StringIO):
         return True
 
 
-STEP = {
-    "step": 3,
-    "layer": "features.28",
-    "widths": {"features.28": 448},
-    "params": 14_687_050,
-    "flops": 600_000_000,
-    "before": 0.5,
-    "accuracy": 0.8712,
-    "baseline": 0.9,
-    "removed": list(range(64)),
-    "kept": False,
-}
+STEP = Step(
+    step=3,
+    layer="features.28",
+    widths={"features.28": 448},
+    params=14_687_050,
+    flops=600_000_000,
+    before=0.5,
+    accuracy=0.8712,
+    baseline=0.9,
+    removed=list(range(64)),
+    kept=False,
+)
 
 
 def tell(stream: io.StringIO) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgeprune import checkpoint, files, runs
+from edgeprune import checkpoint, files, records, runs, units
 from edgeprune.cli import app, errors
 from edgeprune.doctor import rounding
 
@@ -93,6 +93,10 @@ def place(empty_home: Path) -> Path:
     return here
 
 
+def told_of(records: list[dict]) -> dict[str, dict]:
+    return {record["quantity"]: record for record in records}
+
+
 def left() -> list[str]:
     """Whatever a refused command left behind."""
     return [str(p) for p in Path("runs").rglob("*") if p.is_file()] if Path("runs").exists() else []
@@ -105,17 +109,23 @@ def test_without_labels_from_weights_to_the_bench(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, err = done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    (one,) = json.loads(done("runs --json", capsys)[0])
+    assert one["state"] == "pruned"
     said = err.splitlines()
     told = next(i for i, line in enumerate(said) if line.startswith("expected: on 16 held-out"))
     assert "Everything lies in" in err
     assert told < next(i for i, line in enumerate(said) if "Everything lies" in line)
-    assert "accuracy" not in out  # nobody knows it
     run = runs.Run(Path("runs/r"))
     assert run.recipe()["recipe"] is None
     assert run.recipe()["data"] is None
-    dense, pruned = run.history("result")
-    assert pruned["flops"] / dense["flops"] == pytest.approx(0.5, abs=0.05)
-    assert 0 <= pruned["agreement"] <= 1
+    dense, pruned = run.history(records.Result)
+    assert pruned.flops / dense.flops == pytest.approx(0.5, abs=0.05)
+    for figure in (
+        units.count(dense.params), units.count(pruned.params), f"{100 * pruned.agreement:.2f} % (",
+        "on 16 held-out images", f"{100 * pruned.variance_kept:.2f} %",
+    ):  # fmt: skip
+        assert figure in out
+    assert 0 <= pruned.agreement <= 1
     loaded = checkpoint.load(run, "pruned")
     assert len(loaded.classes) == 5  # the checkpoint's
     given, _ = files.read_tensors("w5.safetensors")
@@ -127,13 +137,36 @@ def test_without_labels_from_weights_to_the_bench(
     parity = exported["networks"]["dense"]["parity"]
     assert parity["images"] == parity["torch_correct"] == 16
     agreeing = exported["networks"]["pruned"]["parity"]["torch_correct"] / 16
-    assert agreeing == pytest.approx(pruned["agreement"])
+    assert agreeing == pytest.approx(pruned.agreement)
     assert "as dense" in done("export", capsys)[0]
     out, err = done("bench --rounds 4 --passes 2 --seconds 0.1 --json", capsys)
     assert [n["top1"] for n in json.loads(out)["networks"]] == [None, None]
     assert "no labels in this run" in err
-    done("report", capsys)
-    done("runs r", capsys)
+    agreement = f"{100 * pruned.agreement:.2f} % ("
+    rows = told_of(json.loads(done("report --json", capsys)[0])["comparison"])
+    for quantity, key in (("Parameters", "params"), ("FLOPs, one image", "flops")):
+        values = getattr(dense, key), getattr(pruned, key)
+        assert (rows[quantity]["dense"], rows[quantity]["pruned"]) == values
+    answer = rows["Dense network's answer"]
+    assert (answer["pruned"], answer["images"]) == (pruned.agreement, 16)
+    assert answer["pruned_interval"] == list(units.wilson(pruned.agreement, 16))
+    assert "Test accuracy" not in rows  # nobody knows it
+    assert rows["Latency, median"]["pruned"] > 0
+    page = (run.path / "report.html").read_text()
+    left = 100 * pruned.params / dense.params
+    for words in (
+        f"keeps {left:.0f} %", f"{100 * pruned.agreement:.2f} % of the 16 images held out",
+        units.count(pruned.params), agreement[:-1],
+    ):  # fmt: skip
+        assert words in page.replace("\N{NO-BREAK SPACE}", " "), words
+    for wrong in ("not ended yet", "left out", "not pruned", "not trained"):
+        assert wrong not in page
+    (one,) = json.loads(done("runs --json", capsys)[0])
+    assert (one["state"], one["params"], one["agreement"]) == (
+        "measured", pruned.params, pruned.agreement,
+    )  # fmt: skip
+    assert "As dense" in done("runs", capsys)[0]
+    assert agreement in done("runs r", capsys)[0]
     out, err = done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
     assert "pruned already" in err
     assert "choose another --name" in refused(
@@ -159,7 +192,7 @@ def test_a_plan_is_made_edited_and_applied(place: Path, capsys: pytest.CaptureFi
     loaded = checkpoint.load(runs.Run(Path("runs/r")), "pruned")
     assert loaded.model[0].weight.shape[0] == 4
     promised = files.read_json("runs/r/plan.json")["promised"]
-    assert promised["flops"] == runs.Run(Path("runs/r")).history("result")[-1]["flops"]
+    assert promised["flops"] == runs.Run(Path("runs/r")).history(records.Result)[-1].flops
 
 
 def test_a_plan_of_a_way_that_trains(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

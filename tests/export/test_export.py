@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune import export
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import parity
-from edgeprune.models.spec import Convention
+from edgeprune.records import Convention
 
 CONVENTION = Convention(size=16)
 CLASSES = ["ant", "bee", 'Käfer "x"']

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeprune import files
+from edgeprune import files, records
 from edgeprune.runs import Run
 
 CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -15,6 +15,7 @@ COUNTS = {  # the paper's table 2, exact
     "dense": {"params": 14_982_474, "flops": 627_481_620, "macs": 313_463_808, "bytes": 59_929_896},
     "pruned": {"params": 3_429_642, "flops": 421_199_892, "macs": 210_342_912, "bytes": 13_718_568},
 }
+IMAGES = (5_000, 10_000)  # validation, test
 ACCURACY = {"dense": (0.9112, 0.9073), "pruned": (0.9048, 0.8992)}  # validation, test
 
 
@@ -78,9 +79,9 @@ def _spec(made: Run) -> None:
 
 def _dense(made: Run) -> None:
     for epoch in range(1, 9):
-        made.append(kind="epoch", network="dense", phase="train", step=None, epoch=epoch, epochs=8,
+        made.append(records.Epoch(network="dense", phase="train", step=None, epoch=epoch, epochs=8,
                     lr=3e-4, train_loss=2 / epoch, validation_loss=2.1 / epoch,
-                    validation_accuracy=0.92 - 0.5 / epoch, seconds=31.0)  # fmt: skip
+                    validation_accuracy=0.92 - 0.5 / epoch, seconds=31.0))  # fmt: skip
     _result(made, "dense", DENSE)
 
 
@@ -88,8 +89,8 @@ def _sensitivity(made: Run) -> None:
     shares = [0.0, 0.125, 0.25, 0.5, 0.75]
     for i, k in enumerate(CONVS):
         fall = [0.91 * s**2 * (1 - i / 14) for s in shares]
-        made.append(kind="sensitivity", layer=f"features.{k}", shares=shares,
-                    accuracy=[0.91 - f for f in fall], baseline=0.91)  # fmt: skip
+        made.append(records.Sensitivity(layer=f"features.{k}", shares=shares,
+                    accuracy=[0.91 - f for f in fall], baseline=0.91))  # fmt: skip
 
 
 def _pruned(made: Run) -> None:
@@ -122,15 +123,17 @@ def _step(
     made: Run, step: int, i: int, now: list[int], left: dict[str, int], before: float, after: float,
     kept: bool = True, taken: int = 64,
 ) -> None:  # fmt: skip
-    made.append(kind="step", step=step, layer=f"features.{CONVS[i]}", removed=list(range(taken)),
+    made.append(records.Step(step=step, layer=f"features.{CONVS[i]}", removed=list(range(taken)),
                 widths=widths(tuple(now)), **left, before=before, accuracy=after, baseline=0.9112,
-                kept=kept, seconds=160.0)  # fmt: skip
+                kept=kept, seconds=160.0))  # fmt: skip
 
 
 def _result(made: Run, network: str, values: tuple[int, ...], **more: Any) -> None:
     validation, test = ACCURACY[network]
-    made.append(kind="result", network=network, validation_accuracy=validation, test_accuracy=test,
-                **COUNTS[network], widths=widths(values), **more)  # fmt: skip
+    made.append(records.Result(
+        network=network, validation_accuracy=validation, validation_images=IMAGES[0],
+        test_accuracy=test, test_images=IMAGES[1], **COUNTS[network], widths=widths(values), **more,
+    ))  # fmt: skip
     _hollow(made.weights_path(network), COUNTS[network]["bytes"])
 
 

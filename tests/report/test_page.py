@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 import synthetic
 
-from edgeprune import files, report
+from edgeprune import files, records, report
 from edgeprune.report import charts, page
 
 EVIL = "<script>alert(1)</script>"
@@ -56,7 +57,8 @@ def read(run) -> Reader:
 def test_a_whole_run_is_told(tmp_path):
     text = read(synthetic.whole(tmp_path / "vgg16-cifar10-imagenet")).text
     for words in (
-        "VGG16 on cifar10 keeps 23 % of its parameters and 67 % of its FLOPs, and loses 0.81 points",
+        "VGG16 on cifar10 keeps 23 % of its parameters and 67 % of its FLOPs, and shows no measurable "
+        "change of test accuracy on 10,000 images (−0.81 points)",
         "14.98 M → 3.43 M", "−77 %", "−33 %", "89.92 %", "1.24×", "5.21 ms → 4.19 ms",
         "imagenet; fresh: classifier.0.weight, classifier.3.weight",
         "cifar10, 32 × 32 pixels, only 5,000 of the training images",
@@ -67,6 +69,26 @@ def test_a_whole_run_is_told(tmp_path):
         "dense.onnx", "57.17 MiB", "bench/cpu.json", "torch 2.15.0", "cat",
     ):  # fmt: skip
         assert words in text, words
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "images", "said"),
+    [
+        (0.8942, 10_000, "loses 1.31 points of test accuracy"),
+        (0.9198, 10_000, "gains 1.25 points of test accuracy"),
+        (0.9198, 80, "shows no measurable change of test accuracy on 80 images (+1.25 points)"),
+        (0.8942, None, "loses 1.31 points of test accuracy"),  # of how many is not known
+    ],
+)
+def test_a_change_is_claimed_beyond_its_interval_only(tmp_path, accuracy, images, said):
+    run = synthetic.whole(tmp_path / "a")
+    dense, pruned = run.history(records.Result)
+    run.append(replace(dense, test_images=images))
+    run.append(replace(pruned, test_accuracy=accuracy, test_images=images))
+    found = report.read(run)
+    assert said in page.headline(found)
+    notes = "\n".join(report.comparison(run, found).notes)
+    assert ("not told apart" in notes) == ("no measurable" in said)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +122,11 @@ def test_words_from_outside_are_escaped(tmp_path):
         argv=["prune", EVIL], versions={EVIL: EVIL}, created=EVIL, head=EVIL,
         recipe={"optimizer": EVIL, "schedule": EVIL},
     )  # fmt: skip
-    run.append(kind="step", step=40, layer=EVIL, removed=[1], widths={EVIL: 3}, params=1, flops=1,
-               before=0.5, accuracy=0.9, kept=True)  # fmt: skip
-    run.append(kind="sensitivity", layer=EVIL, shares=[0.5], accuracy=[0.5], baseline=0.9)
-    run.append(kind="result", network="pruned", **synthetic.COUNTS["pruned"], stopped=EVIL,
-               validation_accuracy=0.9, test_accuracy=0.9, widths={EVIL: 2})  # fmt: skip
+    run.append(records.Step(step=40, layer=EVIL, removed=[1], widths={EVIL: 3}, params=1, flops=1,
+                            before=0.5, accuracy=0.9, kept=True))  # fmt: skip
+    run.append(records.Sensitivity(layer=EVIL, shares=[0.5], accuracy=[0.5], baseline=0.9))
+    run.append(records.Result(network="pruned", **synthetic.COUNTS["pruned"], stopped=EVIL,
+               validation_accuracy=0.9, test_accuracy=0.9, widths={EVIL: 2}))  # fmt: skip
     document = files.read_json(run.bench_folder / "cpu.json")
     document["device"] = EVIL
     document["summary"]["warnings"] = [{"seen": EVIL, "cause": EVIL, "next": EVIL}]

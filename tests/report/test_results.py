@@ -8,7 +8,7 @@ import json
 import pytest
 import synthetic
 
-from edgeprune import files, report
+from edgeprune import files, records, report
 from edgeprune.errors import EdgepruneError
 from edgeprune.report import results
 
@@ -119,11 +119,8 @@ def test_measurements_that_do_not_count_are_said(tmp_path, change, why):
 
 def test_a_measurement_of_another_state_of_the_run_does_not_count(tmp_path):
     run = synthetic.whole(tmp_path / "a")
-    run.append(
-        kind="result",
-        network="pruned",
-        **(synthetic.COUNTS["pruned"] | {"flops": 1, "test_accuracy": 0.9}),
-    )
+    other = synthetic.COUNTS["pruned"] | {"flops": 1}
+    run.append(records.Result(network="pruned", test_accuracy=0.9, **other))
     assert "it measured another pruned network" in "\n".join(report.read(run).left_out)
 
 

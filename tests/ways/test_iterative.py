@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeprune import checkpoint, files, graph, prune, runs
+from edgeprune import checkpoint, files, graph, prune, records, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.ways import Paper
 from edgeprune.ways.paper import next_width
@@ -39,7 +39,8 @@ def outcome(folder: Path) -> dict:
         for name in ("dense", "pruned")
     }
     clock = ("seconds", "time")
-    history = [{k: v for k, v in record.items() if k not in clock} for record in run.history()]
+    lines = [records.line_of(record) for record in run.told()[0]]
+    history = [{k: v for k, v in line.items() if k not in clock} for line in lines]
     return {"weights": weights, "history": history, "kept": files.read_json(run.spec_path)["kept"]}
 
 
@@ -76,25 +77,25 @@ def test_a_kill_changes_nothing(point: int, unbroken: SimpleNamespace, tmp_path:
 
 def test_the_run_is_what_its_history_says(unbroken: SimpleNamespace) -> None:
     run = runs.Run(unbroken.folder / "runs" / "r")
-    steps = [r for r in run.history("step") if r["kept"]]
+    steps = [r for r in run.history(records.Step) if r.kept]
     assert steps, "the tiny network should bear at least one step"
     kept = files.read_json(run.spec_path)["kept"]
     dense = files.read_json(run.spec_path)["dense"]
-    for layer in {r["layer"] for r in steps}:
-        gone = sorted(i for r in steps if r["layer"] == layer for i in r["removed"])
+    for layer in {r.layer for r in steps}:
+        gone = sorted(i for r in steps if r.layer == layer for i in r.removed)
         assert sorted({*kept[layer], *gone}) == list(range(dense[layer]))
     loaded = checkpoint.load(run, "pruned")
     cost = graph.cost(graph.trace(loaded.model, loaded.example))
-    assert cost.params == steps[-1]["params"] == run.history("result")[-1]["params"]
+    assert cost.params == steps[-1].params == run.history(records.Result)[-1].params
 
 
 def test_the_filters_of_smallest_norm_leave_first(unbroken: SimpleNamespace) -> None:
     run = runs.Run(unbroken.folder / "runs" / "r")
     loaded = checkpoint.load(run, "dense")
     traced = graph.trace(loaded.model, loaded.example)
-    first = run.history("step")[0]
-    norms = prune.l1(traced, first["layer"])
-    gone = set(first["removed"])
+    first = run.history(records.Step)[0]
+    norms = prune.l1(traced, first.layer)
+    gone = set(first.removed)
     assert max(norms[i] for i in gone) <= min(norms[i] for i in range(len(norms)) if i not in gone)
 
 

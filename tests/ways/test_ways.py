@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune import checkpoint, files, graph, runs
+from edgeprune import checkpoint, files, graph, records, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Recipe
 from edgeprune.ways import Asked, Gradual, Paper, Settings, Target, Unlabelled, row_of
@@ -44,26 +44,26 @@ def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> None:
     way, folder = unbroken
     run = runs.Run(folder / "runs" / "r")
-    dense, pruned = run.history("result")
+    dense, pruned = run.history(records.Result)
     assert {p.name for p in run.path.iterdir()} == {
         "recipe.json", "spec.json", "plan.json", "history.jsonl", "dense.safetensors",
         "pruned.safetensors", ".lock",
     }  # fmt: skip
     loaded = checkpoint.load(run, "pruned")
     cost = graph.cost(graph.trace(loaded.model, loaded.example))
-    assert (cost.params, cost.flops) == (pruned["params"], pruned["flops"])
+    assert (cost.params, cost.flops) == (pruned.params, pruned.flops)
     if way != "scored":
         what = "params" if way == "rounds" else "flops"
-        assert pruned[what] / dense[what] == pytest.approx(0.5, abs=0.08)
-        steps = run.history("step")
+        assert getattr(pruned, what) / getattr(dense, what) == pytest.approx(0.5, abs=0.08)
+        steps = run.history(records.Step)
         assert len(steps) == {"one-shot": 1, "rounds": 2, "during": 3}[way]
-        assert steps[-1]["flops"] == pruned["flops"]
-    measured = {r["layer"] for r in run.history("sensitivity")}
+        assert steps[-1].flops == pruned.flops
+    measured = {r.layer for r in run.history(records.Sensitivity)}
     if way == "rounds":  # every group, also the linear layers'; once, not once a round
         assert measured == set(files.read_json(run.plan_path)["keep"])
-        assert len(run.history("sensitivity")) == len(measured)
+        assert len(run.history(records.Sensitivity)) == len(measured)
     plan = files.read_json(run.plan_path)
-    assert plan["promised"]["flops"] == pruned["flops"]
+    assert plan["promised"]["flops"] == pruned.flops
     assert run.recipe()["pruning"]["way"] == {
         "one-shot": "target", "rounds": "target", "during": "gradual", "scored": "paper",
     }[way]  # fmt: skip

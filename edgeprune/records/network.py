@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 from ..errors import EdgepruneError
+from .typed import CLOSED, Stated, value
 
 MAX_SIZE = 4096  # pixels
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Convention:
+class Convention(Stated):
     """How an image becomes the network's input: RGB uint8, side ``size``,
     ``(pixel/255-mean)/std``.
+
+    A file must state all of it: a default would be another input than the weights were trained with.
     """
+
+    __pydantic_config__: ClassVar[Any] = CLOSED
 
     size: int = 32  # pixels, height = width
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -37,20 +42,16 @@ class Convention:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Convention:
-        value = dict(_known(cls, value))
-        missing = [f.name for f in fields(cls) if f.name not in value]
-        if missing:  # a default would be another input than the weights were trained with
-            raise EdgepruneError("input convention", f"no {', '.join(missing)} in it")
-        for key in ("mean", "std"):
-            if isinstance(value.get(key), list):
-                value[key] = tuple(value[key])
-        return cls(**value)
+    def from_json(cls, given: Any) -> Convention:
+        return value(given, cls, "input convention")
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Stated):
     """How to build a network. Everything here is written into the run's ``spec.json``."""
+
+    __pydantic_config__: ClassVar[Any] = CLOSED
+    STATED: ClassVar[tuple[str, ...]] = ("model", "classes", "head")
 
     model: (
         str  # vgg16, mobilenetv1, mobilenetv1-0.75, torchvision/NAME, timm/NAME, FILE.py:FUNCTION
@@ -74,8 +75,8 @@ class ModelSpec:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> ModelSpec:
-        return cls(**_known(cls, value))
+    def from_json(cls, given: Any) -> ModelSpec:
+        return value(given, cls, "model")
 
     def but(self, **changes: Any) -> ModelSpec:
         return replace(self, **changes)
@@ -87,10 +88,3 @@ def _number(value: Any) -> bool:
 
 def _three(values: Any) -> bool:
     return isinstance(values, tuple) and len(values) == 3 and all(map(_number, values))
-
-
-def _known(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}
-    if not isinstance(value, dict) or set(value) - names:
-        raise EdgepruneError(f"{cls.__name__} in spec.json", f"unknown keys in {str(value)[:200]}")
-    return value

@@ -1,0 +1,237 @@
+"""What a run folder holds: the lines of its history, its spec, its recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ..errors import EdgepruneError
+from .network import Convention, ModelSpec
+from .typed import FINITE, Count, Positive, Share, parse, plain
+
+# -- history.jsonl: one line an epoch, a sensitivity curve, a pruning step, a result ----------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch of a training. Accuracies are shares 0..1, of ``validation_images`` images."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    kind: Literal["epoch"] = "epoch"
+    network: str = "dense"  # or pruned
+    phase: str = "train"  # or retrain
+    step: Count | None = None  # of the pruning, where it is retrained
+    epoch: Count  # 1..epochs
+    epochs: Count | None = None  # at most
+    lr: float | None = None  # of the epoch's last step
+    train_loss: float | None = None  # mean over the epoch, as trained
+    validation_loss: float | None = None  # cross entropy
+    validation_accuracy: Share | None = None
+    seconds: float | None = None
+    time: str | None = None  # local time of its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """Accuracy of the dense network with a share of one layer's lowest units removed, not retrained."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    kind: Literal["sensitivity"] = "sensitivity"
+    layer: str
+    shares: list[Share]  # removed, rising
+    accuracy: list[Share]  # one for each share
+    baseline: Share | None = None  # with nothing removed
+    images: Count | None = None  # validation images that it was judged on
+
+    def __post_init__(self) -> None:
+        if len(self.shares) != len(self.accuracy):
+            raise EdgepruneError("accuracy", f"{len(self.accuracy)} for {len(self.shares)} shares")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One prune-and-retrain round. ``layer`` None: all of them gave."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    kind: Literal["step"] = "step"
+    step: Count  # 1, 2, ...
+    layer: str | None = None
+    removed: list[Count] = field(default_factory=list)  # units of the dense network
+    widths: dict[str, Count] = field(default_factory=dict)  # of every group, after it
+    params: Positive
+    flops: Positive
+    macs: Count | None = None
+    before: Share | None = None  # validation accuracy right after the cut
+    accuracy: Share | None = None  # and retrained
+    baseline: Share | None = None  # the dense network's
+    images: Count | None = None  # validation images that they were judged on
+    kept: bool = True  # False: taken back
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A network of the run, judged once. Accuracies are None where there are no labels."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    kind: Literal["result"] = "result"
+    network: str  # dense, pruned
+    params: Positive
+    flops: Positive  # the paper's convention
+    macs: Count | None = None
+    bytes: Count | None = None  # of the weights
+    widths: dict[str, Count] = field(default_factory=dict)
+    validation_accuracy: Share | None = None
+    validation_images: Count | None = None
+    test_accuracy: Share | None = None
+    test_images: Count | None = None
+    agreement: Share | None = None  # how often it gives the dense network's answer, without labels
+    variance_kept: float | None = None  # share of the logits' variance that it keeps
+    images: Count | None = None  # held-out images of both
+    steps: Count | None = None
+    stopped: str | None = None  # why training or pruning ended
+    precision: str | None = None  # of the training
+    lowest_lr: float | None = None  # that the training reached
+    at_chance: bool | None = None  # it learned nothing
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Other:
+    """A line of a kind that this version does not know, as it is."""
+
+    kind: str
+    line: dict[str, Any]
+
+
+Record = Epoch | Sensitivity | Step | Result | Other
+KINDS: dict[str, type[Any]] = {
+    "epoch": Epoch,
+    "sensitivity": Sensitivity,
+    "step": Step,
+    "result": Result,
+}
+
+
+def line_of(record: Record) -> dict[str, Any]:
+    """What a history holds of a record."""
+    return dict(record.line) if isinstance(record, Other) else plain(record)
+
+
+def of_line(line: str) -> Record | None:
+    """The record of one line of a history, None for what a kill has torn off.
+
+    Raises :class:`EdgepruneError` if it has not its kind's form.
+    """
+    try:
+        given = json.loads(line)
+    except json.JSONDecodeError as e:
+        if e.pos >= len(line.rstrip()) or e.msg.startswith("Unterminated"):
+            return None
+        raise EdgepruneError("a line", f"not readable as JSON ({e})") from None
+    except (ValueError, RecursionError) as e:
+        raise EdgepruneError("a line", f"not readable as JSON ({e})") from None
+    if not isinstance(given, dict):
+        raise EdgepruneError("a line", "no JSON object")
+    kind = given.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        found: Record = parse(line, KINDS[kind], kind)
+        return found
+    return Other(str(kind), given)
+
+
+# -- spec.json ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """How to build the run's networks: the dense one, and what is left of each of its groups."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    format: Literal[1] = 1
+    model: ModelSpec
+    input: Convention
+    classes: list[str]
+    dense: dict[str, Count]  # width of each group
+    kept: dict[str, list[Count]]  # group -> units that are left; {} = all
+
+
+# -- recipe.json, as tables and pages read it; `ways.Asked` is what a way makes of it ----------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the dense network was trained (`train.Recipe`, which checks more)."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    schedule: str | None = None
+    warmup_epochs: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    augment: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What leaves and how it is repaired (`ways.Settings`)."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    keep_flops: Share | None = None
+    keep_params: Share | None = None
+    score: str | None = None
+    method: str | None = None
+    compensate: str | None = None
+    distil_steps: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way of pruning (`ways.WAYS`), its words that are told; one without a name is the paper's."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    way: str = "paper"
+    settings: Choice | None = None
+    step: Share | None = None
+    max_drop: float | None = None  # points of validation accuracy
+    max_steps: Count | None = None
+    round_to: Count | None = None
+    score: str | None = None
+    compensate: str | None = None
+    rounds: Count | None = None
+    cuts: Count | None = None  # rounds, in recipes of version 0.1.0
+    schedule: str | None = None
+    retrain_epochs: Count | None = None
+    heal: str | None = None
+    distil: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What was asked, all defaults resolved; any of it may be missing in a run that was only begun."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    command: str | None = None
+    argv: list[str] = field(default_factory=list)
+    created: str | None = None
+    model: str | None = None
+    init: str | None = None
+    head: str | None = None
+    partial: bool | None = None
+    data: str | None = None
+    images: str | None = None
+    size: Count | None = None
+    limit: Count | None = None
+    skip_bad: bool = False
+    seed: int | None = None
+    recipe: Training | None = None
+    pruning: Way | None = None
+    fresh: list[str] = field(default_factory=list)  # tensors that the first weights did not have
+    versions: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None  # run whose dense network this is
+    fixed_from: str | None = None  # run whose widths were rounded up
