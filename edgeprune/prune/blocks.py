@@ -123,14 +123,16 @@ def blocks(
         own, axis = kept_index(dense.values[there], stays), dense.values[there].axis
         values = [v[there] for v in whole.values]
         targets = values if own is None else [v.index_select(axis, own) for v in values]
-        report.append(Fitted(last.name, *_fit(pruned, block, small, targets, steps, lr)))
+        parts = _parts(images.sources)
+        report.append(Fitted(last.name, *_fit(pruned, block, small, targets, parts, steps, lr)))
         told(last.name, done + 1, len(found))
     return report
 
 
 def _fit(
-    graph: Graph, block: Block, walk: Walk, targets: list[Tensor], steps: int, lr: float
-) -> tuple[float, float]:
+    graph: Graph, block: Block, walk: Walk, targets: list[Tensor],
+    parts: tuple[list[int], list[int]], steps: int, lr: float,
+) -> tuple[float, float]:  # fmt: skip
     nodes = walk.nodes[block.start : block.end]
     variance = _variance(targets)
     if not block.weights or not variance > 0:
@@ -142,7 +144,7 @@ def _fit(
         result: Tensor = values[nodes[-1]]
         return result
 
-    fitting, judging = _parts(len(targets))
+    fitting, judging = parts
 
     def error(some: Sequence[int] = judging) -> float:
         with torch.no_grad():
@@ -173,10 +175,10 @@ def _variance(targets: list[Tensor]) -> float:
     return float(sum((t.double() - mean).square().sum() for t in targets) / (n * mean.numel()))
 
 
-def _parts(n: int) -> tuple[list[int], list[int]]:
-    """Batches to fit on, and those that decide whether it helped (each eighth)."""
-    judging = [i for i in range(n) if i % 8 == 7]
-    fitting = [i for i in range(n) if i % 8 != 7]
+def _parts(sources: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Batches to fit on, and those that decide whether it helped: each eighth with all its views."""
+    judging = [i for i, source in enumerate(sources) if source % 8 == 7]
+    fitting = [i for i, source in enumerate(sources) if source % 8 != 7]
     return fitting, judging or fitting
 
 

@@ -18,8 +18,9 @@ from the others; ``lstsq`` refits the k*k taps of each channel that stayed, ``me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 import numpy as np
@@ -32,15 +33,26 @@ from ..graph.kept import Keep, kept_classes
 from ..graph.labels import Labelled
 from ..graph.tensors import fetch
 from .images import Images
-from .readers import Reader, find_readers, inputs_at, outputs_at, sample, scale_of, weight_matrix
+from .readers import (
+    Reader,
+    as_weight,
+    find_readers,
+    inputs_at,
+    outputs_at,
+    sample,
+    scale_of,
+    weight_matrix,
+)
 from .walk import Walk
 
 RIDGES = (10.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # l as a share of the mean of diag(S)
+UNJUDGED = 0.03  # the ridge where there is one fold only
 ROWS_PER_INPUT = 40  # rows of X wanted for each of its columns (assumption)
 ROWS = (8_000, 64_000)  # least and most rows wanted
 ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
-LIVE = 512 << 20  # bytes of a layer's output over all images; beyond it some of them sit out
-LEAST = 256  # images that never sit out (assumption)
+LIVE = 1 << 30  # bytes of both networks' maps over all images; beyond it the last views sit out
+CHUNK = 64 << 20  # bytes of rows that are summed up at once
+NARROW = 512  # columns up to which the ridge, too, is chosen in double precision
 UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
 
 
@@ -64,54 +76,89 @@ class Moments:
     xx: Tensor | float = 0.0  # [G, D, D]
     xy: Tensor | float = 0.0  # [G, D, O/G]
     yy: Tensor | float = 0.0  # [G, O/G]
+    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # rows not yet summed up
 
     def add(self, X: Tensor, Y: Tensor) -> None:
         """X [rows, G, D], Y [rows, G, O/G]."""
-        Xg, Yg = X.permute(1, 2, 0), Y.transpose(0, 1)  # [G, D, rows], [G, rows, O/G]
+        self.waiting.append((X, Y))
+        if sum(x.nbytes + y.nbytes for x, y in self.waiting) >= CHUNK:
+            self.settle()
+
+    def settle(self) -> None:
+        """Sum up the rows that wait: few large products are faster than many small ones."""
+        if not self.waiting:
+            return
+        X, Y = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+        self.waiting.clear()
         self.n += len(X)
         self.x = self.x + X.sum(0).double()
         self.y = self.y + Y.sum(0).double()
-        self.xx = self.xx + (Xg @ Xg.transpose(1, 2)).double()
-        self.xy = self.xy + (Xg @ Yg).double()
+        self.xx = self.xx + gram(X).double()
+        self.xy = self.xy + (X.permute(1, 2, 0) @ Y.transpose(0, 1)).double()
         self.yy = self.yy + Y.square().sum(0).double()
 
     def __add__(self, other: Moments) -> Moments:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Moments(*(a + b for a, b in pairs))
+        self.settle()
+        other.settle()
+        return Moments(
+            self.n + other.n, self.x + other.x, self.y + other.y, self.xx + other.xx,
+            self.xy + other.xy, self.yy + other.yy,
+        )  # fmt: skip
 
-    def centred(self, offset: bool) -> Centred:
-        """Per row; about the means if an ``offset`` takes them up."""
+    def about(self, W0: Tensor, offset: bool) -> Regression:
+        """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to."""
+        self.settle()
         n = max(1, self.n)
         x, y, S, C, v = (t / n for t in (self.x, self.y, self.xx, self.xy, self.yy))
+        assert isinstance(S, Tensor)
         assert isinstance(x, Tensor)
         assert isinstance(y, Tensor)
         if offset:
             S = S - x[:, :, None] * x[:, None, :]
             C = C - x[:, :, None] * y[:, None, :]
             v = v - y.square()
-        return Centred(x, y, S, C, v)  # type: ignore[arg-type]
+        Wt = W0.transpose(1, 2)
+        R = C - S @ Wt
+        return Regression(x, y, S, R, v, v - (Wt * (C + R)).sum(1))  # type: ignore[arg-type]
+
+
+def gram(X: Tensor) -> Tensor:
+    """X'X [G, D, D] of X [rows, G, D]; of one group by a product that computes one half of it."""
+    if X.shape[1] > 1:
+        Xg = X.permute(1, 2, 0)
+        return Xg @ Xg.transpose(1, 2)
+    flat = X[:, 0].numpy()
+    return torch.from_numpy(flat.T @ flat)[None]
 
 
 @dataclass(frozen=True, eq=False)
-class Centred:
-    x: Tensor  # means
-    y: Tensor
-    S: Tensor  # X'X / n
-    C: Tensor  # X'Y / n
-    v: Tensor  # variance of each output
+class Regression:
+    """Of Y on X, as a step away from W0: W = W0 + D'."""
 
-    def solve(self, W0: Tensor, ridge: float) -> Tensor:
-        """W [G, O/G, D]: the ridge regression that shrinks towards W0."""
-        S = self.S
-        diagonal = S.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
-        A = S + (ridge * diagonal)[:, None, None] * torch.eye(S.shape[1], dtype=S.dtype)
-        Wt = W0.transpose(1, 2)
-        return (Wt + torch.linalg.solve(A, self.C - S @ Wt)).transpose(1, 2)
+    x: Tensor  # [G, D] means
+    y: Tensor  # [G, O/G]
+    S: Tensor  # [G, D, D] X'X / n
+    R: Tensor  # [G, D, O/G] X'Y / n - S W0': what W0 leaves unexplained
+    v: Tensor  # [G, O/G] variance of each output
+    bare: Tensor  # [G, O/G] mean squared residual of W0
 
-    def error(self, W: Tensor, weights: Tensor) -> float:
-        """Mean squared residual of W [G, O/G, D], outputs weighted by ``weights`` [G, O/G]."""
-        SW = self.S @ W.transpose(1, 2)
-        residual = self.v + (W.transpose(1, 2) * (SW - 2 * self.C)).sum(1)
+    def rounded(self) -> Regression:
+        """In single precision: enough to choose by."""
+        return Regression(*(t.float() for t in vars(self).values()))
+
+    def step(self, ridge: float) -> Tensor:
+        """D [G, D, O/G] of the ridge regression that shrinks towards W0."""
+        A = self.S.clone()
+        diagonal = A.diagonal(dim1=1, dim2=2)
+        diagonal += ridge * diagonal.mean(1, keepdim=True).clamp_min(1e-12)
+        L, failed = torch.linalg.cholesky_ex(A)
+        if bool(failed.any()):  # rounding made it indefinite
+            return torch.linalg.solve(A.double(), self.R.double()).to(A.dtype)
+        return torch.cholesky_solve(self.R, L)
+
+    def error(self, step: Tensor, weights: Tensor) -> float:
+        """Mean squared residual after ``step``, outputs weighted by ``weights`` [G, O/G]."""
+        residual = self.bare + (step * (self.S @ step - 2 * self.R)).sum(1)
         return float((residual.clamp_min(0) * weights).sum())
 
     def offset(self, W: Tensor) -> Tensor:
@@ -141,7 +188,7 @@ def mean(
 
 
 Stays = NDArray[np.bool_]  # for each label of the dense graph
-Solver = Callable[[list[Moments], Tensor, Tensor, bool], tuple[Tensor, Repaired]]
+Solver = Callable[[Regression, list[Regression], Tensor, Tensor], tuple[Tensor, Repaired]]
 
 
 def _front_to_back(
@@ -171,23 +218,24 @@ def repair_layer(
     solver: Solver,
 ) -> Repaired | None:
     """Walk both networks up to this layer and repair it in place; None: nothing before it was cut."""
-    first = _batches_for(dense.values[whole.node(reader.node)], images)
-    whole.reach(whole.index[reader.node] + 1, first)
-    small.reach(small.index[reader.node], first)
+    here, there = small.index[reader.node], whole.index[reader.node] + 1
+    each = live_bytes(dense, whole, there) + live_bytes(pruned, small, here)
+    first = images.first(LIVE // max(1, each), least=2)  # a batch for each fold at least
+    whole.reach(there, first)
+    small.reach(here, first)
     moments = _gather(dense, pruned, stays, reader, whole, small, images, first)
     return _repair(pruned, reader, moments, solver)
 
 
-def _batches_for(output: Labelled, images: Images) -> int:
-    """How many batches a layer is regressed on: wide maps have places enough in a few images."""
-    each = 4 * int(np.prod(output.shape[1:]))  # bytes an image
-    wanted = max(LEAST, LIVE // each)
-    count = 0
-    for i, x in enumerate(images.batches):
-        if count >= wanted and i >= 2:  # a batch for each fold at least
-            return i
-        count += len(x)
-    return len(images.batches)
+def live_bytes(graph: Graph, walk: Walk, end: int) -> int:
+    """What one image keeps in memory before operator number ``end``, in single precision."""
+    sizes = (
+        math.prod(graph.values[node].shape[1:])
+        for node in walk.nodes[:end]
+        if walk.last[node] >= end and isinstance(graph.values[node], Labelled)
+        if node.op != "get_attr"
+    )
+    return 4 * sum(sizes)
 
 
 def _gather(
@@ -213,7 +261,7 @@ def _gather(
         images.folds[:first], small.values[:first], whole.values[:first], strict=True
     ):
         y = whole_values[there]
-        at = sample(reader, y, places, generator)
+        at = sample(reader, len(y), y.shape, places, generator)
         X = inputs_at(reader, small_values[here.all_input_nodes[0]], at)
         Y = outputs_at(reader, y, at)
         Y = (Y if own is None else Y[:, own]) * stretch + shift
@@ -276,7 +324,7 @@ def _away_from_zero(scale: Tensor) -> Tensor:
 
 
 def _columns(graph: Graph, reader: Reader) -> int:
-    return fetch(graph.module, reader.weight)[0].numel()
+    return weight_matrix(reader, fetch(graph.module, reader.weight)).shape[2]
 
 
 def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver) -> Repaired | None:
@@ -287,22 +335,23 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
     W0 = weight_matrix(reader, weight.detach().double())
     b0 = _offset(reader, tensor)
     scale = scale_of(reader, lambda name: tensor(name).detach().double())
-    weights = torch.ones(weight.shape[0]) if scale is None else scale.square()
+    weights = torch.ones(W0.shape[0] * W0.shape[1]) if scale is None else scale.square()
     weights = weights.double().reshape(W0.shape[:2])
-    both = folds[0] + folds[1]
-    total = both.centred(True)
-    variance = float((total.v * weights).sum())
+    total = (folds[0] + folds[1]).about(W0, True)
+    variance = max(float((total.v * weights).sum()), 1e-30)
     # bare: with the old weights and the old offset
     bias_error = (total.offset(W0) - b0).square().reshape(weights.shape)
-    before = (total.error(W0, weights) + float((bias_error * weights).sum())) / max(variance, 1e-30)
+    before = float(((total.bare.clamp_min(0) + bias_error) * weights).sum()) / variance
     if before < UNTOUCHED:
         return None
-    W, result = solver(folds, W0, weights, reader.has_offset)
+    problem = total if reader.has_offset else (folds[0] + folds[1]).about(W0, False)
+    halves = [f.about(W0, reader.has_offset) for f in folds if f.n]
+    W, result = solver(problem, halves, W0, weights)
     with torch.no_grad():
-        weight.copy_(W.reshape(weight.shape))
+        weight.copy_(as_weight(reader, W, weight.shape))
         if reader.has_offset:
             _set_offset(reader, tensor, total.offset(W) - b0)
-    return Repaired(reader.layer, before, result.after / max(variance, 1e-30), result.ridge)
+    return Repaired(reader.layer, before, result.after / variance, result.ridge)
 
 
 def _offset(reader: Reader, tensor: Callable[[str], Tensor]) -> Tensor:
@@ -320,29 +369,52 @@ def _set_offset(reader: Reader, tensor: Callable[[str], Tensor], change: Tensor)
 
 
 def least_squares(
-    folds: list[Moments], W0: Tensor, weights: Tensor, offset: bool
+    both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
 ) -> tuple[Tensor, Repaired]:
     """The ridge that predicts the other fold best, then all rows."""
-    both = (folds[0] + folds[1]).centred(offset)
-    if not all(f.n for f in folds):
-        return both.solve(W0, RIDGES[4]), Repaired("", 0, both.error(W0, weights), RIDGES[4])
-    halves = [f.centred(offset) for f in folds]
-    tried: list[tuple[float, float]] = []  # (error on the other half, ridge), from much to little
-    for ridge in RIDGES:
+    if len(halves) < 2:
+        return _solved(both, W0, weights, UNJUDGED)
+    if W0.shape[2] > NARROW:
+        halves, rough = [h.rounded() for h in halves], weights.float()
+    else:
+        rough = weights
+
+    def error(number: int) -> float:
+        """On the other half."""
         pairs = (halves, halves[::-1])
-        error = sum(b.error(a.solve(W0, ridge), weights) for a, b in pairs) / 2
-        if tried and error > min(tried)[0]:
-            break  # it only gets worse from here
-        tried.append((error, ridge))
-    error, ridge = min(tried)
-    return both.solve(W0, ridge), Repaired("", 0, error, ridge)
+        return sum(b.error(a.step(RIDGES[number]), rough) for a, b in pairs) / 2
+
+    number, found = least(error, len(RIDGES))
+    W, result = _solved(both, W0, weights, RIDGES[number])
+    return W, replace(result, after=found)
+
+
+def _solved(both: Regression, W0: Tensor, weights: Tensor, ridge: float) -> tuple[Tensor, Repaired]:
+    step = both.step(ridge)
+    return W0 + step.transpose(1, 2), Repaired("", 0, both.error(step, weights), ridge)
+
+
+def least(value: Callable[[int], float], n: int) -> tuple[int, float]:
+    """Where a function of 0..n-1 that falls, then rises, is least, and the least: by bisection."""
+    known: dict[int, float] = {}
+
+    def at(i: int) -> float:
+        if i not in known:
+            known[i] = value(i)
+        return known[i]
+
+    low, high = 0, n - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if at(middle) <= at(middle + 1) else (middle + 1, high)
+    return low, at(low)
 
 
 def _mean_only(
-    folds: list[Moments], W0: Tensor, weights: Tensor, offset: bool
+    both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
 ) -> tuple[Tensor, Repaired]:
-    both = (folds[0] + folds[1]).centred(offset)
-    return W0, Repaired("", 0, both.error(W0, weights), 0.0)
+    left = float((both.bare.clamp_min(0) * weights).sum())
+    return W0.clone(), Repaired("", 0, left, 0.0)
 
 
 # -- batch norm --------------------------------------------------------------------------------

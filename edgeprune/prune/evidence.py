@@ -21,9 +21,10 @@ from ..graph import Graph, Group
 from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
+from .compensate import gram
 from .elimination import Problem
 from .images import Images
-from .readers import Reader, find_readers, inputs_at, sample, scale_of
+from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
 from .walk import Walk, run
 
 LOOKED_AT = 2000  # images that the readers' second moments are taken from, at most (assumption)
@@ -257,13 +258,13 @@ class _Seen:
     taps: Tensor | Any = 0.0  # [T, T], over rows and channels
 
     def add(self, X: Tensor) -> None:
-        """X [rows, C, T]."""
-        flat = X.transpose(1, 2).flatten(0, 1)  # [rows*T, C]
+        """X [rows, T, C]."""
+        flat = X.flatten(0, 1)  # [rows*T, C]
         self.n += len(flat)
         self.x = self.x + flat.sum(0).double()
-        self.S = self.S + (flat.T @ flat).double()
-        taps = X.transpose(0, 1).flatten(0, 1)  # [C*rows, T]
-        self.taps = self.taps + (taps.T @ taps).double()
+        self.S = self.S + gram(flat[:, None])[0].double()
+        taps = X.transpose(0, 1).flatten(1)  # [T, rows*C]
+        self.taps = self.taps + (taps @ taps.T).double()
 
 
 def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
@@ -282,8 +283,7 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
             node = walk.node(reader.node)
             walk.reach(walk.index[reader.node])
             value = walk.values[0][node.args[0]]  # type: ignore[index]
-            walk.reach(walk.index[reader.node] + 1)
-            at = sample(reader, walk.values[0][node], places, generator)
+            at = sample(reader, len(x), graph.values[node].shape, places, generator)
             seen[reader.node].images += len(x)
             seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
@@ -301,7 +301,7 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
 def _repeats(graph: Graph, reader: Reader) -> int:
     """How many neighbours of a flattened map are one channel (1: not flattened)."""
     assert reader.labels is not None
-    if reader.kernel:
+    if reader.window:
         return 1
     roots = graph.roots[reader.labels]
     changes = np.flatnonzero(np.diff(roots)) + 1
@@ -316,9 +316,11 @@ def _channel_labels(graph: Graph, reader: Reader) -> Vector:
 
 
 def _by_channel(graph: Graph, reader: Reader, X: Tensor) -> Tensor:
-    """X [rows, G, I*k*k] -> [rows, C, T]."""
-    taps = int(np.prod(reader.kernel)) if reader.kernel else _repeats(graph, reader)
-    return X.reshape(len(X), -1, taps)
+    """X [rows, G, T*I] -> [rows, T, C]."""
+    if reader.window is None:
+        return X.reshape(len(X), -1, _repeats(graph, reader)).transpose(1, 2)
+    taps = X.reshape(*X.shape[:2], reader.window.taps, -1)  # [rows, G, T, I]
+    return taps.transpose(1, 2).flatten(2)
 
 
 def shrunk(S: Tensor, rows: int) -> Tensor:
@@ -351,12 +353,12 @@ def _quadratic(graph: Graph, reader: Reader, seen: _Seen) -> tuple[Tensor, Tenso
     S = shrunk(seen.S / seen.n - (torch.outer(x, x) if reader.has_offset else 0), seen.n)
     T = torch.as_tensor(seen.taps)
     T = T * len(T) / T.trace().clamp_min(1e-30)
-    W = tensor(reader.weight)
+    W = weight_matrix(reader, tensor(reader.weight))  # [G, O/G, T*I]
     scale = scale_of(reader, tensor)
     if scale is not None:
-        W = W * scale.reshape([-1] + [1] * (W.ndim - 1))
-    g = reader.groups
-    W = W.reshape(g, W.shape[0] // g, -1, len(T))  # [G, O/G, I, T]
+        W = W * scale.reshape(*W.shape[:2], 1)
+    W = _by_channel(graph, reader, W.flatten(0, 1)[:, None]).reshape(*W.shape[:2], len(T), -1)
+    W = W.transpose(2, 3)  # [G, O/G, I, T]
     WT = torch.einsum("goit,ts->gois", W, T)
     blocks = torch.einsum("gois,gojs->gij", WT, W)
     return S, torch.block_diag(*blocks)

@@ -13,19 +13,43 @@ from ..errors import EdgepruneError
 
 @dataclass
 class Images:
-    """Unlabelled images, normalised: batches [N, 3, H, W]. All views of one image in one fold."""
+    """Unlabelled images, normalised: batches [N, 3, H, W], the most different ones first.
+
+    Batches with the same number in ``sources`` show the same images, seen differently: all views of
+    an image lie in one fold. They are kept channels last, as convolutions run fastest.
+    """
 
     batches: Sequence[Tensor]
-    folds: Sequence[int] = field(default_factory=list)  # 0 or 1 for each batch; default: by turns
+    sources: Sequence[int] = field(default_factory=list)  # default: each batch its own images
 
     def __post_init__(self) -> None:
         if not self.batches:
             raise EdgepruneError("calibration", "no images", "give a few hundred")
-        if not self.folds:
-            self.folds = [i % 2 for i in range(len(self.batches))]
+        if not self.sources:
+            self.sources = list(range(len(self.batches)))
         for x in self.batches:
             if not torch.isfinite(x).all():
                 raise EdgepruneError("calibration images", "NaN or infinite values")
+        self.batches = [_channels_last(x) for x in self.batches]
+
+    @property
+    def folds(self) -> list[int]:
+        """0 or 1 for each batch."""
+        return [source % 2 for source in self.sources]
 
     def __len__(self) -> int:
+        """Views of images, all told."""
         return sum(len(x) for x in self.batches)
+
+    def first(self, most: int, least: int) -> int:
+        """How many of the first batches hold at most ``most`` views (``least`` batches in any case)."""
+        count = 0
+        for i, x in enumerate(self.batches):
+            count += len(x)
+            if count > most and i >= least:
+                return i
+        return len(self.batches)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

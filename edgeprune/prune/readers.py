@@ -1,22 +1,24 @@
 """Readers: the layers that sum over channels of a group, hence lose something when they leave.
 
-A reader computes Y = X W' + b. X [rows, G, I*k*k] are its inputs at sampled places, unfolded (G
-groups of the convolution, I inputs per group, k*k taps), W [G, O/G, I*k*k] its weights, and Y
-[rows, G, O/G]. They are found through the labels that the operators contract over, not by names.
+A reader computes Y = X W' + b. X [rows, G, T*I] are its inputs at sampled places, unfolded (G groups
+of the convolution, T taps of its kernel, I inputs per group), W [G, O/G, T*I] its weights, and Y
+[rows, G, O/G]. At a place of a transposed convolution's output only some taps meet an input; the
+others read 0, as do those beyond the edge. Readers are linear layers and convolutions of any number
+of dimensions, whatever their stride, padding and dilation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph import Graph
-from ..graph.follow import owner
+from ..graph.follow import layer, owner
 from ..graph.labels import Vector
 from ..graph.operators import operator_of
 
@@ -33,6 +35,31 @@ class Norm:
     eps: float
 
 
+@dataclass(frozen=True)
+class Window:
+    """How a convolution's kernel lies on its input; one value for each axis of space."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]  # padding before the first place
+    dilation: tuple[int, ...]
+    transposed: bool
+
+    @property
+    def taps(self) -> int:
+        """How many inputs of one channel meet in an output."""
+        return math.prod(self.kernel)
+
+    def read(self, axis: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Which place each tap reads for the places ``out``, [..., k]; and whether it reads one."""
+        at = torch.arange(self.kernel[axis]) * self.dilation[axis]
+        if not self.transposed:
+            place = out[..., None] * self.stride[axis] - self.before[axis] + at
+            return place, torch.ones_like(place, dtype=torch.bool)
+        far = out[..., None] + self.before[axis] - at
+        return far // self.stride[axis], far % self.stride[axis] == 0
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
     """One convolution or linear layer of a graph."""
@@ -42,8 +69,7 @@ class Reader:
     weight: str  # qualified name of the tensor
     bias: str | None
     norm: Norm | None
-    kernel: tuple[int, ...]  # () for a linear layer
-    window: Mapping[str, Any]  # stride, padding, dilation of a convolution
+    window: Window | None  # of a convolution; None: a linear layer
     groups: int
     beside: str | None  # the operator whose output is added to this layer's (a residual sum)
     labels: Vector | None  # of the input's channels; None: none of them can leave
@@ -60,7 +86,7 @@ class Reader:
 
 
 def find_readers(graph: Graph) -> list[Reader]:
-    """Every linear layer and 2-d convolution with weights of its own, in execution order."""
+    """Every linear layer and convolution with weights of its own, in execution order."""
     nodes = [n for n in graph.module.graph.nodes if operator_of(n).reads]
     found = [_reader(graph, node) for node in nodes]
     readers = [r for r in found if r is not None]
@@ -70,16 +96,25 @@ def find_readers(graph: Graph) -> list[Reader]:
     return [r for r in readers if uses[r.weight] == 1]  # shared weights serve two masters
 
 
+def not_repaired(graph: Graph, readers: Sequence[Reader]) -> list[str]:
+    """Layers that sum over channels that can leave and are none of ``readers``, by name."""
+    known = {r.node for r in readers}
+    return [
+        layer(node) or node.name
+        for node, found in graph.contractions.items()
+        if node.name not in known and any(graph.roots[c.labels].any() for c in found)
+    ]
+
+
 def _reader(graph: Graph, node: fx.Node) -> Reader | None:
     weight = node.args[1]
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return None
-    shape = graph.values[weight].shape
     bias = node.args[2] if len(node.args) > 2 else None
-    words = dict(zip(("stride", "padding", "dilation", "groups"), node.args[3:], strict=False))
-    image = len(graph.values[node.all_input_nodes[0]].shape) == len(shape) == 4
-    if isinstance(words.get("padding"), str) or (len(shape) > 2 and not image):
-        return None
+    words = _words(node)
+    kernel = tuple(graph.values[weight].shape[2:])
+    if len(graph.values[node.all_input_nodes[0]].shape) != 2 + len(kernel) and kernel:
+        return None  # an image without a batch
     contracted = [c for c in graph.contractions.get(node, []) if c.operand is node.args[0]]
     norm = _norm(node)
     return Reader(
@@ -88,12 +123,37 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
         weight=str(weight.target),
         bias=str(bias.target) if isinstance(bias, fx.Node) and bias.op == "get_attr" else None,
         norm=norm,
-        kernel=tuple(shape[2:]),
-        window={k: v for k, v in words.items() if k != "groups"},
-        groups=int(words.get("groups", 1)),  # type: ignore[arg-type]
+        window=_window(kernel, words) if kernel else None,
+        groups=int(words.get("groups", 1)),
         beside=_beside(graph, node, norm),
         labels=contracted[0].labels if contracted else None,
     )
+
+
+def _words(node: fx.Node) -> dict[str, Any]:
+    """The operator's arguments by the names of its schema, defaults included."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema.arguments
+    given = dict(zip((a.name for a in schema), node.args, strict=False))
+    return {a.name: a.default_value for a in schema} | given | dict(node.kwargs)
+
+
+def _window(kernel: tuple[int, ...], words: Mapping[str, Any]) -> Window:
+    def each(name: str) -> tuple[int, ...]:
+        value = words[name]
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        return tuple(
+            int(v) for v in (values if len(values) == len(kernel) else values * len(kernel))
+        )
+
+    dilation = each("dilation")
+    padding = words["padding"]
+    if isinstance(padding, str):  # "same": what is left over of an odd padding lies behind
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        before = tuple(r // 2 if padding == "same" else 0 for r in reach)
+    else:
+        before = each("padding")
+    return Window(kernel, each("stride"), before, dilation, "output_padding" in words)
 
 
 def _norm(node: fx.Node) -> Norm | None:
@@ -150,40 +210,57 @@ class Places:
     """Which places of a layer's output are looked at, for each image: [N, P] flat indices."""
 
     index: Tensor
+    space: tuple[int, ...]  # the output's size along each axis of space
 
 
-def sample(reader: Reader, output: Tensor, places: int, generator: torch.Generator) -> Places:
-    """``places`` different places for each image of ``output`` [N, O, H, W] or [N, ..., O]."""
-    count = output.shape[2:].numel() if reader.kernel else output.shape[1:-1].numel()
-    n = output.shape[0]
+def sample(
+    reader: Reader, n: int, shape: Sequence[int], places: int, seed: torch.Generator
+) -> Places:
+    """``places`` different places for each of ``n`` images; ``shape``: the output's, [any, O, *space].
+
+    A linear layer's is [any, *space, O].
+    """
+    space = tuple(shape[2:] if reader.window else shape[1:-1])
+    count = math.prod(space)
     if places >= count:
-        return Places(torch.arange(count).expand(n, count))
-    return Places(torch.rand(n, count, generator=generator).topk(places, dim=1).indices)
+        return Places(torch.arange(count).expand(n, count), space)
+    return Places(torch.rand(n, count, generator=seed).topk(places, dim=1).indices, space)
 
 
 def inputs_at(reader: Reader, x: Tensor, at: Places) -> Tensor:
-    """X [rows, G, I*k*k] of the input ``x`` [N, C, H, W] (or [N, ..., C]) at these places."""
-    if not reader.kernel:
+    """X [rows, G, T*I] of the input ``x`` [N, C, *space] (or [N, ..., C]) at these places."""
+    window = reader.window
+    if window is None:
         return _rows(x.reshape(x.shape[0], -1, x.shape[-1]), at.index)[:, None]
-    (kh, kw), (ph, pw) = reader.kernel, _pair(reader.window.get("padding", 0))
-    (sh, sw), (dh, dw) = (_pair(reader.window.get(k, 1)) for k in ("stride", "dilation"))
-    width_out = (x.shape[3] + 2 * pw - dw * (kw - 1) - 1) // sw + 1
-    if ph or pw:
-        x = F.pad(x, (pw, pw, ph, ph))
-    corner = (at.index // width_out) * (sh * x.shape[3]) + (at.index % width_out) * sw  # [N, P]
-    taps = (torch.arange(kh) * dh * x.shape[3])[:, None] + torch.arange(kw) * dw  # [kh, kw]
-    index = (corner[:, :, None] + taps.reshape(-1)).flatten(1)  # [N, P*k*k]
-    rows = _rows(x.permute(0, 2, 3, 1).flatten(1, 2), index)  # [N*P*k*k, C]
-    rows = rows.reshape(-1, kh * kw, x.shape[1]).transpose(1, 2)  # [N*P, C, k*k]
-    return rows.reshape(len(rows), reader.groups, -1)
+    place = torch.zeros_like(at.index)[..., None]  # [N, P, taps so far]
+    there = torch.ones_like(place, dtype=torch.bool)
+    left = at.index
+    for axis, size in reversed(list(enumerate(x.shape[2:]))):
+        read, meets = window.read(axis, left % at.space[axis])  # [N, P, k]
+        left = left // at.space[axis]
+        meets = meets & (read >= 0) & (read < size)
+        step = math.prod(x.shape[3 + axis :])
+        place = (read[..., :, None] * step + place[..., None, :]).flatten(2)
+        there = (meets[..., :, None] & there[..., None, :]).flatten(2)
+    everywhere = bool(there.all())
+    if not everywhere:
+        place = torch.where(there, place, 0)
+    rows = _rows(_places_last(x), place.flatten(1))  # [N*P*T, C]
+    if not everywhere:
+        rows = rows * there.reshape(-1, 1)
+    rows = rows.reshape(at.index.numel(), window.taps, reader.groups, -1)
+    return rows.transpose(1, 2).reshape(len(rows), reader.groups, -1)
 
 
 def outputs_at(reader: Reader, y: Tensor, at: Places) -> Tensor:
-    """Y [rows, O] of the output ``y`` [N, O, H, W] (or [N, ..., O]) at these places."""
-    flat = (
-        y.permute(0, 2, 3, 1).flatten(1, 2) if reader.kernel else y.reshape(len(y), -1, y.shape[-1])
-    )
+    """Y [rows, O] of the output ``y`` [N, O, *space] (or [N, ..., O]) at these places."""
+    flat = _places_last(y) if reader.window else y.reshape(len(y), -1, y.shape[-1])
     return _rows(flat, at.index)
+
+
+def _places_last(x: Tensor) -> Tensor:
+    """[N, C, *space] -> [N, places, C]; no copy of what lies channels last."""
+    return x.movedim(1, -1).flatten(1, -2)
 
 
 def _rows(flat: Tensor, index: Tensor) -> Tensor:
@@ -191,11 +268,20 @@ def _rows(flat: Tensor, index: Tensor) -> Tensor:
     return flat[torch.arange(len(flat))[:, None], index].flatten(0, 1)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    return (int(values[0]), int(values[-1]))
-
-
 def weight_matrix(reader: Reader, weight: Tensor) -> Tensor:
-    """W [G, O/G, I*k*k] of the layer's weight (O, I, *k)."""
-    return weight.reshape(reader.groups, weight.shape[0] // reader.groups, -1)
+    """W [G, O/G, T*I] of the layer's weight (O, I, *k), or (G*I, O/G, *k) if it is transposed."""
+    g, w = reader.groups, reader.window
+    if w is None:
+        return weight[None]
+    if w.transposed:
+        return weight.reshape(g, -1, weight.shape[1], w.taps).permute(0, 2, 3, 1).flatten(2)
+    return weight.reshape(g, -1, weight.shape[1], w.taps).transpose(2, 3).flatten(2)
+
+
+def as_weight(reader: Reader, W: Tensor, shape: Sequence[int]) -> Tensor:
+    """The layer's weight of this ``shape``; the inverse of `weight_matrix`."""
+    w = reader.window
+    if w is None:
+        return W.reshape(*shape)
+    taps = W.reshape(*W.shape[:2], w.taps, -1)  # [G, O/G, T, I]
+    return (taps.permute(0, 3, 1, 2) if w.transposed else taps.transpose(2, 3)).reshape(*shape)

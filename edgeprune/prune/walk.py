@@ -10,6 +10,9 @@ from torch import Tensor, fx
 
 from ..graph.tensors import fetch
 
+# A view of a map that lies channels last may not exist.
+FREE_OF_LAYOUT: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
+
 
 class Walk:
     """``module`` (a graph's) run side by side on all ``batches``, as far as was asked.
@@ -59,7 +62,7 @@ def run(
             values[node] = x
         elif node.op == "call_function":
             args, kwargs = fx.map_arg((node.args, node.kwargs), value)
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+            values[node] = FREE_OF_LAYOUT.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator]
         elif node.op == "output":
             values[node] = fx.map_arg(node.args[0], value)
 

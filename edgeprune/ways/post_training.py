@@ -143,7 +143,7 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
         f"{images:,} calibration images are fewer than the {channels:,} channels that "
         f"{reader.layer} reads: give more, it is repaired from little"
         for reader in find_readers(dense)
-        if not reader.kernel and reader.labels is not None
+        if reader.window is None and reader.labels is not None
         and (channels := len(reader.labels)) > images
     ]  # fmt: skip
     return tuple(wide) if settings.compensate in ("lstsq", "blocks") else ()
@@ -249,14 +249,15 @@ def plain(pixels: Pixels, convention: Convention) -> Tensor:
 
 
 def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -> Images:
-    """``views`` of each image; a batch holds all views of its images, so folds share no image."""
+    """``views`` of each image, all first views before any second one.
+
+    A layer that cannot look at all of them then looks at as many different images as it can.
+    """
     rng = np.random.default_rng(seed)
-    each = max(1, BATCH // views)
+    sets = list(_batches(rng.permutation(len(pixels))))  # the first ones are a sample
     return Images(
-        [
-            torch.cat([view(pixels[rows], convention, i, rng) for i in range(views)])
-            for rows in _batches(rng.permutation(len(pixels)), each)  # the first ones are a sample
-        ]
+        [view(pixels[rows], convention, i, rng) for i in range(views) for rows in sets],
+        [source for _ in range(views) for source in range(len(sets))],
     )
 
 

@@ -37,10 +37,12 @@ def test_a_block_that_got_worse_is_put_back() -> None:
 
 
 def test_each_eighth_batch_judges_and_teaches_nothing() -> None:
-    fitting, judging = blocks._parts(17)
+    fitting, judging = blocks._parts(range(17))
     assert judging == [7, 15]
     assert fitting == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16]
-    assert blocks._parts(3) == ([0, 1, 2], [0, 1, 2])  # too few to spare one
+    assert blocks._parts(range(3)) == ([0, 1, 2], [0, 1, 2])  # too few to spare one
+    two_views = [*range(9), *range(9)]  # the other view of an image that judges does not teach
+    assert blocks._parts(two_views)[1] == [7, 16]
 
 
 def test_the_rate_falls_to_nothing() -> None:

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from edgeprune.graph import trace
 from edgeprune.prune import compensate, narrow
 from edgeprune.prune.images import Images
-from edgeprune.prune.readers import find_readers, inputs_at, outputs_at, sample, weight_matrix
+from edgeprune.prune.readers import (
+    as_weight,
+    find_readers,
+    inputs_at,
+    outputs_at,
+    sample,
+    weight_matrix,
+)
+from edgeprune.prune.walk import Walk
 from tests.nets import images
 
 
@@ -25,21 +33,36 @@ from tests.nets import images
         {"kernel_size": 3, "dilation": (1, 3), "padding": (0, 3)},
         {"kernel_size": (1, 3), "stride": (2, 1), "padding": (0, 1)},
         {"kernel_size": 3, "stride": 2, "dilation": 2, "padding": 1, "groups": 2},
+        {"kernel_size": 3, "padding": "same"},
+        {"kernel_size": (4, 2), "padding": "same", "dilation": (1, 3)},  # more behind than before
+        {"kernel_size": 3, "padding": "valid", "stride": 2},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "circular"},
+        {"kernel_size": 3, "padding": (2, 1), "padding_mode": "reflect", "stride": 2},
+        {"kernel_size": 3, "transposed": True},
+        {"kernel_size": 2, "stride": 2, "transposed": True},
+        {"kernel_size": 4, "stride": 2, "padding": 1, "transposed": True},
+        {"kernel_size": 3, "stride": (3, 2), "padding": 1, "output_padding": (2, 1),
+         "dilation": (1, 2), "groups": 2, "transposed": True},
     ],
-)
+)  # fmt: skip
 def test_rows_are_the_convolution(words: dict[str, Any]) -> None:
     """X W' + b at every place is the layer's output there, whatever its window."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, **words)).double().eval()
+    kind = nn.ConvTranspose2d if words.get("transposed") else nn.Conv2d
+    layer = kind(4, 6, **{k: v for k, v in words.items() if k != "transposed"})
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), layer).double().eval()
     graph = trace(net, images(2))
     reader = next(r for r in find_readers(graph) if r.layer == "2")
-    x = net[:2](images(3)).detach()
-    y = net[2](x).detach()
-    at = sample(reader, y, 10**6, torch.Generator())
+    walk = Walk(graph.module, [images(3)])
+    walk.reach(walk.index[reader.node])
+    x = walk.values[0][walk.node(reader.node).args[0]]  # type: ignore[index]  # padded, if circular
+    y = net[2](net[:2](images(3))).detach()
+    at = sample(reader, len(y), y.shape, 10**6, torch.Generator())
     W = weight_matrix(reader, net[2].weight.detach())
     got = torch.einsum("rgd,god->rgo", inputs_at(reader, x, at), W).flatten(1) + net[2].bias
     torch.testing.assert_close(got, outputs_at(reader, y, at))
     assert len(got) == y.shape[0] * y.shape[2] * y.shape[3]
+    assert torch.equal(as_weight(reader, W, net[2].weight.shape), net[2].weight)
 
 
 class Shared(nn.Module):

@@ -147,6 +147,7 @@ ROWS = (
         partial(convolution_groups, transposed=True),
         kind="conv",
         macs=transposed_macs,
+        reads=True,
         fresh=True,
     ),
 )

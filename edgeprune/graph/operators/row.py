@@ -42,7 +42,7 @@ class Operator:
     kind: str = "parameter"  # of its row in the cost table
     macs: Callable[[Work], int] | None = None  # multiply-adds for one image; None: none are counted
     channels: int = 0  # which axis of one image's output holds the channels
-    reads: bool = False  # a layer Y = X W' + b with weight (O, I, *kernel): it can be solved for
+    reads: bool = False  # a layer Y = X W' + b whose second argument is the weight: it can be solved for
     per_channel: bool = False  # a batch norm: one scale and offset a channel
     frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
     sums: bool = False  # the sum of two maps
