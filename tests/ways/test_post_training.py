@@ -16,6 +16,7 @@ from edgeprune.ways import heal
 from edgeprune.ways.post_training import (
     Settings,
     answers,
+    calibration,
     forecast,
     plain,
     post_training,
@@ -53,6 +54,19 @@ def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Mo
     assert again.images == len(held) == 64
     assert again.agreement == pytest.approx(made["lstsq"].forecast.agreement)
     assert again.variance_kept == pytest.approx(made["lstsq"].forecast.variance_kept, abs=1e-4)
+
+
+def test_first_views_come_first_and_views_of_an_image_share_a_fold() -> None:
+    """A layer that looks at the first images only sees different ones, not copies of a few."""
+    some = pixels(100)
+    seen = calibration(some, INPUT, 3, seed=1)
+    once = torch.cat([x for x in seen.batches[:4]])
+    assert len(once) == len(once.flatten(1).unique(dim=0)) == 100
+    torch.testing.assert_close(torch.cat(list(seen.batches[4:8])), once.flip(3))
+    assert list(seen.sources) == [0, 1, 2, 3] * 3
+    assert seen.folds == [0, 1] * 6
+    assert seen.first(100, least=2) == 4
+    assert seen.first(5, least=2) == 2
 
 
 def test_split_shares_no_image() -> None:
