@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from torch import Tensor
 
 RIDGE = 1e-3  # share of the mean of diag(S) that is added to it
 DEAD = 1e-12  # variance of a reader's answers, in units of its weights' and inputs'
-COMPACT = 0.9  # matrices are rewritten without what left at this share of their size
+PENDING = 48  # changes of a matrix that wait to be applied together
+GONE = -2  # the unit of a channel that left
+Matrix = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,56 +94,124 @@ def _scaled(problem: Problem) -> Problem | None:
     return scaled if scaled.variance > DEAD else None
 
 
+class _Changing:
+    """A symmetric matrix M - left' right whose changes are applied many at a time."""
+
+    def __init__(self, M: Matrix) -> None:
+        self.M = M
+        self.left, self.right = np.empty((0, len(M))), np.empty((0, len(M)))
+        self.waiting = 0
+
+    def rows(self, at: Matrix) -> Matrix:
+        """[m, C] as they are now."""
+        n = self.waiting
+        changed: Matrix = self.M[at] - self.left[:n, at].T @ self.right[:n]
+        return changed
+
+    def change(self, left: Matrix, right: Matrix) -> None:
+        """Take off left' right, [k, C] each."""
+        end = self.waiting + len(left)
+        if end > len(self.left):
+            more = np.empty((end + PENDING, self.left.shape[1]))
+            self.left, self.right = (np.concatenate([m, more]) for m in (self.left, self.right))
+        self.left[self.waiting : end], self.right[self.waiting : end] = left, right
+        self.waiting = end
+
+    def settle(self, stay: Matrix) -> None:
+        """Apply what waits, to the rows and columns ``stay`` alone."""
+        n = self.waiting
+        M = torch.from_numpy(self.M[np.ix_(stay, stay)])
+        left, right = (torch.from_numpy(m[:n, stay]) for m in (self.left, self.right))
+        self.M = M.addmm_(left.T, right, alpha=-1).numpy()
+        self.left, self.right = np.empty((0, len(stay))), np.empty((0, len(stay)))
+        self.waiting = 0
+
+
+@dataclass(eq=False)
+class _Same:
+    """The units that bear ``m`` channels each: where, and their blocks of G and H."""
+
+    units: NDArray[np.int64]  # [U]
+    at: NDArray[np.int64]  # [U, m]
+    G: Matrix  # [U, m, m]
+    H: Matrix
+
+    def costs(self) -> Matrix:
+        """[U] tr(H^-1 G)."""
+        if self.at.shape[1] == 1:
+            alone: Matrix = self.G[:, 0, 0] / np.maximum(self.H[:, 0, 0], 1e-300)
+            return alone
+        found: Matrix = np.linalg.solve(self.H, self.G).trace(axis1=1, axis2=2)
+        return found
+
+    def follow(self, of: str, left: Matrix, right: Matrix) -> None:
+        """Take left' right, [k, C] each, off the blocks of ``of``."""
+        block: Matrix = getattr(self, of)
+        block -= np.einsum("kum,kun->umn", left[:, self.at], right[:, self.at])
+
+
 class _State:
     """One reader's G and H for the channels that are left."""
 
     def __init__(self, problem: Problem, width: int) -> None:
         S = problem.S
-        ridge = RIDGE * float(S.diagonal().mean())
-        self.H = torch.linalg.inv(S + ridge * torch.eye(len(S), dtype=S.dtype))
-        self.G = problem.G  # its own: _scaled made it
+        S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
+        L, failed = torch.linalg.cholesky_ex(S)
+        H = torch.linalg.inv(S) if bool(failed) else torch.cholesky_inverse(L)
+        self.H, self.G = _Changing(H.numpy()), _Changing(problem.G.numpy())
         self.unit = problem.unit.copy()
         self.width, self.total = width, problem.variance
-        self.single = bool(np.bincount(self.unit[self.unit >= 0], minlength=1).max() <= 1)
-        self.gone = 0
+        self.blocks = [
+            _Same(units, at, *(m.M[at[:, :, None], at[:, None]] for m in (self.G, self.H)))
+            for units, at in _alike(self.unit)
+        ]
 
     def costs(self) -> NDArray[np.float64]:
         """[width] relative error that each unit's leaving would add (0 where it is not read)."""
         costs = np.zeros(self.width)
-        if self.single:
-            each = (self.G.diagonal() / self.H.diagonal().clamp_min(1e-300)).numpy()
-            own = self.unit >= 0
-            costs[self.unit[own]] = each[own]
-        else:
-            for unit, at in self._blocks():
-                G, H = self.G[at][:, at], self.H[at][:, at]
-                costs[unit] = float(torch.linalg.solve(H, G).diagonal().sum())
+        for block in self.blocks:
+            costs[block.units] = block.costs()
         return costs / self.total
 
     def leave(self, unit: int) -> None:
-        at = torch.from_numpy((self.unit == unit).nonzero()[0])
+        at = (self.unit == unit).nonzero()[0]
         if not len(at):
             return
         # W -= W_c K, K = H_cc^-1 H_c:, hence G -= G_:c K + K' G_c: - K' G_cc K
-        Hc, Gc = self.H[at], self.G[at]  # [m, C]
-        K = torch.linalg.solve(Hc[:, at], Hc)
+        Hc, Gc = self.H.rows(at), self.G.rows(at)  # [m, C]
+        K = Hc / Hc[0, at] if len(at) == 1 else np.linalg.solve(Hc[:, at], Hc)
         half = Gc - 0.5 * Gc[:, at] @ K
-        self.G.addmm_(torch.cat([K, half]).T, torch.cat([half, K]), alpha=-1)
-        self.H.addmm_(Hc.T, K, alpha=-1)
-        self.H[at, at] = 1.0  # gone: finite, and with G = 0 of no cost
-        self.G[at], self.G[:, at] = 0.0, 0.0
-        self.unit[at.numpy()] = -2
-        self.gone += len(at)
-        if self.gone > (1 - COMPACT) * len(self.unit):
-            self._compact()
+        changes = {"H": (Hc, K), "G": (np.concatenate([K, half]), np.concatenate([half, K]))}
+        self.H.change(*changes["H"])
+        self.G.change(*changes["G"])
+        for block in self.blocks:
+            for of, change in changes.items():
+                block.follow(of, *change)
+            mine = block.units == unit  # gone: finite, and with G = 0 of no cost
+            block.G[mine], block.H[mine] = 0.0, np.eye(block.at.shape[1])
+        self.unit[at] = GONE
+        if self.H.waiting >= PENDING:
+            self._settle()
 
-    def _compact(self) -> None:
-        stay = torch.from_numpy((self.unit != -2).nonzero()[0])
-        self.H, self.G = self.H[stay][:, stay].clone(), self.G[stay][:, stay].clone()
-        self.unit, self.gone = self.unit[stay.numpy()], 0
+    def _settle(self) -> None:
+        stay = (self.unit != GONE).nonzero()[0]
+        place = np.full(len(self.unit), -1)
+        place[stay] = np.arange(len(stay))
+        self.H.settle(stay)
+        self.G.settle(stay)
+        self.unit = self.unit[stay]
+        for block in self.blocks:
+            left = place[block.at[:, 0]] >= 0
+            block.units, block.G, block.H = block.units[left], block.G[left], block.H[left]
+            block.at = place[block.at[left]]
 
-    def _blocks(self) -> list[tuple[int, Tensor]]:
-        order = np.argsort(self.unit, kind="stable")
-        units, first = np.unique(self.unit[order], return_index=True)
-        parts = np.split(order, first[1:])
-        return [(int(u), torch.from_numpy(p)) for u, p in zip(units, parts, strict=True) if u >= 0]
+
+def _alike(unit: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Units that bear equally many channels: the units [U], and the channels of each [U, m]."""
+    order = np.argsort(unit, kind="stable")
+    units, first, count = np.unique(unit[order], return_index=True, return_counts=True)
+    found = []
+    for m in np.unique(count[units >= 0]):
+        own = (count == m) & (units >= 0)
+        found.append((units[own], order[first[own][:, None] + np.arange(m)]))
+    return found

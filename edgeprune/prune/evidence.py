@@ -22,7 +22,7 @@ from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
 from .compensate import gram
-from .elimination import Problem
+from .elimination import Elimination, Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
 from .walk import Walk, run
@@ -66,6 +66,7 @@ class Evidence:
     maps: dict[str, Maps]
     gradients: dict[str, Gradients]
     problems: dict[str, list[Problem]]  # of each group's readers
+    eliminated: dict[str, Elimination] = field(default_factory=dict)  # once asked for
 
 
 PARTS = ("maps", "gradients", "readers")

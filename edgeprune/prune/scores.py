@@ -220,11 +220,17 @@ def reconstruction(graph: Graph, group: Group | str, evidence: Evidence | None =
 def elimination_of(graph: Graph, group: Group | str, evidence: Evidence) -> Elimination:
     """The order of leaving, and the readers' relative error at every width."""
     group = graph.group(group)
-    problems = evidence.problems[group.name]
-    if not problems:  # nothing that sums reads it: the filters' norm decides
-        order = l1(graph, group).argsort(stable=True).numpy()
-        return Elimination(order, np.linspace(1, 0, group.width + 1))
-    return eliminate(problems, group.width)
+    known = evidence.eliminated  # for the scores, and again for what each width loses
+    if group.name not in known:
+        problems = evidence.problems[group.name]
+        known[group.name] = eliminate(problems, group.width) if problems else _by_norm(graph, group)
+    return known[group.name]
+
+
+def _by_norm(graph: Graph, group: Group) -> Elimination:
+    """Nothing that sums reads the group: the filters' norm decides."""
+    order = l1(graph, group).argsort(stable=True).numpy()
+    return Elimination(order, np.linspace(1, 0, group.width + 1))
 
 
 # -- small things ----------------------------------------------------------------------------------

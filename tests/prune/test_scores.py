@@ -173,9 +173,15 @@ def refitted_error(X: Tensor, Y: Tensor, keep: list[int]) -> float:
 @pytest.mark.parametrize(
     "unit", [np.arange(8), np.arange(8) // 2, np.array([0, 1, 2, 3, 0, 1, -1, -1])]
 )
-def test_elimination_is_exact(unit: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
+@pytest.mark.parametrize("pending", [1, 2, 48])  # changes that are applied together
+def test_elimination_is_exact(
+    unit: np.ndarray,  # type: ignore[type-arg]
+    pending: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The error of every width is that of a refit from scratch, and each choice is the cheapest."""
     monkeypatch.setattr("edgeprune.prune.elimination.RIDGE", 0.0)
+    monkeypatch.setattr("edgeprune.prune.elimination.PENDING", pending)
     g = torch.Generator().manual_seed(3)
     X = torch.randn(200, 8, generator=g).double() @ torch.randn(8, 8, generator=g).double()
     W = torch.randn(6, 8, generator=g).double()
