@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..graph.operators import operator_of
 from ..graph.tensors import fetch
-
-# A view of a map that lies channels last may not exist.
-FREE_OF_LAYOUT: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
 
 
 class Walk:
@@ -62,7 +60,8 @@ def run(
             values[node] = x
         elif node.op == "call_function":
             args, kwargs = fx.map_arg((node.args, node.kwargs), value)
-            values[node] = FREE_OF_LAYOUT.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator]
+            target = operator_of(node).run or node.target  # a view needs not exist channels last
+            values[node] = target(*args, **kwargs)  # type: ignore[operator]
         elif node.op == "output":
             values[node] = fx.map_arg(node.args[0], value)
 

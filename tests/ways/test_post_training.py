@@ -60,7 +60,7 @@ def test_first_views_come_first_and_views_of_an_image_share_a_fold() -> None:
     """A layer that looks at the first images only sees different ones, not copies of a few."""
     some = pixels(100)
     seen = calibration(some, INPUT, 3, seed=1)
-    once = torch.cat([x for x in seen.batches[:4]])
+    once = torch.cat(list(seen.batches[:4]))
     assert len(once) == len(once.flatten(1).unique(dim=0)) == 100
     torch.testing.assert_close(torch.cat(list(seen.batches[4:8])), once.flip(3))
     assert list(seen.sources) == [0, 1, 2, 3] * 3

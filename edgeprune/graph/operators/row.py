@@ -36,13 +36,15 @@ class Operator:
     rewrite: Callable[[Rewriter, fx.Node, fx.Node], None] | None = None  # None: works as it stands
     moves: bool = False  # data are only moved: a cut checks the operator on numbered elements
     run: Callable[..., Any] | None = (
-        None  # on labels, where its own code cannot (they are expanded)
+        None  # on labels (expanded) and on maps of any layout, where its own code cannot
     )
     vectors: bool = False  # what it makes of constant vectors is followed, not folded
     kind: str = "parameter"  # of its row in the cost table
     macs: Callable[[Work], int] | None = None  # multiply-adds for one image; None: none are counted
     channels: int = 0  # which axis of one image's output holds the channels
-    reads: bool = False  # a layer Y = X W' + b whose second argument is the weight: it can be solved for
+    reads: bool = (
+        False  # a layer Y = X W' + b whose second argument is the weight: it can be solved for
+    )
     per_channel: bool = False  # a batch norm: one scale and offset a channel
     frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
     sums: bool = False  # the sum of two maps
