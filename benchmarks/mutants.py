@@ -189,6 +189,7 @@ def fork(tree: Path, tests: Sequence[str], words: Sequence[str], first: Sequence
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         report, said = tree / ".failed.json", (tree / ".said.txt").open("w")
         report.unlink(missing_ok=True)
         for stream in (1, 2):
@@ -424,6 +425,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--state", type=Path, default=STATE)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # children and copies go with it
     everything = rows()
     gone = stale(everything)
     for row in (r for r in everything if r.name in gone):

@@ -64,3 +64,16 @@ def test_units_that_came_back_can_learn(fixed: tuple) -> None:
     weight = dict(model.named_parameters())["project.weight"]
     assert (weight[:, back] == 0).all()
     assert (weight.grad[:, back] != 0).any()
+
+
+def test_the_strongest_come_back() -> None:
+    """Of eight filters four are kept; up to six the two of largest L1 norm among the others return."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    with torch.no_grad():
+        net[0].weight.copy_(
+            torch.tensor([8.0, 1, 2, 7, 3, 6, 5, 4]).reshape(8, 1, 1, 1).expand(8, 3, 1, 1)
+        )
+    graph = trace(net, torch.zeros(2, 3, 4, 4))
+    assert rounded_up(graph, {"0": [1, 2, 4, 7]}, 6) == {"0": [0, 1, 2, 3, 4, 7]}
+    assert rounded_up(graph, {"0": [1, 2, 4, 7]}, 4) == {"0": [1, 2, 4, 7]}
+    assert rounded_up(graph, {"0": [1, 2, 4, 7, 0]}, 16) == {"0": list(range(8))}  # all there are

@@ -79,6 +79,23 @@ def test_it_knows_the_grid(model: predictor.Model) -> None:
     assert reader(63) > 1.5 * reader(64)
 
 
+def test_reorders_and_the_rest_are_predicted() -> None:
+    """63 channels leave the blocks of 16: their 63 x 10 x 10 floats are laid out anew, 25,200 bytes."""
+    plain = predictor.Model(BLOCK, PEAKS, {}, (0.0, 0.0), (0.0, 0.0, 0.0))
+    first, last = layer("conv", 32, 63, 3, 10), layer("conv", 63, 32, 3, 10)
+    assert predictor.moves([first, last], BLOCK) == [4 * 32 * 100, 4 * 63 * 100]
+    bare = predictor.predict(plain, [first, last])
+    moved = predictor.predict(replace(plain, move=(1e-3, 1e-6)), [first, last])
+    more = [b - a for a, b in zip(bare.layers, moved.layers, strict=True)]
+    assert more == pytest.approx([1e-3 + 1e-6 * 12_800, 1e-3 + 1e-6 * 25_200])
+    assert moved.seconds - bare.seconds == pytest.approx(sum(more))
+    assert bare.seconds == pytest.approx(sum(bare.layers))
+    rest = predictor.predict(replace(plain, rest=(1e-3, 1e-4, 1e-9)), [first, last])
+    maps = 4 * (63 + 32) * 100  # bytes that the two layers write
+    assert rest.seconds - bare.seconds == pytest.approx(1e-3 + 2 * 1e-4 + maps * 1e-9)
+    assert rest.layers == bare.layers
+
+
 def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
     rows = [layer("norm", 64, 64, 1, 14), layer("conv", 64, 64, 3, 14)]
     assert len(predictor.predict(model, rows).layers) == 1

@@ -94,3 +94,39 @@ def test_it_runs_here(home: Path, monkeypatch: pytest.MonkeyPatch, int8: bool) -
     found = rounding.probe("cpu", int8=int8)
     assert found.multiple in (1, 2, 4, 8, 16)
     assert set(found.waste or {}) <= {"1", "2", "4", "8"}
+
+
+def swept(waste: dict[int, float], spread: float = 0.0) -> dict[int, tuple[float, float, float]]:
+    """Times over width 48's, 0.5 at width 32; between them the line, times the class's ``waste``."""
+    line = {39: 0.71875, 38: 0.6875, 36: 0.625, 40: 0.75}  # 0.5 + 0.5 (width - 32) / 16
+    values = {48: 1.0, 32: 0.5} | {w: v * waste.get(w, 1.0) for w, v in line.items()}
+    return {
+        w: (v, v * (1 - spread * (w not in (32, 48))), v * (1 + spread * (w not in (32, 48))))
+        for w, v in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("waste", "spread", "multiple"),
+    [
+        ({}, 0.0, 1),  # a time in proportion to the width
+        ({39: 1.2}, 0.0, 2),
+        ({39: 1.2, 38: 1.2}, 0.0, 4),
+        ({39: 1.2, 38: 1.2, 36: 1.2}, 0.0, 8),
+        ({39: 1.2, 38: 1.2, 36: 1.2, 40: 1.2}, 0.0, 16),
+        ({39: 1.04, 38: 1.04}, 0.0, 1),  # under 5 % is none
+        ({39: 1.06}, 0.0, 2),  # over 5 % is
+        ({39: 1.2, 36: 1.2}, 0.0, 8),  # a coarser class decides before a finer one is asked
+        ({39: 1.06}, 0.02, None),  # the interval leaves it open
+        ({39: 1.06}, 0.005, 2),
+    ],
+)
+def test_the_multiple_by_hand(waste: dict[int, float], spread: float, multiple: int | None) -> None:
+    found, told = rounding.judged(swept(waste, spread))
+    assert found == multiple
+    assert told["1"][0] == pytest.approx(waste.get(39, 1.0))
+    assert told["8"][0] == pytest.approx(waste.get(40, 1.0))
+
+
+def test_without_times_nothing_is_judged() -> None:
+    assert rounding.judged({}) == (None, {})
