@@ -42,15 +42,15 @@ class Curve:
         return points[-1][1]
 
     def losses(self, width: int, dense: int) -> list[float]:
-        """Accuracy lost when 0, 1, ..., ``width`` more units leave a group of ``dense`` now ``width`` wide.
+        """Accuracy lost at each width 0, 1, ..., ``width`` of a group of ``dense`` now ``width`` wide.
 
-        Never falling: what a sample of images says in favour of removing more is noise.
+        Never falling as it gets narrower: what a sample says in favour of removing more is noise.
         """
         worst, found = 0.0, []
         for removed in range(width + 1):
             worst = max(worst, self.accuracy[0] - self.at(1 - (width - removed) / dense))
             found.append(worst)
-        return found
+        return found[::-1]
 
 
 def measure(
