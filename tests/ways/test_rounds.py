@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeprune import prune
 from edgeprune.graph import Graph, cost, trace
+from edgeprune.records import Result
 from edgeprune.train import Recipe
 from edgeprune.train.recipes import learning_rate
 from edgeprune.ways import gradual, rounds, sensitivity, target
@@ -24,8 +25,8 @@ TRAINED = Recipe(lr=4e-3, epochs=40, patience=15, weight_decay=0.02)
 def work(**way: Any) -> Any:
     """A pruning whose dense training came down to 2e-5 in bfloat16."""
     results = [
-        {"network": "pruned", "lowest_lr": None, "precision": "fp32"},
-        {"network": "dense", "lowest_lr": 2e-5, "precision": "bf16"},
+        Result(network="pruned", params=1, flops=1, precision="fp32"),
+        Result(network="dense", params=1, flops=1, precision="bf16", lowest_lr=2e-5),
     ]
     run = SimpleNamespace(history=lambda kind: results, state_folder=Path("state"))
     return SimpleNamespace(
