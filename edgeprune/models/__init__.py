@@ -1,7 +1,8 @@
 """Networks by name: build one, find its weights, know its input convention."""
 
 from ..records import Convention, ModelSpec
-from .weights import fill, find, known_inits, whole
+from .fit import fill, whole
+from .weights import find, known_inits
 from .zoo import build, check_name, fresh, has_norm, layer_names
 
 __all__ = [

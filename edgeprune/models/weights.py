@@ -1,4 +1,4 @@
-"""Where a network's first weights come from (``--init``), and whether they fit.
+"""Where a network's first weights come from (``--init``); ``fit`` says whether they fit.
 
 ``scratch``; ``imagenet`` (a public checkpoint, downloaded once into the home folder); a path (a run
 of our own, a ``.safetensors``, a ``.pth`` read with ``weights_only``); or a NAME for which
@@ -12,22 +12,22 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import files, records
 from ..errors import EdgepruneError
 from ..fetch import fetch, home
 from ..records.network import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
-from .zoo import ALPHA, fresh
 
 State = dict[str, Tensor]
 HALF = (0.5, 0.5, 0.5)
+DEEPEST = 8  # dictionaries within dictionaries
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,7 @@ class Source:
     input: Convention
     padding: str | None = None
     bn_eps: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class Fit:
-    """What `fill` did: names of the tensors that start fresh, of which the head's are expected."""
-
-    fresh: list[str] = field(default_factory=list)
-    head: list[str] = field(default_factory=list)
+    places: Mapping[str, State] = field(default_factory=dict)  # dictionaries of a file with several
 
 
 def find(spec: ModelSpec, init: str) -> Source | None:
@@ -85,7 +77,7 @@ def find(spec: ModelSpec, init: str) -> Source | None:
             fetch(remote.url, target, sha256_prefix=remote.sha256_prefix, max_bytes=2 << 30)
             source = read(target, remote.input)
             if remote.rename:
-                source = replace(source, tensors=remote.rename(source.tensors))
+                source = replace(source, tensors=remote.rename(source.tensors), places={})
             return source
     there = sorted(
         p.name for p in (home() / "weights").glob(f"{spec.model.replace('/', '_')}_*.safetensors")
@@ -103,140 +95,38 @@ def find(spec: ModelSpec, init: str) -> Source | None:
 
 def read(path: Path, default: Convention | None = None) -> Source:
     """A checkpoint file. Its metadata say the input convention; ``default`` stands in where they
-    are silent.
+    are silent. Of a file with several dictionaries of tensors ``fit`` takes the one that fits.
     """
     if not path.is_file():
         raise EdgepruneError(f"checkpoint {path}", "no such file")
     if path.suffix == ".safetensors":
         tensors, metadata = files.read_tensors(path)
         source = _described(str(path), tensors, metadata, default)
-    else:
-        source = Source(str(path), _unpickled(path), default or Convention())
-    odd = [k for k, v in source.tensors.items() if not _is_plain(v)]
+        return replace(source, tensors=sound(str(path), source.tensors))
+    places = _unpickled(path)
+    if len(places) == 1:  # else the one that is taken is looked at
+        places = {where: sound(str(path), tensors) for where, tensors in places.items()}
+    return Source(str(path), next(iter(places.values())), default or Convention(), places=places)
+
+
+def sound(where: str, tensors: State) -> State:
+    """Plain finite tensors, floating-point ones as float32, without batch norm's counters."""
+    odd = [k for k, v in tensors.items() if not _is_plain(v)]
     if odd:
         raise EdgepruneError(
-            f"checkpoint {path}",
-            f"quantised, sparse, complex or empty tensors: {_some(odd)}",
+            f"checkpoint {where}",
+            f"quantised, sparse, complex or empty tensors: {some(odd)}",
             "save plain floating-point tensors",
         )
     clean = {
         k: v.float() if v.is_floating_point() else v
-        for k, v in source.tensors.items()
+        for k, v in tensors.items()
         if not k.endswith("num_batches_tracked")
     }
     bad = [k for k, v in clean.items() if not torch.isfinite(v).all()]
     if bad:
-        raise EdgepruneError(f"checkpoint {path}", f"NaN or infinite values in {_some(bad)}")
-    return replace(source, tensors=clean)
-
-
-def fill(network: nn.Module, spec: ModelSpec, source: Source, *, partial: bool = False) -> Fit:
-    """Put ``source``'s tensors into ``network`` (in place); the head starts fresh where the classes
-    differ.
-
-    The head is all of ``classifier`` for the paper's form (its dense 512 is not the checkpoint's),
-    else the last layer. Anything else that is missing is refused unless ``partial``; other shapes
-    and unknown names always.
-    """
-    own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    prefix = head_of(network, spec)
-    given = source.tensors
-    head = [k for k in own if k == prefix or k.startswith(prefix + ".")]
-    whole = all(k in given and given[k].shape == own[k].shape for k in head)
-    head_missing = [] if whole else head
-    body = [k for k in own if k not in head]
-    wrong = [k for k in body if k in given and given[k].shape != own[k].shape]
-    if wrong:
-        shapes = ", ".join(
-            f"{k} is {_shape(given[k])}, the network wants {_shape(own[k])}" for k in wrong[:3]
-        )
-        raise EdgepruneError(
-            f"{source.where} does not fit {spec.model}", shapes + (" …" if len(wrong) > 3 else "")
-        )
-    whole_numbers = [
-        k
-        for k, v in own.items()
-        if k in given and v.is_floating_point() and not given[k].is_floating_point()
-    ]
-    if whole_numbers:
-        first = whole_numbers[0]
-        raise EdgepruneError(
-            f"{source.where} does not fit {spec.model}",
-            f"{_some(whole_numbers)}: {str(given[first].dtype).removeprefix('torch.')}, "
-            "the network wants floating-point numbers",
-            "save it dequantised" if given[first].dtype != torch.bool else "",
-        )
-    stem = prefix.split(".")[0]
-    unknown = [k for k in given if k not in own and k.split(".")[0] != stem]
-    if unknown:
-        raise EdgepruneError(
-            f"{source.where} does not fit {spec.model}",
-            f"the network has no {_some(unknown, given)}",
-        )
-    missing = [k for k in body if k not in given]
-    if missing and not partial:
-        raise EdgepruneError(
-            f"{source.where} holds only part of {spec.model}",
-            f"missing: {', '.join(missing)}",
-            "add --partial to start these fresh",
-        )
-    if body and len(missing) == len(body):
-        raise EdgepruneError(f"{source.where} does not fit {spec.model}", "no tensor of it matches")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if name not in missing and name not in head_missing:
-                tensor.copy_(given[name])
-    return Fit(fresh=missing + head_missing, head=head_missing)
-
-
-def whole(spec: ModelSpec, source: Source, heads: Sequence[str]) -> tuple[ModelSpec, nn.Module]:
-    """``source`` as a whole network, classifier and all: its spec and the network in eval mode.
-
-    The classes are as many as the checkpoint's last layer has; the head is the first of ``heads``
-    that it fits. Raises :class:`EdgepruneError` for a checkpoint that holds anything less.
-    """
-    refusals = []
-    for head in heads:
-        fitting = spec.but(head=head)
-        fitting = fitting.but(classes=_classes(fitting, source))
-        network = fresh(fitting, 0)
-        try:
-            fit = fill(network, fitting, source)
-        except EdgepruneError as e:
-            refusals.append(e)
-            continue
-        if not fit.fresh:
-            return fitting, network
-        refusals.append(
-            EdgepruneError(
-                f"{source.where} is no whole {spec.model}",
-                f"missing: {_some(fit.fresh)}",
-                "a trained network with its classifier is needed; edgeprune train makes one",
-            )
-        )
-    raise refusals[0]
-
-
-def _classes(spec: ModelSpec, source: Source) -> int:
-    """The width of the checkpoint's last layer: the tensors that depend on the number of classes."""
-    few, more = (fresh(spec.but(classes=n), 0).state_dict() for n in (7, 11))
-    for name, tensor in few.items():
-        given = source.tensors.get(name)
-        if tensor.shape != more[name].shape and given is not None and given.ndim:
-            return max(2, len(given))
-    return spec.classes
-
-
-def head_of(network: nn.Module, spec: ModelSpec) -> str:
-    """Qualified name of the part that maps features to classes."""
-    if spec.head == "paper" and (spec.model == "vgg16" or ALPHA.fullmatch(spec.model)):
-        return "classifier"
-    layers = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    for name in reversed(layers):
-        module = network.get_submodule(name)
-        if getattr(module, "out_features", getattr(module, "out_channels", 0)) == spec.classes:
-            return name
-    return layers[-1] if layers else "classifier"
+        raise EdgepruneError(f"checkpoint {where}", f"NaN or infinite values in {some(bad)}")
+    return clean
 
 
 def known_inits(model: str) -> list[str]:
@@ -264,8 +154,10 @@ def _from_run(path: Path) -> Source:
     return replace(source, tensors=clean)
 
 
-def _unpickled(path: Path) -> State:
-    """A ``.pth``: tensors only (``weights_only=True``), maybe under ``state_dict`` or ``model``."""
+def _unpickled(path: Path) -> dict[str, State]:
+    """A ``.pth``, tensors only (``weights_only=True``): its dictionaries that hold tensors, by where
+    they stand in it (``""``, ``state_dict``, ``model.ema``).
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about formats that are refused below anyway
@@ -284,17 +176,35 @@ def _unpickled(path: Path) -> State:
         raise EdgepruneError(
             f"checkpoint {path}", f"not a whole file of tensors ({reason})", "save its state_dict"
         ) from None
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
     if not isinstance(value, dict):
         raise EdgepruneError(
             f"checkpoint {path}", f"holds a {type(value).__name__}, not a state_dict"
         )
-    tensors = {str(k).removeprefix("module."): v for k, v in value.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise EdgepruneError(f"checkpoint {path}", "holds no tensors")
-    return tensors
+    places: dict[str, State] = {}
+    _collect(value, (), places, set())
+    if not places:
+        held = ", ".join(f"{k} ({type(v).__name__})" for k, v in list(value.items())[:8])
+        raise EdgepruneError(
+            f"checkpoint {path}",
+            f"holds no tensors, but: {held}" if held else "an empty dictionary",
+            "save the network's state_dict",
+        )
+    return places
+
+
+def _collect(
+    value: Mapping[Any, Any], at: tuple[str, ...], places: dict[str, State], seen: set[int]
+) -> None:
+    """The dictionaries within ``value`` that hold tensors; each once, a pickle may go in circles."""
+    if id(value) in seen or len(at) > DEEPEST:
+        return
+    seen.add(id(value))
+    tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+    if tensors:
+        places[".".join(at)] = tensors
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            _collect(inner, (*at, str(key)), places, seen)
 
 
 def _described(
@@ -411,11 +321,11 @@ def _is_plain(tensor: Tensor) -> bool:
     return strided and not (tensor.is_quantized or tensor.is_complex() or tensor.is_meta)
 
 
-def _shape(tensor: Tensor) -> str:
+def shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _some(names: list[str], tensors: State | None = None) -> str:
+def some(names: Sequence[str], tensors: Mapping[str, Tensor] | None = None) -> str:
     """At most five names, with shapes where ``tensors`` are given."""
-    shown = [f"{n} ({_shape(tensors[n])})" if tensors else n for n in names[:5]]
+    shown = [f"{n} ({shape(tensors[n])})" if tensors else n for n in names[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from .. import checkpoint, graph, models, prune, records, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
-from ..models.weights import Fit as Filled
+from ..models.fit import Fit as Filled
 from ..runs import Run
 from .asked import Asked
 from .opening import write_recipe
@@ -64,12 +64,18 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
 
 
 def whole(
-    model: str, init: str, heads: Sequence[str], size: int | None, classes: Sequence[str] = ()
+    model: str,
+    init: str,
+    heads: Sequence[str],
+    size: int | None,
+    classes: Sequence[str] = (),
+    notes: Callable[[str], None] | None = None,
 ) -> Loaded:
     """A trained network as its checkpoint holds it, classifier and all; nothing is trained.
 
     The input convention and the number of classes are the checkpoint's (``size`` may be another);
-    ``classes`` are their names. Raises :class:`EdgepruneError` for a part of a network.
+    ``classes`` are their names; ``notes`` hears which reading of the file was taken. Raises
+    :class:`EdgepruneError` for a part of a network.
     """
     source = models.find(ModelSpec(model), init)
     if source is None:
@@ -78,7 +84,9 @@ def whole(
         )
     said = {"padding": source.padding, "bn_eps": source.bn_eps}
     spec = ModelSpec(model).but(**{k: v for k, v in said.items() if v is not None})
-    spec, network = models.whole(spec, source, heads)
+    spec, network, told = models.whole(spec, source, heads)
+    if notes is not None and told:
+        notes(told)
     convention = replace(source.input, size=size or source.input.size)
     names = tuple(classes) or tuple(str(i) for i in range(spec.classes))
     if len(names) != spec.classes:
@@ -162,6 +170,8 @@ def _say_init(run: Run, asked: Asked, fit: Filled | None, watch: Watch) -> None:
     if fit is None:
         return
     body = [name for name in fit.fresh if name not in fit.head]
+    if fit.said:
+        watch.note(fit.said)
     if fit.head:
         watch.note(f"the head starts fresh: {', '.join(fit.head)}")
     if body:

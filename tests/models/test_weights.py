@@ -212,6 +212,136 @@ def test_a_pth_with_a_nested_state_dict_of_a_wrapped_network(tmp_path: Path) -> 
     assert torch.equal(target.classifier[3].weight, network.classifier[3].weight)
 
 
+def renamed(prefix: str, state: dict) -> dict:
+    return {prefix + k: v for k, v in state.items()}
+
+
+def forms(state: dict, other: dict) -> dict[str, tuple[dict, str]]:
+    """The same weights as training loops save them -> what is said; ``other`` is not to be taken."""
+    inner = {k.replace("features.", "features._orig_mod.module."): v for k, v in state.items()}
+    adam = {"state": {0: {"exp_avg": torch.ones(3), "step": torch.tensor(1.0)}}, "param_groups": []}
+    return {
+        "parallel": ({"state_dict": renamed("module.", state)}, "takes 'state_dict.module'"),
+        "compiled": (renamed("_orig_mod.", state), "takes '_orig_mod'"),
+        "both ways": (renamed("module._orig_mod.", state), "takes 'module._orig_mod'"),
+        "the other way": (renamed("_orig_mod.module.", state), "takes '_orig_mod.module'"),
+        "compiled inside": (inner, ""),
+        "averaged model": (
+            {"n_averaged": torch.tensor(3)} | renamed("module.", state),
+            "takes 'module', leaves n_averaged",
+        ),
+        "lightning": (
+            {"state_dict": renamed("model.", state) | {"loss.weight": torch.ones(10)}, "epoch": 3},
+            "takes 'state_dict.model', leaves loss.weight",
+        ),
+        "a prefix of its own": (renamed("my_student.", state), "takes 'my_student'"),
+        "net": ({"net": state, "acc": 93.0}, "takes 'net'"),
+        "with an optimizer": ({"model": state, "optimizer": adam}, "takes 'model'"),
+        "restoration": (
+            {"params": other, "params_ema": state},
+            "takes 'params_ema', averaged weights (EMA); 'params' would fit too",
+        ),
+        "raw and averaged in one": (
+            renamed("model.", other) | renamed("model_ema.", state),
+            "takes 'model_ema', averaged weights (EMA); 'model' would fit too",
+        ),
+        "the same twice": (
+            {"state_dict": state, "best": dict(state)},
+            "takes 'state_dict', the same as 'best'",
+        ),
+        "half": ({"model": {k: v.half() for k, v in state.items()}}, "takes 'model'"),
+    }
+
+
+NAMES = list(forms({}, {}))
+
+
+@pytest.mark.parametrize("form", NAMES)
+def test_the_same_weights_under_other_names(tmp_path: Path, form: str) -> None:
+    network, other = models.fresh(SMALL, 1), models.fresh(SMALL, 5)
+    network = network.half().float()  # so that the form with half floats holds the same
+    value, said = forms(network.state_dict(), other.state_dict())[form]
+    torch.save(value, tmp_path / "w.pth")
+    source = models.find(SMALL, str(tmp_path / "w.pth"))
+    assert source is not None
+    target = models.fresh(SMALL, 2)
+    fit = models.fill(target, SMALL, source)
+    assert not fit.fresh
+    assert said in fit.said
+    assert bool(fit.said) == bool(said)
+    for name, tensor in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(target.state_dict()[name], tensor), name
+    spec, again, told = models.whole(SMALL.but(classes=2), source, ["original", "paper"])
+    assert (spec.head, spec.classes, told) == ("paper", 10, fit.said)
+    assert torch.equal(again.classifier[3].weight, network.classifier[3].weight)
+
+
+def test_a_prefix_in_a_safetensors_file(tmp_path: Path) -> None:
+    network = models.fresh(SMALL, 1)
+    files.write_tensors(tmp_path / "w.safetensors", renamed("encoder.", network.state_dict()))
+    target = models.fresh(SMALL, 2)
+    fit = models.fill(target, SMALL, models.find(SMALL, str(tmp_path / "w.safetensors")))
+    assert "takes 'encoder'" in fit.said
+    assert torch.equal(target.classifier[3].weight, network.classifier[3].weight)
+
+
+def test_two_networks_in_a_file_are_not_guessed_between(tmp_path: Path) -> None:
+    value = {k: models.fresh(SMALL, i).state_dict() for i, k in enumerate(("teacher", "student"))}
+    torch.save(value, tmp_path / "w.pth")
+    with pytest.raises(EdgepruneError, match=r"2 times: under 'teacher', 'student' — save the one"):
+        models.fill(models.fresh(SMALL, 2), SMALL, models.find(SMALL, str(tmp_path / "w.pth")))
+
+
+def test_a_file_without_tensors_says_what_it_holds(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "args": {"lr": 0.1}}, tmp_path / "w.pth")
+    with pytest.raises(EdgepruneError, match=r"no tensors, but: epoch \(int\), args \(dict\)"):
+        weights.read(tmp_path / "w.pth")
+    turning: dict = {"deep": {"deeper": {"w": torch.ones(2)}}}
+    turning["deep"]["top"] = turning  # a pickle may hold a circle
+    torch.save(turning, tmp_path / "w.pth")
+    source = weights.read(tmp_path / "w.pth")
+    assert list(source.places) == ["deep.deeper"]
+    with pytest.raises(EdgepruneError, match=r"no tensor of it matches; it holds deep.deeper: w"):
+        models.fill(models.fresh(SMALL, 2), SMALL, source)
+
+
+def test_another_architecture_is_told_by_what_differs(tmp_path: Path) -> None:
+    """ResNet-34's tensors are not a part of ResNet-18's, nor the other way round."""
+    small, large = (ModelSpec(f"torchvision/resnet{n}", head="original") for n in (18, 34))
+    for spec in (small, large):
+        torch.save(models.fresh(spec, 0).state_dict(), tmp_path / f"{spec.model[12:]}.pth")
+    source = models.find(small, str(tmp_path / "resnet34.pth"))
+    with pytest.raises(
+        EdgepruneError, match=r"the network has no layer1\.2\.conv1\.weight \(64x"
+    ) as e:
+        models.fill(models.fresh(small, 0), small, source)
+    assert "--partial" not in str(e.value)
+    source = models.find(large, str(tmp_path / "resnet18.pth"))
+    with pytest.raises(
+        EdgepruneError, match=r"missing: layer1\.2\.conv1\.weight \(64x64x3x3\)"
+    ) as e:
+        models.whole(large, source, ["paper", "original"])
+    assert "--partial" not in str(e.value)
+    network = ModelSpec("torchvision/mobilenet_v2", head="original")
+    with pytest.raises(EdgepruneError, match="does not fit torchvision/mobilenet_v2"):
+        models.whole(network, models.find(network, str(tmp_path / "resnet18.pth")), ["original"])
+
+
+def test_a_fault_in_what_is_not_taken_does_not_matter(tmp_path: Path) -> None:
+    state = models.fresh(SMALL, 1).state_dict()
+    broken = {"state": {0: {"exp_avg": torch.tensor([float("nan")])}}}
+    torch.save({"model": state, "optimizer": broken}, tmp_path / "w.pth")
+    models.fill(models.fresh(SMALL, 2), SMALL, models.find(SMALL, str(tmp_path / "w.pth")))
+    state["features.0.conv.weight"][0] = float("nan")
+    torch.save(
+        {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
+        tmp_path / "w.pth",
+    )
+    with pytest.raises(EdgepruneError, match="NaN or infinite"):
+        models.fill(models.fresh(SMALL, 2), SMALL, models.find(SMALL, str(tmp_path / "w.pth")))
+
+
 def test_without_weights_one_line_says_which_file_to_put_where(empty_home: Path) -> None:
     with pytest.raises(EdgepruneError, match=r"put them there: .*weights/vgg16_mine\.safetensors"):
         models.find(ModelSpec("vgg16"), "mine")
