@@ -67,7 +67,10 @@ def plot(
     if normalise not in figures.NORMALISATIONS:
         raise EdgepruneError(f"--normalise {normalise}", closest(normalise, figures.NORMALISATIONS))
     names = [run] if run_b is None else [run, run_b]
-    found = [report.read(runs.find(name)) for name in names]
+    places = [runs.find(name) for name in names]
+    if run_b is not None and places[0].path.resolve() == places[1].path.resolve():
+        raise EdgepruneError(f"{run} and {run_b}", "are one run", "name two, or one alone")
+    found = [report.read(place) for place in places]
     folder = out or found[0].run.path / "plots"
     rows, notes = [], []
     for wanted in FIGURES if figure == "all" else (figure,):
@@ -97,8 +100,8 @@ def draw(figure: str, found: list[Results], normalise: str) -> Figure:
     from ..report import arrays, figures
 
     titles = [f.run.name for f in found]
-    if len(found) == 2:
-        titles = [f"{letter}: {title}" for letter, title in zip("AB", titles, strict=True)]
+    if len(set(titles)) < len(titles):  # two folders of one name
+        titles = [str(f.run.path) for f in found]
     panels = dict(zip(titles, found, strict=True))
     if figure == "norms":
         layers = {title: arrays.norms(f) for title, f in panels.items()}

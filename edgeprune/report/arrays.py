@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import checkpoint, prune
 from ..errors import EdgepruneError
-from .figures import History, LayerNorms, Sensitivity, Step
+from ..graph import Graph
+from .figures import Filters, History, LayerNorms, Sensitivity, Step
 from .results import Results
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 
@@ -34,16 +34,27 @@ def norms(found: Results) -> list[LayerNorms]:
     return layers
 
 
-def first_filters(found: Results) -> NDArray[Any]:
-    """The dense network's first convolution, ``[O, 3, kH, kW]``, channels in the order R, G, B."""
+def first_filters(found: Results) -> Filters:
+    """The dense network's first convolution, channels in the order R, G, B, and which filters are left.
+
+    Raises :class:`EdgepruneError` when the run has no dense network, or it has no convolution.
+    """
     loaded = checkpoint.load(found.run, "dense")
-    for _, module in loaded.model.named_modules():
+    for name, module in loaded.model.named_modules():
         weight = getattr(module, "weight", None)
         if weight is not None and weight.ndim == 4:
             values = weight.detach().cpu().float().numpy()
             bgr = loaded.convention.channels == "BGR"
-            return np.ascontiguousarray(values[:, ::-1] if bgr else values)
+            left = _left(found, loaded.graph, name)
+            return Filters(np.ascontiguousarray(values[:, ::-1] if bgr else values), left)
     raise EdgepruneError(f"run {found.run.name}", "its network has no convolution")
+
+
+def _left(found: Results, graph: Graph, layer: str) -> list[int] | None:
+    """The filters of ``layer`` that the pruned network has; None where it lost none, or is not there."""
+    group = next((n for n, g in graph.groups.items() if layer in g.producers), "")
+    kept = found.kept.get(group)
+    return None if kept is None or len(kept) == graph.groups[group].width else list(kept)
 
 
 def sensitivity(found: Results) -> list[Sensitivity]:

@@ -1,7 +1,8 @@
 """The paper's figures from plain arrays (Hubens et al. 2020: figures 1a, 1b, 3-6).
 
-Every figure takes panels, ``{title: content}``: one network, or A beside B on the same axes.
-Depth is the colour: one perceptually uniform scale from the first layer (dark) to the last.
+Every figure takes panels, ``{title: content}``: one network, or one beside another on the same axes.
+Depth is the colour: one perceptually uniform scale from the first layer (dark) to the last. Neighbours
+look alike on it, so each line bears its name at its end.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from ..errors import EdgepruneError
+from .charts import Mark, apart
 
 INK, QUIET, RULE = "#1d1d1b", "#6b6a66", "#e3e1dc"
 ACCENT, SECOND = "#0b6e7f", "#c2571a"  # teal and orange: told apart in every colour vision
 DEPTH = mpl.colormaps["viridis"]
 NORMALISATIONS = ("none", "max", "size")
+LINE, FRAME = 0.125, 1.0  # inches of a line's name, and of what stands above and below the axes
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
@@ -67,6 +71,14 @@ class Sensitivity:
     shares: Sequence[float]  # 0..1, ascending
     accuracy: Sequence[float]  # 0..1, without retraining
     baseline: float | None = None  # accuracy with nothing removed
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The first convolution: ``weights`` [O, C, kH, kW] with C = 1 or 3 (RGB), and which stayed."""
+
+    weights: NDArray[Any]
+    left: Sequence[int] | None = None  # None: nothing was removed from it
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,8 @@ def ranked_norms(panels: Mapping[str, Sequence[LayerNorms]], normalise: str = "n
         "size": "L1 norm / weights in the filter",
     }[normalise]
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(panels, height=3.5)
+        height = _height(panels.values())
+        figure, axes = _panels(panels, height=height)
         for ax, layers in zip(axes, panels.values(), strict=True):
             for layer, colour in zip(layers, _depth(len(layers)), strict=True):
                 ax.plot(*curve(layer), color=colour, label=layer.label)
@@ -122,15 +135,18 @@ def ranked_norms(panels: Mapping[str, Sequence[LayerNorms]], normalise: str = "n
             )
         axes[0].set_ylim(bottom=0)
         axes[0].set_xlim(left=0 if normalise == "max" else 1)
+        axes[0].margins(x=0)
         axes[0].set_ylabel(y_label)
-        _legend(figure, axes)
+        for ax, layers in zip(axes, panels.values(), strict=True):
+            _name_lines(ax, [layer.label for layer in layers], height)
     return figure
 
 
 def sensitivity(panels: Mapping[str, Sequence[Sensitivity]]) -> Figure:
     """Figure 1b: one curve a layer, accuracy against the share of its filters removed."""
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(panels, height=3.5)
+        height = _height(panels.values())
+        figure, axes = _panels(panels, height=height)
         for ax, curves in zip(axes, panels.values(), strict=True):
             for layer, colour in zip(curves, _depth(len(curves)), strict=True):
                 x, y = list(layer.shares), list(layer.accuracy)
@@ -141,26 +157,44 @@ def sensitivity(panels: Mapping[str, Sequence[Sensitivity]]) -> Figure:
             _reference(ax, baseline, "baseline")
             ax.set_xlabel("filters removed in this layer alone")
             ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes[0].set_xlim(0, 1)
+        furthest = [x for curves in panels.values() for c in curves for x in c.shares]
+        axes[0].set_xlim(0, max(furthest, default=1))
         axes[0].set_ylabel("validation accuracy, not retrained")
         axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        _legend(figure, axes)
+        for ax, curves in zip(axes, panels.values(), strict=True):
+            _name_lines(ax, [c.label for c in curves], height)
     return figure
 
 
-def first_filters(panels: Mapping[str, NDArray[Any]]) -> Figure:
+def first_filters(panels: Mapping[str, Filters]) -> Figure:
     """Figures 4 and 6: the first layer's filters ``[O, 3, kH, kW]`` (RGB) as tiles, 8 to a row.
 
     Grey is a weight of 0. One scale for a panel, cut at the 99.5th percentile of |weight|, so a
-    filter near zero looks grey and not like noise blown up.
+    filter near zero looks grey and not like noise blown up. Filters that were removed are pale and
+    crossed out.
     """
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        rows = max(math.ceil(len(w) / 8) for w in panels.values())
-        figure, axes = _panels(panels, height=0.42 * rows + 0.45, width=3.5, share=False)
-        for ax, weights in zip(axes, panels.values(), strict=True):
-            image = tiles(weights, columns=8)
-            ax.imshow(image, interpolation="nearest")
+        rows = max(math.ceil(len(p.weights) / 8) for p in panels.values())
+        figure, axes = _panels(panels, height=0.42 * rows + 0.65, width=3.5, share=False)
+        for ax, (title, panel) in zip(axes, panels.items(), strict=True):
+            image, zoom = tiles(panel.weights, columns=8), 6
             ax.set_axis_off()
+            ax.set_anchor("NW")
+            count, _, height, width = panel.weights.shape
+            gone = sorted(
+                set(range(count)) - set(range(count) if panel.left is None else panel.left)
+            )
+            for i in gone:
+                y, x = (place * (side * zoom + zoom // 2) for place, side in
+                        zip(divmod(i, 8), (height, width), strict=True))  # fmt: skip
+                tile = image[y : y + height * zoom, x : x + width * zoom]
+                tile[:] = 1 - 0.3 * (1 - tile)
+                right, low = x + width * zoom - 1, y + height * zoom - 1
+                ax.plot([x, right], [y, low], color=SECOND, lw=0.8)
+                ax.plot([x, right], [low, y], color=SECOND, lw=0.8)
+            ax.imshow(image, interpolation="nearest")
+            said = f"{count - len(gone)} of {count} filters left" if gone else f"{count} filters"
+            ax.set_title(f"{_label(title)}\n{said}")
     return figure
 
 
@@ -193,7 +227,7 @@ def history(panels: Mapping[str, History]) -> Figure:
     with mpl.rc_context(STYLE):
         figure = _figure(len(panels), 4.6)
         grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
-        floor = _floor(panels.values())
+        floor, ceiling = _floor(panels.values())
         for (upper, lower), (title, run) in zip(grid.T, panels.items(), strict=True):
             upper.set_title(_label(title))
             _accuracy(upper, run, floor)
@@ -206,7 +240,7 @@ def history(panels: Mapping[str, History]) -> Figure:
             lower.set_xlabel("pruning step")
             lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         top, bottom = grid[0, 0], grid[1, 0]
-        top.set_ylim(bottom=floor)
+        top.set_ylim(floor, ceiling)
         top.set_ylabel("validation accuracy")
         top.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         bottom.set_ylabel("left of the dense network")
@@ -216,35 +250,48 @@ def history(panels: Mapping[str, History]) -> Figure:
     return figure
 
 
-def _floor(runs: Iterable[History]) -> float:
-    """Least accuracy on the axis: the limit is to be read, not how deep a network falls when cut."""
-    levels = [v for r in runs for v in (r.baseline, r.limit, *(s.accuracy for s in r.steps)) if v]
+def _floor(runs: Iterable[History]) -> tuple[float, float]:
+    """The accuracies at the lower and the upper end of the axis.
+
+    The limit is to be read, a point from the baseline as a rule; how deep a network falls when it is
+    cut, or in a step that was undone, is not: what lies lower is drawn at the lower end.
+    """
+    levels: list[float] = []
+    undone: list[float] = []
+    for r in runs:
+        levels += [v for v in (r.baseline, r.limit) if v is not None]
+        for s in r.steps:
+            if s.accuracy is not None:
+                (levels if s.kept else undone).append(s.accuracy)
     low, high = (min(levels), max(levels)) if levels else (0.0, 1.0)
-    return max(0.0, low - 1.5 * max(high - low, 0.01))
+    span = max(high - low, 0.01)
+    low = min([low, *(v for v in undone if v >= low - 2 * span)])
+    return max(0.0, low - 0.6 * span), min(1.0, high + 0.3 * span)
 
 
 def _accuracy(ax: Axes, run: History, floor: float) -> None:
     kept = {s.step: s.accuracy for s in run.steps if s.kept and s.accuracy is not None}
     undone = {s.step: s.accuracy for s in run.steps if not s.kept and s.accuracy is not None}
-    cuts = {s.step: s.before for s in run.steps if s.before is not None and s.before >= floor}
-    below = {s.step: floor for s in run.steps if s.before is not None and s.before < floor}
+    cuts = {s.step: s.before for s in run.steps if s.before is not None}
 
     def draw(points: Mapping[int, float], label: str, **style: Any) -> None:
         if points:
             ax.plot(list(points), list(points.values()), label=label, **style)
 
+    def deep(points: Mapping[int, float], label: str, colour: str) -> None:
+        below = {step: floor for step, v in points.items() if v < floor}
+        style: Any = {"marker": "v", "ms": 3.5, "ls": "", "clip_on": False, "zorder": 3}
+        draw(below, f"{label}, further down", color=colour, **style)
+
+    def within(points: Mapping[int, float]) -> dict[int, float]:
+        return {step: v for step, v in points.items() if v >= floor}
+
     draw(kept, "after retraining", color=ACCENT, marker="o", ms=3.5)
-    draw(cuts, "right after the cut", color=QUIET, marker="o", ms=3.5, mfc="white", ls="")
-    draw(
-        below,
-        "right after the cut, further down",
-        color=QUIET,
-        marker="v",
-        ms=3.5,
-        ls="",
-        clip_on=False,
-    )
-    draw(undone, "beyond the limit, undone", color=SECOND, marker="x", ms=5, ls="")
+    cut, lost = "right after the cut", "beyond the limit, undone"
+    draw(within(cuts), cut, color=QUIET, marker="o", ms=3.5, mfc="white", ls="")
+    deep(cuts, cut, QUIET)
+    draw(within(undone), lost, color=SECOND, marker="x", ms=5, ls="")
+    deep(undone, lost, SECOND)
     _reference(ax, run.baseline, "dense")
     if run.limit is not None:
         ax.axhline(run.limit, color=SECOND, lw=0.9, ls=(0, (1, 2)), label="limit")
@@ -317,6 +364,65 @@ def _panels(
     for ax, title in zip(axes, panels, strict=True):
         ax.set_title(_label(title))
     return figure, axes
+
+
+def _height(panels: Iterable[Sequence[Any]]) -> float:
+    """Inches in which each line's name has its place, as far as a page is high."""
+    return min(8.0, max(3.5, LINE * max((len(lines) for lines in panels), default=0) + FRAME))
+
+
+def _name_lines(ax: Axes, names: Sequence[str], height: float) -> None:
+    """The name of each line at its end, in its colour, moved as little as needed to be read.
+
+    Of more lines than have a place some are named, the first and the last among them.
+    """
+    drawn = {str(line.get_label()): line for line in ax.get_lines()}
+    least = 100 * LINE / (height - FRAME)
+    most = math.floor(100 / least) + 1
+    if len(names) > most:
+        names = [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
+    ends = {name: np.asarray(drawn[name].get_xydata(), dtype=float)[-1] for name in names}
+    columns: dict[float, list[Mark]] = {}  # lines that end at one place, by how far right that is
+    for name, end in ends.items():
+        x, y = ax.transAxes.inverted().transform(ax.transData.transform(end))
+        columns.setdefault(round(100 * x, 1), []).append(Mark(100 * x, 100 * (1 - y), name))
+    placed: list[Mark] = []
+    for _, column in sorted(columns.items(), reverse=True):
+        for word in reversed(apart(column, least)):
+            placed.append(_free(word, placed, least))
+    for word in placed:
+        colour, (x, y) = drawn[word.text].get_color(), ends[word.text]
+        text = ax.annotate(
+            _short(word.text), (x, y), (word.x / 100 + 0.03, 1 - word.y / 100),
+            textcoords="axes fraction", color=colour, fontsize=7, va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5),
+                        "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def _free(word: Mark, placed: Sequence[Mark], least: float) -> Mark:
+    """``word`` at the nearest height at which it covers no other one."""
+
+    def covers(y: float) -> bool:
+        return any(
+            abs(y - other.y) < 0.99 * least
+            and word.x < other.x + _width(other.text)
+            and other.x < word.x + _width(word.text)
+            for other in placed
+        )
+
+    tries = [word.y + sign * i * least / 2 for i in range(120) for sign in (-1, 1)]
+    return replace(word, y=next((y for y in tries if 0 <= y <= 100 and not covers(y)), word.y))
+
+
+def _width(name: str) -> float:
+    """About how wide a name is, in per cent of the axes."""
+    return 2 + 1.4 * len(_short(name))
+
+
+def _short(name: str) -> str:
+    return _label(name.partition(" · ")[0])
 
 
 def _depth(layers: int) -> list[Any]:

@@ -81,9 +81,14 @@ class Results:
     @property
     def pruned_widths(self) -> dict[str, int]:
         """Group -> width of the pruned network; {} while there is none."""
-        if self.spec is not None and self.spec.kept:
-            return self.dense_widths | {name: len(u) for name, u in self.spec.kept.items()}
+        if self.kept:
+            return self.dense_widths | {name: len(units) for name, units in self.kept.items()}
         return self.pruned.widths if self.pruned else {}
+
+    @property
+    def kept(self) -> dict[str, list[int]]:
+        """Group -> its units in the pruned network; {} while there is none."""
+        return dict(self.spec.kept) if self.spec is not None else {}
 
     @property
     def state(self) -> str:
