@@ -101,7 +101,7 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, 
     model = wanted.model or MODEL
     models.check_name(model)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
-    dense = whole(model, wanted.init, heads, wanted.size)
+    dense = whole(model, wanted.init, heads, wanted.size, notes=watch.note)
     dataset = None
     if wanted.data is not None:
         given = replace(wanted, limit=None) if wanted.images else wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -49,7 +50,11 @@ def test_first_filters_are_red_green_blue(mobilenet):
     run, network = mobilenet
     filters = arrays.first_filters(report.read(run))
     weight = network.get_parameter("features.0.conv.weight").detach()
-    assert torch.equal(torch.from_numpy(filters), weight.flip(1))
+    assert torch.equal(torch.from_numpy(filters.weights), weight.flip(1))
+    assert filters.left is None
+    found = report.read(run)
+    kept = found.spec | {"kept": {"features.0.conv": [1, 3], "features.1.pw.conv": [0]}}
+    assert arrays.first_filters(dataclasses.replace(found, spec=kept)).left == [1, 3]
 
 
 def test_absent_parts_are_refused_with_the_remedy(tmp_path):
