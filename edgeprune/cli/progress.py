@@ -70,8 +70,9 @@ class Terminal(Watch):
             f"{units.duration(record.seconds)}"
         )
 
-    def on_progress(self, what: str, done: int, of: int) -> None:
-        self._bar(what, done, of, "")
+    def on_progress(self, what: str, done: int, of: int, left: float = math.nan) -> None:
+        words = "" if math.isnan(left) else f"about {units.duration(max(left, 1.0))} left"
+        self._bar(what, done, of, words)
 
     def on_step(self, record: Step) -> None:
         layer = record.layer

@@ -21,7 +21,7 @@ from ..graph import Graph, Group
 from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
-from .compensate import gram
+from .compensate import Told, gram, silent
 from .elimination import Elimination, Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
@@ -77,6 +77,7 @@ def gather(
     images: Images,
     labels: Sequence[Tensor] | None = None,
     parts: Sequence[str] = PARTS,
+    told: Told = silent,
 ) -> Evidence:
     """Look at ``images`` (and their ``labels`` [N] a batch) through the dense network."""
     graph.constants()  # bring what is computed from parameters up to date
@@ -85,7 +86,7 @@ def gather(
         labels=labels,
         maps=_maps(graph, images) if "maps" in parts else {},
         gradients=_gradients(graph, images, labels) if "gradients" in parts else {},
-        problems=_problems(graph, images) if "readers" in parts else {},
+        problems=_problems(graph, images, told) if "readers" in parts else {},
     )
 
 
@@ -268,7 +269,7 @@ class _Seen:
         self.taps = self.taps + (taps @ taps.T).double()
 
 
-def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
+def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Problem]]:
     readers = [
         r for r in find_readers(graph) if r.labels is not None and graph.roots[r.labels].any()
     ]
@@ -276,7 +277,8 @@ def _problems(graph: Graph, images: Images) -> dict[str, list[Problem]]:
     generator = torch.Generator().manual_seed(0)
     places = max(PLACES, -(-6000 // len(images)))
 
-    for x in images.batches:
+    for done, x in enumerate(images.batches):
+        told("looking", done, len(images.batches))
         if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
             break
         walk = Walk(graph.module, [x])

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 
 from ..graph import Graph
 from ..graph.follow import layer, owner
+from ..graph.kept import Kept
 from ..graph.labels import Vector
 from ..graph.operators import operator_of
 
@@ -96,13 +97,13 @@ def find_readers(graph: Graph) -> list[Reader]:
     return [r for r in readers if uses[r.weight] == 1]  # shared weights serve two masters
 
 
-def not_repaired(graph: Graph, readers: Sequence[Reader]) -> list[str]:
-    """Layers that sum over channels that can leave and are none of ``readers``, by name."""
-    known = {r.node for r in readers}
+def not_repaired(graph: Graph, kept: Kept) -> list[str]:
+    """Layers that sum over channels of which some leave, and that are no readers, by name."""
+    known = {r.node for r in find_readers(graph)}
     return [
         layer(node) or node.name
         for node, found in graph.contractions.items()
-        if node.name not in known and any(graph.roots[c.labels].any() for c in found)
+        if node.name not in known and not all(kept.stays(c.labels).all() for c in found)
     ]
 
 

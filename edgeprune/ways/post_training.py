@@ -7,8 +7,9 @@ takes no part in it: on them the loss to expect is measured before anything is a
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +19,25 @@ from torch import Tensor, nn
 from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, trace
+from ..graph.kept import kept_classes
 from ..models import Convention
 from ..prune import NEEDS, SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
+from ..prune.compensate import Told as Part
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
-from ..prune.readers import find_readers
+from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import elimination_of
+from .remaining import Remaining, Told, work_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
 FEWEST = 64  # images; fewer say too little of any layer (assumption)
 HELD_OUT = 5  # each fifth image judges
 BATCH = 32
 
-Told = Callable[[str, int, int], None]  # what, done, of
 
-
-def silent(what: str, done: int, of: int) -> None:
+def silent(what: str, done: int, of: int, left: float = math.nan) -> None:
     """Tell nobody."""
 
 
@@ -120,21 +122,67 @@ def post_training(
     begun = time.perf_counter()
     _check(model, pixels, convention)
     calibrating, judging = split(len(pixels))
+    judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
+    expected = _sound(answers(model, judge))
     images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
     size = convention.size
     dense = trace(model, torch.zeros(2, 3, size, size))
+    looking, choosing, repairing, judged = _phases(dense, images, len(judging), settings, told)
     if given is None:
-        told("looking", 0, 1)
-        made = choose(dense, gather(dense, images, parts=parts_of(settings)), settings)
+        evidence = gather(dense, images, parts=parts_of(settings), told=looking)
+        made = choose(dense, evidence, settings, told=choosing)
+        del evidence
     else:
         made = given
-    pruned, repaired = repair(dense, made.keep, images, settings, told)
+    pruned, repaired = repair(dense, made.keep, images, settings, repairing)
     distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
-    judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
-    told("judging", 0, 1)
-    expected = forecast(model, pruned.model, judge)
-    notes = too_few(dense, len(calibrating), settings)
-    return PostTraining(pruned, made, repaired, expected, time.perf_counter() - begun, notes)
+    judged("judging", 0, 1)
+    found = compared(expected, answers(pruned.model, judge))
+    judged("judging", 1, 1)
+    notes = (
+        *too_few(dense, len(calibrating), settings),
+        *unrepaired(dense, made.keep, settings),
+    )
+    return PostTraining(pruned, made, repaired, found, time.perf_counter() - begun, notes)
+
+
+def _phases(
+    dense: Graph, images: Images, judges: int, settings: Settings, told: Told
+) -> list[Part]:
+    """What tells of looking, choosing, repairing and judging, each with the time left of all."""
+    share = settings.keep_flops or settings.keep_params or 1.0
+    fitted = settings.block_steps * BATCH if settings.compensate == "blocks" else 0
+    phases = work_of(dense, len(images), judges, share, fitted)
+    remaining = Remaining(phases, told, time.perf_counter)
+    return [remaining.phase(number) for number in range(len(phases))]
+
+
+def _sound(logits: Tensor) -> Tensor:
+    """The dense network's answers, refused before any work where nothing can be learnt from them."""
+    if not bool(logits.isfinite().all()):
+        raise EdgepruneError(
+            "the network's answers to these images", "NaN or infinite values",
+            "check the weights and how the images are normalised",
+        )  # fmt: skip
+    if float((logits - logits[:1]).abs().max()) <= 1e-6 * float(logits.abs().max()):
+        raise EdgepruneError(
+            "the network's answers to these images", "are all the same: nothing can be kept of them",
+            "give the weights of a trained network",
+        )  # fmt: skip
+    return logits
+
+
+def unrepaired(
+    dense: Graph, keep: Mapping[str, Sequence[int]], settings: Settings
+) -> tuple[str, ...]:
+    """A line for each layer that loses inputs and that no least squares is solved for."""
+    if settings.compensate not in ("lstsq", "blocks"):
+        return ()
+    return tuple(
+        f"{name} reads channels that left and is not repaired: its weights are shared, or it is "
+        "neither a convolution nor a linear layer"
+        for name in not_repaired(dense, kept_classes(dense, keep))
+    )
 
 
 def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
@@ -150,7 +198,7 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
 
 
 def choose(
-    dense: Graph, evidence: Evidence, settings: Settings, *,
+    dense: Graph, evidence: Evidence, settings: Settings, *, told: Part = silent,
     losses: Mapping[str, Sequence[float]] | None = None, whole: Mapping[str, int] | None = None,
 ) -> Plan:  # fmt: skip
     """Scores, and from them the plan.
@@ -160,7 +208,10 @@ def choose(
     """
     curves = losses
     if settings.score == "reconstruction":
-        order = {name: elimination_of(dense, name, evidence) for name in dense.groups}
+        order = {}
+        for done, name in enumerate(dense.groups):
+            told("choosing", done, len(dense.groups))
+            order[name] = elimination_of(dense, name, evidence)
         scores: Mapping[str, Tensor] = {name: e.score() for name, e in order.items()}
         curves = losses or {name: e.error.tolist() for name, e in order.items()}
     else:
@@ -184,7 +235,7 @@ def repair(
     keep: Mapping[str, Sequence[int]],
     images: Images,
     settings: Settings,
-    told: Told = silent,
+    told: Part = silent,
 ) -> tuple[Graph, list[Repaired]]:
     """Cut and compensate; least squares keeps the statistics of the batch norms, the others renew them."""
     pruned = narrow(dense, keep)
@@ -207,7 +258,7 @@ def distilled(
     pixels: Pixels,
     convention: Convention,
     settings: Settings,
-    told: Told = silent,
+    told: Part = silent,
 ) -> None:
     """The last touch, in place: the whole network at once learns the dense one's answers."""
     if settings.distil_steps:
@@ -217,7 +268,11 @@ def distilled(
 
 def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
     """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
-    a, b = answers(model, batches), answers(pruned, batches)
+    return compared(answers(model, batches), answers(pruned, batches))
+
+
+def compared(a: Tensor, b: Tensor) -> Forecast:
+    """What logits ``b`` have kept of ``a``, [N, classes] each."""
     lost = (a - b).square().sum() / (a - a.mean(0)).square().sum().clamp_min(1e-30)
     same = (a.argmax(1) == b.argmax(1)).double().mean()
     return Forecast(len(a), float(same), float(1 - lost))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 from .. import records, train
@@ -12,8 +13,8 @@ from ..train import EpochRecord, Progress
 class Watch(train.Watch):
     """Hears also what ways tell; does nothing unless overridden."""
 
-    def on_progress(self, what: str, done: int, of: int) -> None:
-        """``what`` is ``done`` of ``of`` parts on."""
+    def on_progress(self, what: str, done: int, of: int, left: float = math.nan) -> None:
+        """``what`` is ``done`` of ``of`` parts on; all of it takes ``left`` seconds more (NaN: unknown)."""
 
     def on_step(self, record: records.Step) -> None:
         """A pruning step is over; ``record`` is its line in ``history.jsonl``."""

@@ -136,3 +136,92 @@ def test_the_error_of_the_map_beside_is_taken_over(
     assert gap() > 1e-2
     compensate.lstsq(dense, pruned, keep, Images([images(16, s) for s in range(6)]))
     assert gap() < 1e-10
+
+
+def im2col(x: Tensor, layer: nn.Module) -> Tensor:
+    """[N*places, groups, I*k*k] by hand: what each output of the convolution ``layer`` reads of ``x``."""
+    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    k, d, s = layer.kernel_size, layer.dilation, layer.stride
+    if isinstance(layer, nn.ConvTranspose2d):  # zeros between the places, then an ordinary one
+        n, c, h, w = x.shape
+        wide = x.new_zeros(n, c, (h - 1) * s[0] + 1, (w - 1) * s[1] + 1)
+        wide[:, :, :: s[0], :: s[1]] = x
+        reach = [d[i] * (k[i] - 1) - int(layer.padding[i]) for i in (0, 1)]
+        more = [reach[i] + layer.output_padding[i] for i in (0, 1)]
+        x, s = F.pad(wide, (reach[1], more[1], reach[0], more[0])), (1, 1)
+    elif layer.padding == "same":
+        reach = [d[i] * (k[i] - 1) for i in (0, 1)]
+        x = F.pad(x, (reach[1] // 2, -(-reach[1] // 2), reach[0] // 2, -(-reach[0] // 2)))
+    else:
+        ph, pw = (int(p) for p in layer.padding)
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x = F.pad(x, (pw, pw, ph, ph), mode=mode)
+    rows = F.unfold(x, k, d, 0, s).transpose(1, 2).flatten(0, 1)  # type: ignore[arg-type]
+    return rows.reshape(len(rows), layer.groups, -1)
+
+
+class Sum(nn.Module):
+    """A layer that reads ``a`` and is added to another that does, or not."""
+
+    def __init__(self, layer: nn.Module, residual: bool) -> None:
+        super().__init__()
+        self.a, self.layer = nn.Conv2d(3, 8, 1), layer
+        self.beside = nn.Conv2d(8, 6, 1) if residual else None
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        y = self.layer(x) if self.beside is None else self.beside(x) + self.layer(x)
+        return self.head(F.relu(y).mean((2, 3)))
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "padding": 2, "dilation": 2, "groups": 2},
+        {"kernel_size": (2, 4), "padding": "same", "dilation": (3, 1)},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "circular"},
+        {"kernel_size": 3, "stride": (2, 3), "padding": (0, 1), "bias": False},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1, "transposed": True},
+        {"kernel_size": (2, 3), "stride": (2, 1), "dilation": (1, 2), "groups": 2, "transposed": True},
+    ],
+)  # fmt: skip
+def test_repair_is_least_squares_by_hand(
+    words: dict[str, Any], residual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over all places, without a ridge: the weights of a regression on columns unfolded by hand."""
+    monkeypatch.setattr(compensate, "RIDGES", (1e-13,))
+    monkeypatch.setattr(compensate, "ROWS", (10**9, 10**9))
+    torch.manual_seed(2)
+    kind = nn.ConvTranspose2d if words.get("transposed") else nn.Conv2d
+    layer = kind(8, 6, **{k: v for k, v in words.items() if k != "transposed"})
+    xs = [images(12, seed, 7) for seed in range(6)]
+    net = Sum(layer, residual).double().eval()
+    if residual and layer(net.a(xs[0])).shape[2:] != xs[0].shape[2:]:
+        pytest.skip("no sum of maps of two sizes")
+    dense = trace(net, xs[0][:2])
+    keep = {"a": [0, 1, 3, 4, 6, 7]}  # of both groups as many
+    if words.get("groups") == 2:
+        keep = {name: [0, 1, 3] for name in dense.groups if name == "a"}  # coupled across groups
+    pruned = narrow(dense, keep)
+    small = pruned.model
+    compensate.lstsq(dense, pruned, keep, Images(xs))
+    with torch.no_grad():
+        x = torch.cat(xs)
+        whole, left = F.relu(net.a(x)), F.relu(small.a(x))
+        Y = net.layer(whole)
+        if residual:
+            assert net.beside is not None
+            Y = Y + net.beside(whole) - small.beside(left)
+        X = im2col(left, small.layer)
+        Y = Y.permute(0, 2, 3, 1).reshape(len(X), small.layer.groups, -1)
+        got = small.layer(left).permute(0, 2, 3, 1).reshape(Y.shape)
+        for g in range(small.layer.groups):
+            columns = X[:, g]
+            if small.layer.bias is not None:
+                columns = torch.cat([columns, torch.ones(len(X), 1).double()], 1)
+            # a tap that never meets an input is a column of zeros: the answers are unique, it is not
+            answer = columns @ (torch.linalg.pinv(columns) @ Y[:, g])
+            torch.testing.assert_close(got[:, g], answer, rtol=1e-6, atol=1e-7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from edgeprune.ways.post_training import (
     post_training,
     split,
 )
+from edgeprune.ways.remaining import Remaining
 from tests.nets import build
 
 INPUT = Convention(size=16)
@@ -147,3 +150,85 @@ def test_fewer_images_than_channels_is_said() -> None:
         "give more, it is repaired from little",
     )
     assert not post_training(wide, pixels(100), INPUT, Settings(keep_flops=0.6, views=1)).notes
+
+
+def test_absurd_judging_images_change_nothing(net: torch.nn.Module) -> None:
+    """What judges neither calibrates, nor chooses, nor distils: the network is the same to the bit."""
+    plainly, absurd = pixels(160), pixels(160)
+    judging = split(160)[1]
+    absurd[judging] = np.where(pixels(len(judging), 9) > 127, 255, 0)
+    for how in ("none", "mean", "lstsq", "blocks"):
+        settings = Settings(keep_flops=0.6, compensate=how, block_steps=3, distil_steps=3)
+        a, b = (post_training(net, some, INPUT, settings) for some in (plainly, absurd))
+        assert a.plan == b.plan
+        pairs = zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
+        assert all(torch.equal(x, y) for x, y in pairs)
+        assert a.forecast.variance_kept != b.forecast.variance_kept  # they do judge
+
+
+def test_answers_that_say_nothing_are_refused_before_any_work() -> None:
+    told: list[str] = []
+    loud, dead = build("Depthwise").float(), build("Depthwise").float()
+    with torch.no_grad():
+        loud.head.weight.fill_(3e38)  # type: ignore[union-attr, operator]
+        dead.head.weight.zero_()  # type: ignore[union-attr, operator]
+    settings = Settings(keep_flops=0.6)
+    for broken, why in ((loud, "NaN or infinite"), (dead, "all the same")):
+        with pytest.raises(EdgepruneError, match=why):
+            post_training(broken, pixels(96), INPUT, settings, lambda what, *_: told.append(what))
+    assert not told
+
+
+def test_a_layer_that_cannot_be_repaired_is_named() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.twice = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.twice(torch.relu(self.twice(torch.relu(self.stem(x))))))
+            return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    done = post_training(Twice().eval(), pixels(96), INPUT, Settings(keep_flops=0.6))
+    assert any(note.startswith("twice reads channels that left") for note in done.notes)
+    bare = Settings(keep_flops=0.6, compensate="none")
+    assert not post_training(Twice().eval(), pixels(96), INPUT, bare).notes
+
+
+def test_what_is_left_is_told(net: torch.nn.Module) -> None:
+    """Phases move on, and the forecast falls to nothing."""
+    told: list[tuple[str, int, int, float]] = []
+    post_training(
+        net, pixels(160), INPUT, Settings(keep_flops=0.6),
+        lambda what, done, of, left=math.nan: told.append((what, done, of, left)),
+    )  # fmt: skip
+    assert [what for what, *_ in told if what in ("looking", "choosing", "judging")] == [
+        *["looking"] * 8, *["choosing"] * 2, *["judging"] * 2
+    ]  # fmt: skip
+    assert all(0 <= done <= of for _, done, of, _ in told)
+    assert math.isnan(told[0][-1])  # nothing is done yet
+    assert all(math.isfinite(left) and left >= 0 for *_, left in told[1:])
+    assert told[-1][-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_remaining_is_what_the_work_says() -> None:
+    """After 1 of 10 parts of work in 3 seconds, 27 are left; parts need not be equal."""
+    now = [100.0]
+    heard: list[float] = []
+    remaining = Remaining(
+        [[1.0], [2.0, 4.0], [3.0]],
+        lambda what, done, of, left=math.nan: heard.append(left),
+        lambda: now[0],
+    )
+    first, second, third = (remaining.phase(i) for i in range(3))
+    first("a", 0, 4)
+    now[0] = 103.0
+    second("b", 0, 2)
+    second("b", 1, 2)
+    now[0] = 110.0
+    third("c", 0, 1)
+    third("c", 1, 2)  # told in other parts than were expected: in proportion
+    assert math.isnan(heard[0])
+    assert heard[1:] == pytest.approx([27.0, 3 * 7 / 3, 10 * 3 / 7, 10 * 1.5 / 8.5])

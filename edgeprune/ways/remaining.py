@@ -1,0 +1,65 @@
+"""How far a long computation is, and how long the rest of it will take, from what each part costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from ..graph import Graph, cost
+from ..prune.readers import find_readers
+
+ROWS, SOLVES = 20_000, 8  # of a regression: about so many rows, and systems that are solved
+
+
+class Told(Protocol):
+    """Hears that ``what`` is ``done`` of ``of`` parts on, and the seconds left of all (NaN: unknown)."""
+
+    def __call__(self, what: str, done: int, of: int, left: float = math.nan) -> None: ...
+
+
+class Remaining:
+    """Phases one after another, each a list of parts; their expected work in any one unit."""
+
+    def __init__(
+        self, phases: Sequence[Sequence[float]], told: Told, clock: Callable[[], float]
+    ) -> None:
+        self.told, self.clock, self.begun = told, clock, clock()
+        self.before = [0.0, *accumulate(sum(parts) for parts in phases)]
+        self.within = [[0.0, *accumulate(parts)] for parts in phases]
+
+    def phase(self, number: int) -> Callable[[str, int, int], None]:
+        """What tells of this phase: ``(what, done, of)``."""
+        within = self.within[number]
+
+        def tell(what: str, done: int, of: int) -> None:
+            parts = len(within) - 1
+            here = within[-1] * done / of if of != parts else within[min(done, parts)]
+            self.told(what, done, of, self._left(self.before[number] + here))
+
+        return tell
+
+    def _left(self, done: float) -> float:
+        elapsed = self.clock() - self.begun
+        return elapsed * (self.before[-1] - done) / done if done > 0 else math.nan
+
+
+def work_of(graph: Graph, images: int, judges: int, share: float, fitted: int) -> list[list[float]]:
+    """Multiply-adds of looking, choosing, repairing (layer by layer) and judging, roughly.
+
+    ``share`` of the network is left; each block is fitted to ``fitted`` images beside.
+    """
+    whole = cost(graph).macs
+    weights = graph.constants()
+    nodes = {node.name: node for node in graph.module.graph.nodes}
+    layers = []
+    for reader in find_readers(graph):
+        out, size = graph.values[nodes[reader.node]].shape, weights[reader.weight].numel()
+        filters, space = (out[1], out[2:]) if reader.window else (out[-1], out[1:-1])
+        columns = share * size / filters
+        looked_at = images * (1 + share) + 3 * share * fitted
+        solved = (ROWS * columns**2 + SOLVES * columns**3) * (1 if reader.labels is not None else 0)
+        layers.append(math.prod(space) * size * looked_at + solved)
+    chosen = [2.0 * group.width**3 for group in graph.groups.values()]
+    return [[images * whole], chosen, layers, [judges * whole * (1 + share)]]
