@@ -146,7 +146,7 @@ def made(folder: Path) -> list[str]:
 
 
 def machine() -> str:
-    from edgeprune.doctor.probe import profile_path
+    from edgeprune.runtime.device import profile_path
 
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return profile_path().stem.replace("-", " ") + load

@@ -23,9 +23,10 @@ import onnx
 from widths import DENSE, ROUNDED, draw, mobilenet, rounded
 
 from edgeprune import bench, files
-from edgeprune.doctor import predictor, probe
+from edgeprune.doctor import probe
 from edgeprune.doctor.layers import counted
 from edgeprune.report import Column, Table
+from edgeprune.runtime import device, predictor
 from edgeprune.units import milliseconds
 
 RESULTS = Path(__file__).parent / "results"
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="use the kept probe, make none")
     parser.add_argument("--out", type=Path, default=RESULTS)
     words = parser.parse_args()
-    known = probe.kept(words.device) if words.kept else None
+    known = device.kept(words.device) if words.kept else None
     if known is None:
         known = probe.measure(words.device, lambda text: print(text, file=sys.stderr))
     models = unseen(words.fresh, 8)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .blocks import channel_block
 from .measure import Images, images_of, measure
 from .protocol import Request, Result, load
 
-__all__ = ["Images", "Request", "Result", "channel_block", "images_of", "load", "measure"]
+__all__ = ["Images", "Request", "Result", "images_of", "load", "measure"]

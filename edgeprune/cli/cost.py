@@ -12,9 +12,9 @@ from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..doctor.probe import Device
     from ..graph import Cost, Graph
     from ..report.tables import Table
+    from ..runtime.device import Device
 
 
 def cost(
@@ -74,9 +74,9 @@ def cost(
 
 def profile(device: str) -> Device:
     """What predicts times on ``device``; refused where it was never measured."""
-    from ..doctor import probe
+    from ..runtime import device as room
 
-    known = probe.kept(device)
+    known = room.kept(device)
     if known is None:
         raise EdgepruneError(
             f"--device {device}", "was never probed",
@@ -87,7 +87,7 @@ def profile(device: str) -> Device:
 
 def predicted(cost: Cost, known: Device) -> tuple[list[float | None], float]:
     """Seconds of each row (None: it costs nothing of its own) and of the whole network."""
-    from ..doctor import predictor
+    from ..runtime import predictor
 
     said = predictor.predict(known.model, cost.rows)
     layers = iter(said.layers)

@@ -13,10 +13,9 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..doctor import Case, Finding
-    from ..doctor.ledger import Rows
-    from ..doctor.probe import Device
-    from ..report.tables import Table
+    from ..doctor.ledger import Ledger, Rows
     from ..runs import Run
+    from ..runtime.device import Device
 
 SHOWN = 10  # findings on the terminal; all of them are in the JSON
 
@@ -84,16 +83,16 @@ def doctor(
     cases = room.examine(models, names=names, device=device)
     predicts = kept(device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
-    table = ledger(cases, predicts, run)
-    told = document(cases, found, predicts, table, models)
+    entries = ledger(cases, predicts, run)
+    told = document(cases, found, predicts, entries, models)
     folder = out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
-        write(folder, told, table, [c.network.name for c in cases])
+        write(folder, told, entries)
     if as_json:
         if not fix:  # stdout is one document: then it is the repair's
             output.show_json(told)
     else:
-        show(cases, found, predicts, table)
+        show(cases, found, predicts, entries)
     if folder is not None:
         output.note(f"ledger.md, .csv and .png, and every value: {folder}")
     if fix and run is not None:
@@ -111,17 +110,22 @@ def sweep(device: str) -> dict[str, Any]:
     return asdict(swept)
 
 
-def write(folder: Path, told: dict[str, Any], table: Table, names: list[str]) -> None:
+def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:
     """The ledger for people (Markdown, PNG), for spreadsheets (CSV), and all of it (JSON)."""
     from .. import files
     from ..report import figures
+    from ..report import ledger as room
 
-    records = table.records()
-    panels = {}
-    for i, name in enumerate(names):
-        mine = [r for r in records if r.get(f"measured_{i}") is not None]
-        columns = [[r[f"{key}_{i}"] for r in mine] for key in ("measured", "roofline", "predicted")]
-        panels[name] = figures.LayerTimes([r["layer"] for r in mine], *columns)
+    panels = {
+        name: figures.LayerTimes(
+            list(layers),
+            [entry.measured for entry in layers.values()],
+            [entry.roofline for entry in layers.values()],
+            [entry.predicted for entry in layers.values()],
+        )
+        for name, layers in zip(entries.networks, entries.layers, strict=True)
+    }
+    table = room.table(entries)
     files.write_text(folder / "ledger.md", table.markdown() + "\n")
     files.write_text(folder / "ledger.csv", table.csv())
     files.write_bytes(folder / "ledger.png", figures.png(figures.layer_times(panels)))
@@ -139,14 +143,14 @@ def profile(device: str) -> Device:
 
 def kept(device: str) -> Device | None:
     """What predicts times there, if it was ever measured."""
-    from ..doctor import probe
+    from ..runtime import device as known
 
-    return probe.kept(device)
+    return known.kept(device)
 
 
-def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Table:
+def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Ledger:
     from ..doctor import ledger as room
-    from ..doctor import predictor
+    from ..runtime import predictor
 
     predictions = [
         predictor.predict(known.model, c.network.layers) if known and not c.network.int8 else None
@@ -165,8 +169,10 @@ def _counted(run: Run | None, network: str) -> Rows | None:
     return {row.layer: row for row in graph.cost(graph.trace(loaded.model, loaded.example)).rows}
 
 
-def show(cases: list[Case], found: list[list[Finding]], known: Device | None, table: Table) -> None:
-    from ..doctor import ledger as room
+def show(
+    cases: list[Case], found: list[list[Finding]], known: Device | None, entries: Ledger
+) -> None:
+    from ..report import ledger as room
 
     for case, findings in zip(cases, found, strict=True):
         output.show(room.layers(case))
@@ -176,7 +182,7 @@ def show(cases: list[Case], found: list[list[Finding]], known: Device | None, ta
             output.note(f"{case.network.name}: no findings")
         if len(findings) > SHOWN:
             output.note(f"and {len(findings) - SHOWN} cheaper findings: --json shows all")
-    output.show(room.totals(table, cases))
+    output.show(room.totals(entries))
     if known is None:
         output.note("no prediction: edgeprune doctor --probe measures this device, about a minute")
     else:
@@ -184,15 +190,15 @@ def show(cases: list[Case], found: list[list[Finding]], known: Device | None, ta
 
 
 def document(
-    cases: list[Case], found: list[list[Finding]], known: Device | None, table: Table,
+    cases: list[Case], found: list[list[Finding]], known: Device | None, entries: Ledger,
     models: list[Path],
 ) -> dict[str, Any]:  # fmt: skip
     """Everything, as values: peaks, each network's layers and findings, the ledger."""
     from hashlib import sha256
 
     from .. import runs
-    from ..doctor import ledger as room
     from ..report import diagnosis
+    from ..report import ledger as room
 
     return {
         "format": diagnosis.FORMAT,
@@ -211,7 +217,7 @@ def document(
             }
             for c, findings, model in zip(cases, found, models, strict=True)
         ],
-        "ledger": table.records(),
+        "ledger": room.table(entries).records(),
         "predictor": asdict(known.error) if known else None,
     }
 

@@ -83,9 +83,9 @@ def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
 def predicted(made: Plan, dense: Loaded) -> list[str]:
     """The milliseconds that the plan is worth on this machine, where it was probed once."""
     from .. import graph, units
-    from ..doctor import predictor, probe
+    from ..runtime import device, predictor
 
-    known = probe.kept("cpu")
+    known = device.kept("cpu")
     if known is None:
         return []
     widths = {name: len(kept) for name, kept in made.keep.items()}

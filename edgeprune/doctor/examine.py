@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..bench.blocks import channel_block
 from ..errors import EdgepruneError, closest
+from ..runtime import channel_block
+from ..runtime.roofline import bound
 from . import sweep
 from .findings import Case, questions
 from .layers import network
 from .profile import profile
-from .roofline import bound
 
 DEVICES = ("cpu",)  # where operators can be timed; other devices answer `edgeprune bench`
 

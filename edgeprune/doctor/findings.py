@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import units
+from ..runtime.layout import MOVES, Ask, Layer, Network, Width, asked, grid, laid_out, up
+from ..runtime.roofline import Bound, Peaks, bandwidth
 from ..units import milliseconds as ms
-from .layers import MOVES, Ask, Layer, Network, Width, asked, grid, laid_out, up
-from .roofline import Bound, Peaks, bandwidth
 
 WORTH = 0.02  # of the network's time: below this only what the structure shows is told
 

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import bench, fetch, files, runs
-from ..bench.blocks import channel_block
+from .. import bench, files, runs
 from ..bench.devices import profiles
-from ..errors import EdgepruneError
-from . import predictor, sweep
-from .layers import Network, counted, network
-from .predictor import Model, Prediction, Whole
+from ..runtime import Network, Prediction, channel_block, predictor
+from ..runtime.device import Device, Error, cpu, profile_path
+from ..runtime.predictor import Whole
+from ..runtime.roofline import Peaks
+from . import sweep
+from .layers import counted, network
 from .synthetic import Builder
 
-FORMAT = 1
 NETWORKS = 48
 SECONDS = 0.4  # of runs for each network
 ELSEWHERE = 64  # networks, where only whole ones are timed
 TOGETHER = 8  # of them on the device at once
 REQUEST = bench.Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  # of each of them
 FOLDS = 8  # for the error on networks that were left out
-
-
-@dataclass(frozen=True)
-class Error:
-    """Share by which predictions missed, on networks that were left out of the fit."""
-
-    median: float
-    worst: float
-    layer_median: float | None  # None: the layers' own times are not known
-    networks: int
-
-
-@dataclass(frozen=True)
-class Device:
-    """A device's profile: what it is, what the probe taught, how far off it is."""
-
-    cpu: str  # or the browser's name
-    onnxruntime: str
-    model: Model
-    error: Error
-    created: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self), "model": self.model.to_json()}
-
-    def sentence(self) -> str:
-        """How far to trust a prediction."""
-        return (
-            f"on {self.error.networks} networks it had not seen off by "
-            f"{100 * self.error.median:.1f} % (median), {100 * self.error.worst:.1f} % at worst"
-        )
 
 
 def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None) -> Device:
@@ -75,36 +43,6 @@ def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None
     return found
 
 
-def kept(device: str = "cpu") -> Device | None:
-    """The profile of ``device``; None where it was never probed (this machine: with this runtime)."""
-    path = profile_path(device)
-    return load(path) if path.is_file() else None
-
-
-def profile_path(device: str = "cpu") -> Path:
-    """``devices/NAME.json`` in the home folder; of this machine: its processor and onnxruntime."""
-    from importlib import metadata
-
-    own = f"{_cpu()} ort {metadata.version('onnxruntime')}" if device == "cpu" else device
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", own).strip("-")
-    return fetch.home() / "devices" / f"{words.lower()[:120]}.json"
-
-
-def load(path: Path) -> Device:
-    value = files.read_json(path)
-    try:
-        if value["format"] != FORMAT:
-            raise KeyError
-        return Device(
-            value["cpu"], value["onnxruntime"], Model.from_json(value["model"]),
-            Error(**value["error"]), value["created"],
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError):
-        raise EdgepruneError(
-            str(path), "not a device's profile of this version", "delete it"
-        ) from None
-
-
 def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Device:
     """Measure random networks and fit. Two minutes on a quiet core."""
     block = channel_block()
@@ -119,7 +57,7 @@ def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Dev
         [n.layers for n in networks], [u.seconds for u in unseen], timed, block
     )
     return Device(
-        cpu=_cpu(),
+        cpu=cpu(),
         onnxruntime=str(profiles[0].environment["onnxruntime"]),
         model=replace(predictor.fit(networks, peaks, block), whole=whole),
         error=missed(networks, unseen, timed, block),
@@ -127,7 +65,7 @@ def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Dev
     )
 
 
-def left_out(networks: Sequence[Network], peaks: Any, block: int) -> list[Prediction]:
+def left_out(networks: Sequence[Network], peaks: Peaks, block: int) -> list[Prediction]:
     """What is said of each network by a fit without it: every eighth is left out in turn."""
     said: dict[int, Prediction] = {}
     for fold in range(min(FOLDS, len(networks))):
@@ -215,7 +153,8 @@ def left_out_whole(networks: Sequence[Whole], block: int) -> Error:
 
 def random_network(random: np.random.Generator, block: int) -> Any:
     """A chain as people build them, with widths on and off the grid."""
-    return (_plain if random.random() < 0.4 else _separable)(random, block)
+    drawn = random.random()
+    return (_plain if drawn < 0.4 else _separable if drawn < 0.88 else _grouped)(random, block)
 
 
 def _width(random: np.random.Generator, low: int, high: int, block: int, off: float) -> int:
@@ -271,6 +210,25 @@ def _separable(random: np.random.Generator, block: int) -> Any:
     return _head(b, x, channels, random, block, off)
 
 
+def _grouped(random: np.random.Generator, block: int) -> Any:
+    """A strided stem, then bottlenecks with a convolution in groups (Xie et al. 2017, ResNeXt)."""
+    b = Builder(int(random.integers(1 << 31)))
+    side = int(random.choice([32, 64, 96, 128]))
+    off = 0.5 if random.random() < 0.4 else 0.0
+    channels = _width(random, 16, 48, block, off)
+    x, side = b.conv("stem", b.input("x", (1, 3, side, side)), 3, channels, stride=2), side // 2
+    for i in range(int(random.integers(4, 9))):
+        stride = 2 if i % 2 and side > 4 else 1
+        groups = int(random.choice([2, 4, 8, 16, 32]))
+        inner = groups * max(1, _width(random, 32, 320, block, off) // groups)
+        to = _width(random, 32, 384, block, off)
+        x = b.conv(f"b{i}.reduce", x, channels, inner, 1)
+        x = b.conv(f"b{i}.grouped", x, inner, inner, stride=stride, groups=groups)
+        x = b.conv(f"b{i}.expand", x, inner, to, 1)
+        channels, side = to, -(-side // stride)
+    return _head(b, x, channels, random, block, off)
+
+
 def _head(
     b: Builder, x: str, channels: int, random: np.random.Generator, block: int, off: float
 ) -> Any:
@@ -279,21 +237,3 @@ def _head(
     x = b.op("Relu", "fc/Relu", [b.dense("fc", x, channels, hidden)])
     b.output(b.dense("classes", x, hidden, int(random.choice([10, 100, 1000]))))
     return b.model()
-
-
-def _cpu() -> str:
-
-    for line in _lines("/proc/cpuinfo"):
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware"):
-            return value.strip()
-    import platform
-
-    return platform.processor() or platform.machine()
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import bench, fetch, files, runs
-from ..bench.blocks import channel_block
 from ..bench.devices import profiles
 from ..errors import EdgepruneError
+from ..runtime import channel_block
+from ..runtime.device import profile_path
 from .synthetic import Builder
 
 FORMAT = 1
@@ -165,8 +166,6 @@ def judged(measured: Times) -> tuple[int | None, dict[str, list[float]]]:
 
 def kept_path(device: str, int8: bool) -> Path:
     """``devices/DEVICE-widths.json`` in the home folder; this machine's under its processor's name."""
-    from .probe import profile_path
-
     if device == "cpu":
         stem = profile_path().stem
     else:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .layers import Ask, Layer, asked, network
+from ..runtime.layout import Ask, Layer, asked
+from ..runtime.roofline import Peaks
+from .layers import network
 from .profile import Profile, profile
-from .roofline import Peaks
 from .synthetic import Builder
 
 MIB = 2**20

@@ -41,6 +41,7 @@ class Row:
     activation_bytes: int  # of the output
     kernel: int = 1  # longer side of a convolution's
     stride: int = 1  # largest
+    groups: int = 1  # of a convolution at these widths
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,15 @@ def _row(
         activation_bytes=BYTES * prod(work.out),
         kernel=kernel,
         stride=stride,
+        groups=_groups(row.kind, work),
     )
+
+
+def _groups(kind: str, work: Work) -> int:
+    """Of a convolution, read off the shapes: whole groups may have left."""
+    if kind != "conv" or not work.inputs or len(work.weight) < 2:
+        return 1
+    return max(1, work.inputs[0] * work.out[0] // max(1, prod(work.weight[:2])))
 
 
 def _work(

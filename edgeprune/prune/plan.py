@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, cost
 from ..graph.kept import kept_classes
-from .price import Price
+from ..prices.counts import Price
 
 METHODS = ("uniform", "global", "sensitivity", "reconstruction")
 FORMAT = 1

@@ -9,9 +9,9 @@ import pytest
 
 from edgeprune import files
 from edgeprune.cli import app, errors
-from edgeprune.doctor import probe
-from edgeprune.doctor.predictor import NONE, Model
-from edgeprune.doctor.probe import Device, Error
+from edgeprune.runtime import device as devices
+from edgeprune.runtime.device import Device, Error
+from edgeprune.runtime.predictor import NONE, Model
 
 WAYS = ("first", "plain 1x1", "plain kxk", "plain depthwise", "linear")
 
@@ -61,7 +61,7 @@ def test_cost_predicts_the_times_of_a_probed_device(
     lines = dict.fromkeys(WAYS, (1e-06, 1e-10, 0.0, 0.0, 0.0, 0.0))
     known = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0), lines)
     device = Device("c", "1", known, Error(0.03, 0.1, None, 64), "now")
-    files.write_json(probe.profile_path("cpu"), device.to_json())
+    files.write_json(devices.profile_path("cpu"), device.to_json())
     found = json.loads(said("cost --model mobilenetv1-0.25 --device cpu --json", capsys))
     timed = [row for row in found["layers"] if row["predicted_s"] is not None]
     assert {row["kind"] for row in timed} == {"conv", "depthwise", "linear"}

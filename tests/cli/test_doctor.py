@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from edgeprune import bench, checkpoint, graph, models, runs, ways
+from edgeprune import checkpoint, graph, models, runs, ways
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
 from edgeprune.doctor import fix, rounding, sweep
 from edgeprune.doctor import probe as probes
-from edgeprune.doctor.predictor import NONE, Model
 from edgeprune.models import Convention, ModelSpec
+from edgeprune.runtime import channel_block
+from edgeprune.runtime.device import Device, Error
+from edgeprune.runtime.predictor import NONE, Model
 from edgeprune.train import Recipe
 from tests.doctor.test_findings import PEAKS
 
@@ -97,12 +99,12 @@ def _in_the_report(run: runs.Run, told: dict[str, Any], capsys: pytest.CaptureFi
 @pytest.mark.slow
 def test_fix(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Widths are on the grid again, the answers are the same, and what came is measured."""
-    if bench.channel_block() == 1:
+    if channel_block() == 1:
         pytest.skip("this CPU's runtime has no blocked layout")
     assert call("doctor", "small", "--fix", "--json") == 0
     shown = capsys.readouterr()
     found = json.loads(shown.out)
-    block = bench.channel_block()
+    block = channel_block()
     fixed = runs.Run(Path(found["run"]))
     assert found["widths"]
     for before, after in found["widths"].values():
@@ -139,11 +141,11 @@ def test_probe_of_another_device(
         asked.append(device)
         return rounding.Rounding(4, "measured", device)
 
-    def measure(device: str, note: Any) -> probes.Device:
+    def measure(device: str, note: Any) -> Device:
         asked.append(device)
-        error = probes.Error(0.03, 0.1, None, 64)
+        error = Error(0.03, 0.1, None, 64)
         model = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0))
-        return probes.Device("a board", "1", model, error, "now")
+        return Device("a board", "1", model, error, "now")
 
     monkeypatch.setattr(rounding, "probe", probe)
     monkeypatch.setattr(probes, "measure", measure)

@@ -5,9 +5,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgeprune.bench import channel_block
-from edgeprune.doctor.layers import Network, network
+from edgeprune.doctor.layers import network
 from edgeprune.doctor.profile import profile
+from edgeprune.runtime import Network, channel_block
 
 from . import networks
 

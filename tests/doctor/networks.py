@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeprune.doctor.layers import Layer
 from edgeprune.doctor.synthetic import Builder
+from edgeprune.runtime import Layer
 
 VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 VGG16_A = (64, 64, 128, 128, 256, 256, 256, 192, 192, 192, 128, 128, 128)  # the paper's network A

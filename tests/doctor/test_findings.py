@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edgeprune.doctor.findings import Case, Finding, findings, questions
-from edgeprune.doctor.layers import Layer, Network, asked
-from edgeprune.doctor.roofline import Peaks, bound
+from edgeprune.runtime.layout import Layer, Network, asked
+from edgeprune.runtime.roofline import Peaks, bound
 
 from . import networks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.doctor.layers import Network, Width, laid_out, padded
+from edgeprune.runtime.layout import Network, Width, laid_out, padded
 
 from .conftest import MADE
 

@@ -11,8 +11,8 @@ import pytest
 from edgeprune import bench
 from edgeprune.bench.devices.fake import Fake
 from edgeprune.doctor import rounding
-from edgeprune.doctor.layers import laid_out, padded
 from edgeprune.errors import EdgepruneError
+from edgeprune.runtime.layout import laid_out, padded
 
 WIDTHS = (48, 32, 39, 38, 36, 40)  # in the order in which they are measured
 

@@ -11,8 +11,8 @@ import torch
 from edgeprune import prune
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph, cost, trace
+from edgeprune.prices.counts import Price
 from edgeprune.prune import plan
-from edgeprune.prune.price import Price
 
 from .. import nets
 

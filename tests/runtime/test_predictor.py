@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.doctor import predictor, probe
-from edgeprune.doctor.layers import Layer, Network, padded
-from edgeprune.doctor.roofline import Peaks
+from edgeprune.doctor import probe
+from edgeprune.doctor.layers import counted
 from edgeprune.errors import EdgepruneError
+from edgeprune.runtime import device, predictor
+from edgeprune.runtime.layout import Layer, Network, padded
+from edgeprune.runtime.roofline import Peaks
 
 BLOCK = 16
 PEAKS = Peaks(200e9, None, ((1e6, 80e9), (6e7, 20e9)), ((1e5, 90e9), (6e7, 30e9)), 2e-6)
@@ -96,6 +98,18 @@ def test_reorders_and_the_rest_are_predicted() -> None:
     assert rest.layers == bare.layers
 
 
+def test_a_convolution_in_groups_is_not_a_dense_one(model: predictor.Model) -> None:
+    """Counted as a convolution of several groups or read off a file: the same price, and a lower one."""
+    dense = layer("conv", 256, 256, 3, 28)
+    by_graph, by_file = replace(dense, groups=8), replace(dense, groups=8, kind="grouped")
+    one, other = (predictor.predict(model, [x]).layers[0] for x in (by_graph, by_file))
+    assert one == other
+    assert one < 0.4 * predictor.predict(model, [dense]).layers[0]
+    off = replace(by_graph, width_in=248, width_out=248, out_shape=(248, 28, 28))  # 31 a group
+    assert predictor.way(by_graph, BLOCK) == "blocked grouped"
+    assert predictor.way(off, BLOCK) == "plain grouped"
+
+
 def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
     rows = [layer("norm", 64, 64, 1, 14), layer("conv", 64, 64, 3, 14)]
     assert len(predictor.predict(model, rows).layers) == 1
@@ -103,23 +117,27 @@ def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
 
 
 def test_a_profile_survives_its_file(model: predictor.Model, tmp_path: Path) -> None:
-    device = probe.Device("a cpu", "1.0", model, probe.Error(0.01, 0.02, 0.03, 4), "now")
+    known = device.Device("a cpu", "1.0", model, device.Error(0.01, 0.02, 0.03, 4), "now")
     path = tmp_path / "device.json"
-    path.write_text(json.dumps(device.to_json()))
-    again = probe.load(path).model
+    path.write_text(json.dumps(known.to_json()))
+    again = device.load(path).model
     rows = made(np.random.default_rng(2), 0).layers
     assert predictor.predict(again, rows) == predictor.predict(model, rows)
     path.write_text('{"format": 99}')
     with pytest.raises(EdgepruneError, match="delete it"):
-        probe.load(path)
+        device.load(path)
 
 
 def test_random_networks_are_whole() -> None:
     import onnx
 
     random = np.random.default_rng(0)
-    for _ in range(3):
-        onnx.checker.check_model(probe.random_network(random, 16), full_check=True)
+    grouped = 0
+    for _ in range(20):
+        made = probe.random_network(random, 16)
+        onnx.checker.check_model(made, full_check=True)
+        grouped += any(x.kind == "grouped" for x in counted(made))
+    assert grouped  # what a probe has not met it can only guess
 
 
 def test_a_device_of_which_only_whole_networks_are_timed() -> None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .layers import Network, laid_out, padded
+from .layout import Network, laid_out, padded
 from .roofline import Peaks, bandwidth
 
 BYTES = 4  # of a float32
@@ -28,10 +28,10 @@ TICK = 1e-6  # seconds: what the profiler's clock tells apart
 
 
 class Row(Protocol):
-    """What the predictor reads of a layer; ``edgeprune.graph.cost`` and ``doctor.layers`` give it."""
+    """What the predictor reads of a layer; ``edgeprune.graph.cost`` and ``runtime.layout`` give it."""
 
     @property
-    def kind(self) -> str: ...  # conv, depthwise, linear; others cost nothing here
+    def kind(self) -> str: ...  # conv, depthwise, grouped, linear; others cost nothing here
     @property
     def width_in(self) -> int: ...
     @property
@@ -41,10 +41,16 @@ class Row(Protocol):
     @property
     def stride(self) -> int: ...
     @property
+    def groups(self) -> int: ...  # of a convolution; what is depthwise need not say it
+    @property
     def out_shape(self) -> tuple[int, ...]: ...  # without N
 
 
-COUNTED = ("conv", "depthwise", "linear")
+COUNTED = ("conv", "depthwise", "grouped", "linear")
+LIKE = {  # a way that a probe has not met takes the time of another, of as much arithmetic
+    "plain grouped": "plain kxk",
+    "blocked grouped": "blocked kxk",
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def predict(model: Model, rows: Sequence[Row]) -> Prediction:
         mine = [i for i, w in enumerate(ways) if w == name]
         x = np.array([features(rows[i], model.block, total) for i in mine])
         base = np.array([_least(model, name, rows[i], total) for i in mine])
-        process = model.processes.get(name)
+        process = model.processes.get(name) or model.processes.get(LIKE.get(name, ""))
         seconds[mine] = base * (np.exp(process(x)) if process else 1.0)
     for i, moved in enumerate(moves(rows, model.block)):
         seconds[i] += model.move[0] * (moved > 0) + model.move[1] * moved
@@ -133,13 +139,28 @@ def way(row: Row, block: int) -> str:
     """How the runtime computes the layer."""
     if row.kind == "linear":
         return "linear"
-    groups = row.width_in if row.kind == "depthwise" else 1
-    blocked = laid_out(row.kind, row.width_in, row.width_out, groups, block)
-    if row.kind == "conv":
+    kind, groups = grouping(row)
+    blocked = laid_out(kind, row.width_in, row.width_out, groups, block)
+    if kind == "conv":
         if blocked and row.width_in < block:
             return "first"
         return ("blocked " if blocked else "plain ") + ("1x1" if row.kernel == 1 else "kxk")
-    return ("blocked " if blocked else "plain ") + "depthwise"
+    return ("blocked " if blocked else "plain ") + kind
+
+
+def grouping(row: Row) -> tuple[str, int]:
+    """Its kind and its groups: counted as a convolution, one of several groups is "grouped"."""
+    if row.kind == "depthwise":
+        return row.kind, row.width_in
+    if row.kind == "conv" and row.groups > 1:
+        return "grouped", row.groups
+    return row.kind, row.groups
+
+
+def inputs_of(row: Row, wide_in: int) -> int:
+    """Channels that one filter reads, of ``wide_in``."""
+    _, groups = grouping(row)
+    return 1 if row.kind == "depthwise" else max(1, wide_in // groups)
 
 
 def features(row: Row, block: int, total: int) -> list[float]:
@@ -149,8 +170,9 @@ def features(row: Row, block: int, total: int) -> list[float]:
     filled = (
         wide_out // block % 4 if block > 1 else 0
     )  # blocked kernels take 4 blocks of filters at a time
+    read = wide_in if row.kind == "depthwise" else inputs_of(row, wide_in)
     return [
-        math.log2(wide_in), math.log2(wide_out), math.log2(height * width), math.log2(row.kernel),
+        math.log2(read), math.log2(wide_out), math.log2(height * width), math.log2(row.kernel),
         math.log2(row.stride), math.log2(total), float(filled != 0) * (4 - filled) / max(wide_out / block, 1),
     ]  # fmt: skip
 
@@ -159,7 +181,7 @@ def roofline(row: Row, block: int, peaks: Peaks, total: int) -> float:
     """Seconds if arithmetic, weights, maps and the call came one after another."""
     height, width = _space(row)
     wide_in, wide_out = _padded(row, block)
-    per_output = row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    per_output = row.kernel**2 * inputs_of(row, wide_in)
     weights = BYTES * per_output * wide_out
     maps = BYTES * height * width * (wide_out + wide_in * row.stride**2)
     return (
@@ -172,8 +194,13 @@ def roofline(row: Row, block: int, peaks: Peaks, total: int) -> float:
 
 def _least(model: Model, name: str, row: Row, total: int) -> float:
     if model.lines:
-        return float(np.dot(model.lines.get(name, [0.0] * TERMS), terms(row, model.block)))
+        return float(np.dot(_line_of(model, name), terms(row, model.block)))
     return roofline(row, model.block, model.peaks, total)
+
+
+def _line_of(model: Model, name: str) -> Sequence[float]:
+    """The way's own; else that of one like it."""
+    return model.lines.get(name) or model.lines.get(LIKE.get(name, "")) or [0.0] * TERMS
 
 
 MOST = (math.log(0.5), math.log(2))  # of a correction
@@ -187,7 +214,7 @@ def terms(row: Row, block: int) -> list[float]:
     (a tail that is computed as if it were whole)."""
     height, width = _space(row)
     wide_in, wide_out = _padded(row, block)
-    per_output = row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+    per_output = row.kernel**2 * inputs_of(row, wide_in)
     places = height * width
     return [
         1.0, per_output * wide_out * places, per_output * places, per_output * wide_out,
@@ -212,7 +239,7 @@ def weight_bytes(rows: Iterable[Row], block: int) -> int:
     total = 0
     for row in rows:
         wide_in, wide_out = _padded(row, block)
-        total += BYTES * wide_out * row.kernel**2 * (1 if row.kind == "depthwise" else wide_in)
+        total += BYTES * wide_out * row.kernel**2 * inputs_of(row, wide_in)
     return total
 
 
@@ -353,5 +380,5 @@ def _space(row: Row) -> tuple[int, int]:
 
 
 def _padded(row: Row, block: int) -> tuple[int, int]:
-    groups = row.width_in if row.kind == "depthwise" else 1
-    return padded(row.kind, row.width_in, row.width_out, groups, block)
+    kind, groups = grouping(row)
+    return padded(kind, row.width_in, row.width_out, groups, block)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from .layers import Layer, Network
+from .layout import Layer, Network
 
 OVERHEAD = 0.25  # share of attainable below which neither arithmetic nor memory explains the time
 Curve = Sequence[Sequence[float]]  # (bytes, bytes a second), by size

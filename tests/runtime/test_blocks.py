@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.bench.blocks import channel_block
+from edgeprune.runtime import channel_block
 
 
 @pytest.mark.parametrize(
