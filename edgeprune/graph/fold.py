@@ -87,7 +87,7 @@ def _computes_constant(node: fx.Node, constant: set[fx.Node]) -> bool:
     if node.target is operator.getitem:
         return True
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or operator_of(node).guard:
+    if not isinstance(target, torch._ops.OpOverload):
         return False
     return torch.Tag.nondeterministic_seeded not in target.tags
 

@@ -182,7 +182,9 @@ def hint(size: int | torch.SymInt) -> int:
 
 
 def is_symbolic(node: fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool)
+    return isinstance(
+        node.meta.get("val"), int | float | torch.SymInt | torch.SymFloat | torch.SymBool
+    )
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""From a module to a :class:`Graph`: exported, constants folded, labels followed, groups found."""
+"""From a module to a :class:`Graph`: recorded, constants folded, labels followed, groups found."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
-from .aten import export
 from .fold import fold
 from .follow import Follow
 from .graph import Graph
 from .groups import find_groups
 from .labels import Labelled
+from .modes import evaluating, quiet
 from .operators import operator_of, rule_for
 from .operators.written_out import Writer
+from .record import record
 from .tensors import leaves
 
 
@@ -24,8 +25,8 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
 
     ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
     of slower norms and of a result that is a graph (:mod:`.operators.written_out`); else they stay.
-    The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when
-    ``torch.export`` refuses the module.
+    The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when its
+    forward cannot be recorded (:mod:`.record`).
     """
     if example.ndim < 2 or example.shape[0] < 2:
         raise EdgepruneError(
@@ -34,7 +35,7 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
             "trace with a batch of 2",
         )
     model = unwrap(model)
-    module = export(model, example)
+    module = recorded(model, example)
     recipe = fold(module)
     if exact_norms:
         write_out(module)
@@ -54,6 +55,21 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
         contractions=follow.contractions,
         roots=follow.classes.parent,
     )
+
+
+def recorded(model: nn.Module, example: Tensor) -> fx.GraphModule:
+    """The eval-mode network as a functional graph of ATen operators."""
+    try:
+        with evaluating(model), quiet():
+            return record(model, example)
+    except EdgepruneError:
+        raise
+    except Exception as e:
+        raise EdgepruneError(
+            f"{type(model).__name__} cannot be traced",
+            _first_line(e),
+            "make its forward follow from the input's shape alone (no data-dependent Python, one tensor in)",
+        ) from e
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -93,3 +109,7 @@ def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
             if isinstance(v, Labelled)
         ]
     return found
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
-from ..graph.aten import evaluating, quiet
+from ..graph.modes import evaluating, quiet
 from ..graph.operators import operator_of
 from ..graph.tensors import named_tensors, put, unsaved
 

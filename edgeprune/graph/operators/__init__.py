@@ -47,10 +47,9 @@ def rule_for(node: fx.Node) -> Rule:
 
 
 def twin_of(target: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
-    """The overload that makes new memory of one that writes into its first argument, if ATen has it."""
-    packet = getattr(
-        torch.ops.aten, target._schema.name.removeprefix("aten::").removesuffix("_"), None
-    )
+    """The overload that makes new memory of one that writes into its first argument, if there is one."""
+    library, _, name = target._schema.name.partition("::")
+    packet = getattr(getattr(torch.ops, library), name.removesuffix("_"), None)
     return getattr(packet, target._overloadname or "default", None)
 
 

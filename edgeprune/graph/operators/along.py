@@ -119,11 +119,10 @@ ROWS = (
         " upsample_nearest1d upsample_linear1d reflection_pad1d replication_pad1d",
         partial(window, spatial=1),
     ),
-    Operator("max_pool2d avg_pool2d adaptive_avg_pool2d", partial(window, spatial=2), fresh=True),
     Operator(
-        "adaptive_max_pool2d max_pool2d_with_indices _adaptive_avg_pool2d upsample_nearest2d"
-        " _upsample_nearest_exact2d upsample_bilinear2d _upsample_bilinear2d_aa"
-        " upsample_bicubic2d reflection_pad2d replication_pad2d",
+        "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices"
+        " _adaptive_avg_pool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d"
+        " _upsample_bilinear2d_aa upsample_bicubic2d reflection_pad2d replication_pad2d",
         partial(window, spatial=2),
     ),
     Operator(

@@ -139,7 +139,6 @@ ROWS = (
         kind="conv",
         macs=convolution_macs,
         reads=True,
-        fresh=True,
     ),
     Operator(
         "conv_transpose1d conv_transpose2d conv_transpose3d",
@@ -148,6 +147,5 @@ ROWS = (
         kind="conv",
         macs=transposed_macs,
         reads=True,
-        fresh=True,
     ),
 )

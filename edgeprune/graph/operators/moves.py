@@ -14,6 +14,7 @@ from ..follow import Follow, plain, unknown
 from ..labels import Labelled
 from ..rewriting import Rewriter, argument, set_argument
 from .row import Operator
+from .writes import permute_back, shape_back, split_back, transpose_back, unbind_back
 
 aten = torch.ops.aten
 
@@ -140,50 +141,29 @@ def select_scatter(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
         new.args = (*new.args[:2], dim, int(r.stays(out)[: i % out.shape[dim]].sum()))
 
 
-def undo_whole(node: fx.Node, source: int) -> None:
-    """A slice along an axis that takes all of it, or is overwritten whole by argument ``source``."""
-    moved = node.args[source]
-    if not isinstance(moved, fx.Node):
-        return
-    old, new = moved.meta["val"], node.meta["val"]
-    if old.shape == new.shape and (len(node.args) < 5 or node.args[-1] == 1):
-        node.replace_all_uses_with(moved)
-        node.graph.erase_node(node)
-
-
-def undo_copy(node: fx.Node) -> None:
-    """The functional ``target[...] = x`` is ``x`` in the target's shape and type."""
-    target, x = node.args[:2]
-    assert isinstance(target, fx.Node)
-    assert isinstance(x, fx.Node)
-    old, new = target.meta["val"], x.meta["val"]
-    if old.dtype != new.dtype:
-        return
-    if old.shape == new.shape:
-        node.replace_all_uses_with(x)
-        node.graph.erase_node(node)
-    else:
-        node.target, node.args = torch.ops.aten.expand_as.default, (x, target)
-
-
 ROWS = (
     Operator(
-        "flatten permute transpose t unsqueeze squeeze unbind unfold stack flip repeat"
-        " repeat_interleave tile pixel_shuffle pixel_unshuffle movedim swapaxes view_as",
+        "unfold stack flip repeat repeat_interleave tile pixel_shuffle pixel_unshuffle movedim",
         move,
         moves=True,
         vectors=True,
     ),
+    Operator("flatten unsqueeze squeeze view_as", move, moves=True, vectors=True, back=shape_back),
+    Operator("permute", move, moves=True, vectors=True, back=permute_back),
+    Operator("transpose t swapaxes numpy_T", move, moves=True, vectors=True, back=transpose_back),
+    Operator("unbind", move, moves=True, vectors=True, back=unbind_back),
     Operator("expand", move, sizes, moves=True, vectors=True),
-    Operator("unflatten", move, unflatten, moves=True, vectors=True),
-    Operator("split split_with_sizes chunk", move, parts, moves=True, vectors=True),
-    Operator("view _unsafe_view", view, sizes, moves=True, vectors=True, run=reshaped),
-    Operator("reshape", view, sizes, moves=True, vectors=True),
+    Operator("unflatten", move, unflatten, moves=True, vectors=True, back=shape_back),
+    Operator(
+        "split split_with_sizes chunk", move, parts, moves=True, vectors=True, back=split_back
+    ),
+    Operator(
+        "view _unsafe_view", view, sizes, moves=True, vectors=True, run=reshaped, back=shape_back
+    ),
+    Operator("reshape", view, sizes, moves=True, vectors=True, back=shape_back),
     Operator("cat concat", cat, moves=True),
     Operator("expand_as", expand_as, moves=True),
-    Operator(
-        "slice_scatter", scatter, slice_scatter, moves=True, tidy=partial(undo_whole, source=1)
-    ),
+    Operator("slice_scatter", scatter, slice_scatter, moves=True),
     Operator("select_scatter", scatter, select_scatter, moves=True),
-    Operator("copy", unknown, tidy=undo_copy),
+    Operator("copy", unknown, copies=True),
 )

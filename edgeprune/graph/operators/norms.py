@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,23 +75,15 @@ def norm_groups(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
             r.groups[r.value(old.args[2]).name] = kept
 
 
-def freeze(node: fx.Node) -> bool:
+def frozen(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float,
+    *_: Any,
+) -> tuple[Any, tuple[Any, ...]] | None:  # fmt: skip
     """``batch_norm`` with running statistics, written as the operator that only reads them."""
-    x, weight, bias, mean, var, training, momentum, eps = node.args[:8]
-    if training is not False or not isinstance(mean, fx.Node) or not isinstance(var, fx.Node):
-        return False
-    value = node.meta["val"]
-    with node.graph.inserting_before(node):
-        norm = node.graph.call_function(
-            torch.ops.aten._native_batch_norm_legit_no_training.default,
-            (x, weight, bias, mean, var, momentum, eps),
-        )
-        result = node.graph.call_function(operator.getitem, (norm, 0))
-    norm.meta, result.meta = dict(node.meta), dict(node.meta)
-    norm.meta["val"] = (value, value.new_empty(0), value.new_empty(0))
-    node.replace_all_uses_with(result)
-    node.graph.erase_node(node)
-    return True
+    if training or mean is None or var is None:
+        return None
+    only_reads = torch.ops.aten._native_batch_norm_legit_no_training.default
+    return only_reads, (x, weight, bias, mean, var, momentum, eps)
 
 
 def restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
@@ -135,7 +126,7 @@ def _common_owner(nodes: list[object]) -> str:
 
 
 ROWS = (
-    Operator("batch_norm", batch_norm, kind="norm", per_channel=True, fresh=True, freeze=freeze),
+    Operator("batch_norm", batch_norm, kind="norm", per_channel=True, evaluating=frozen),
     Operator(
         "_native_batch_norm_legit_no_training",
         batch_norm,
@@ -145,14 +136,13 @@ ROWS = (
         restore=restore_batch_norm,
     ),
     Operator("_native_batch_norm_legit", batch_norm, kind="norm", per_channel=True),
-    Operator("instance_norm", batch_norm, kind="norm", fresh=True),
+    Operator("instance_norm", batch_norm, kind="norm"),
     Operator(
         "group_norm",
         group_norm,
         norm_groups,
         kind="norm",
-        fresh=True,
         exact=written_out.group_norm,
     ),
-    Operator("layer_norm", layer_norm, kind="norm", fresh=True, exact=written_out.layer_norm),
+    Operator("layer_norm", layer_norm, kind="norm", exact=written_out.layer_norm),
 )

@@ -13,8 +13,9 @@ from torch import Tensor, fx
 from ..follow import Follow, plain, unknown
 from ..labels import Labelled, axes_of
 from ..rewriting import Rewriter, argument, set_argument
-from .moves import move, undo_whole
+from .moves import move
 from .row import Operator
+from .writes import narrow_back, select_back, slice_back
 
 aten = torch.ops.aten
 
@@ -126,11 +127,13 @@ ROWS = (
         partial(gather, along=_dim),
         moves=True,
         vectors=True,
-        tidy=partial(undo_whole, source=0),
+        back=slice_back,
     ),
-    Operator("narrow", move, partial(gather, along=_dim), moves=True, vectors=True),
+    Operator(
+        "narrow", move, partial(gather, along=_dim), moves=True, vectors=True, back=narrow_back
+    ),
     Operator("channel_shuffle", move, partial(gather, along=_channels), moves=True, vectors=True),
-    Operator("select", move, select, moves=True, vectors=True),
+    Operator("select", move, select, moves=True, vectors=True, back=select_back),
     Operator("index_select", index_select, partial(gather, along=_dim), moves=True),
     Operator("roll", roll, partial(gather, along=_rolled), moves=True),
     Operator("index", index, pick_by_index, moves=True),

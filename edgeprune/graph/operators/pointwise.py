@@ -10,6 +10,7 @@ from torch import fx, nn
 from ..follow import Follow, plain, shape_of
 from ..labels import Labelled
 from .row import Operator
+from .writes import itself
 
 
 def pointwise(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
@@ -86,32 +87,22 @@ def restore_dropout(root: nn.Module, node: fx.Node) -> None:
     node.graph.erase_node(node)
 
 
-def _untrained(node: fx.Node) -> bool:
-    """dropout_(x, p, train=False) writes nothing."""
-    return node.args[2:3] == (False,)
-
-
-def _always(node: fx.Node) -> bool:
-    return True
-
-
 # Operators that PyTorch tags as pointwise need no row.
 POINTWISE = Operator("", pointwise, vectors=True)
 
 ROWS = (
-    Operator("hardswish silu", pointwise, vectors=True, fresh=True),
-    Operator("log_sigmoid softsign relu6", pointwise, vectors=True),  # these carry no tag
+    Operator("hardswish silu log_sigmoid softsign relu6", pointwise, vectors=True),  # carry no tag
     Operator("add", pointwise, vectors=True, sums=True),
     Operator("prelu", prelu),
-    Operator("dropout", same, vectors=True, idle=_untrained, restore=restore_dropout),
-    Operator("feature_dropout", same, vectors=True, idle=_untrained),
-    Operator("detach", same, vectors=True, idle=_always),
+    Operator("dropout", same, vectors=True, restore=restore_dropout, back=itself),
+    Operator("feature_dropout alpha_dropout contiguous to", same, vectors=True, back=itself),
+    Operator("detach alias lift_fresh", same, vectors=True, hands_on=True),
     Operator(
-        "alpha_dropout contiguous to _to_copy alias zeros_like ones_like full_like empty_like"
-        " lift_fresh_copy type_as",
+        "_to_copy zeros_like ones_like full_like empty_like lift_fresh_copy type_as",
         same,
         vectors=True,
     ),
     Operator("_assert_tensor_metadata _assert_async _assert_scalar", nothing, guard=True),
     Operator("_functional_assert_async _functional_assert_scalar", nothing, guard=True),
+    Operator("_local_scalar_dense item is_nonzero equal nonzero masked_select", nothing, asks=True),
 )

@@ -230,11 +230,9 @@ def attention_macs(work: Work) -> int:
 
 
 ROWS = (
-    Operator(
-        "linear", linear, kind="linear", macs=linear_macs, channels=-1, reads=True, fresh=True
-    ),
+    Operator("linear", linear, kind="linear", macs=linear_macs, channels=-1, reads=True),
     Operator("addmm", addmm, kind="linear", macs=linear_macs, channels=-1),
-    Operator("matmul", matmul, kind="matmul", macs=matmul_macs, channels=-1, fresh=True),
+    Operator("matmul", matmul, kind="matmul", macs=matmul_macs, channels=-1),
     Operator("bmm mm", matmul, kind="matmul", macs=matmul_macs, channels=-1),
     Operator("einsum", einsum, kind="matmul", macs=einsum_macs, channels=-1),
     Operator(

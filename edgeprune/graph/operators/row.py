@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from ..follow import Rule
 from ..rewriting import Rewriter
+from .writes import Back
 
 Shape = tuple[int, ...]
 
@@ -48,10 +49,14 @@ class Operator:
     per_channel: bool = False  # a batch norm: one scale and offset a channel
     frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
     sums: bool = False  # the sum of two maps
-    fresh: bool = False  # its result is new memory, which the schema of a composed one cannot tell
-    idle: Callable[[fx.Node], bool] | None = None  # in eval mode its in-place form writes nothing
-    guard: bool = False  # an assertion
-    freeze: Callable[[fx.Node], bool] | None = None  # write it as the operator of eval mode
-    tidy: Callable[[fx.Node], None] | None = None  # drop it where it does nothing
+    guard: bool = False  # an assertion: not recorded
+    asks: bool = False  # for a tensor's numbers, which a recording has not
+    hands_on: bool = False  # its result is its argument
+    copies: bool = False  # its second argument, into the first
+    back: Back | None = None  # how a write into its result reaches its argument
+    evaluating: Callable[..., tuple[Any, tuple[Any, ...]] | None] | None = (
+        None  # what it is in eval
+    )
+    # mode, as (operator, arguments)
     exact: Callable[..., fx.Node | None] | None = None  # written out in sums: (writer, *arguments)
     restore: Callable[[nn.Module, fx.Node], None] | None = None  # make it a module that can train

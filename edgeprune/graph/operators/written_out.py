@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from ..follow import hint
+from ..tensors import leaves
 
 aten = torch.ops.aten
 
@@ -30,22 +31,18 @@ class Writer:
 
     def call(self, target: Any, *args: Any) -> fx.Node:
         made = self.node.graph.call_function(target, args)
-        return self._dress(made, lambda: target(*fx.map_arg(args, lambda n: n.meta["val"])))
+        return self._dress(made, target(*fx.map_arg(args, lambda n: n.meta["val"])))
 
     def ones(self, like: Tensor, size: int) -> fx.Node:
         """One for each channel; a buffer of its own, since its labels are the norm's own."""
         name = f"channels_of_{self.node.name}"
-        value = torch.ones(size, dtype=like.dtype, device=like.device)
+        device = next((t.device for t in leaves(self.module).values()), torch.device("cpu"))
+        value = torch.ones(size, dtype=like.dtype, device=device)
         self.module.register_buffer(name, value, persistent=False)
-        return self._dress(
-            self.node.graph.get_attr(name), lambda: torch.ones_like(value, device=like.device)
-        )
+        return self._dress(self.node.graph.get_attr(name), value.to("meta"))
 
-    def _dress(self, made: fx.Node, value: Any) -> fx.Node:
-        made.meta = {k: v for k, v in self.node.meta.items() if k != "val"}
-        mode = self.node.meta["val"].fake_mode
-        with mode:
-            made.meta["val"] = value()
+    def _dress(self, made: fx.Node, value: Tensor) -> fx.Node:
+        made.meta = {**self.node.meta, "val": value}
         return made
 
 
@@ -93,7 +90,7 @@ def _norm(
 
 def mean(w: Writer, x: fx.Node, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
     value = x.meta["val"]
-    if kwargs or not dims or any(isinstance(value.shape[d], torch.SymInt) for d in dims):
+    if kwargs or not dims or any(d % value.ndim in x.meta["open"] for d in dims):
         return None
     total = w.call(aten.sum.dim_IntList, x, list(dims), keepdim)
     return w.call(aten.mul.Tensor, total, 1 / _count(value, dims))

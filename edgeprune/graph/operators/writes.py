@@ -1,0 +1,93 @@
+"""What a write into a view does to the tensor that it is a view of.
+
+``back(graph, part, whole, base, view)``: the node of ``base`` in which ``part`` stands where ``view``
+was taken from; ``whole`` is the base's node before the write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The operator that made a view of its first argument, and which of its results it is."""
+
+    func: Any
+    args: tuple[Any, ...]  # after the first
+    kwargs: Mapping[str, Any]
+    index: int | None  # of several results
+    offset: int  # of its first element in the base's memory
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument of the operator, by its position behind the first."""
+        return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
+
+
+Back = Callable[[fx.Graph, fx.Node, fx.Node, Tensor, View], fx.Node]
+
+
+def slice_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+    names = (("dim", 0), ("start", None), ("end", None), ("step", 1))
+    written = [view.argument(i, name, default) for i, (name, default) in enumerate(names)]
+    return graph.call_function(aten.slice_scatter.default, (whole, part, *written))
+
+
+def narrow_back(
+    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
+) -> fx.Node:
+    dim, start, length = view.args
+    bounds = (dim, start, start + length)
+    return graph.call_function(aten.slice_scatter.default, (whole, part, *bounds))
+
+
+def split_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+    dim = view.argument(1, "dim", 0)
+    start = view.offset // base.stride(dim)
+    bounds = (dim, start, start + part.meta["val"].shape[dim])
+    return graph.call_function(aten.slice_scatter.default, (whole, part, *bounds))
+
+
+def select_back(
+    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
+) -> fx.Node:
+    place = (view.argument(0, "dim"), view.argument(1, "index"))
+    return graph.call_function(aten.select_scatter.default, (whole, part, *place))
+
+
+def unbind_back(
+    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
+) -> fx.Node:
+    place = (view.argument(0, "dim", 0), view.index)
+    return graph.call_function(aten.select_scatter.default, (whole, part, *place))
+
+
+def shape_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+    return graph.call_function(aten.reshape.default, (part, list(base.shape)))
+
+
+def permute_back(
+    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
+) -> fx.Node:
+    dims = [d % base.ndim for d in view.argument(0, "dims")]
+    back = [dims.index(d) for d in range(base.ndim)]
+    return graph.call_function(aten.permute.default, (part, back))
+
+
+def transpose_back(
+    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
+) -> fx.Node:
+    """Two axes changed places: they change back."""
+    return graph.call_function(view.func, (part, *view.args), dict(view.kwargs))
+
+
+def itself(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+    """The operator returned its argument as it was."""
+    return graph.call_function(aten.alias.default, (part,))
