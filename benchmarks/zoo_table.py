@@ -128,7 +128,7 @@ def _summary(rows: list[Row], missing: list[str]) -> list[str]:
                 "failed"], table),
         _table(["edgeprune", f"of {len(rows)}"], [[k, str(v)] for k, v in steps.items()]),
         f"Seconds (CPU, trace + cut) over the {len(both)} networks that both do right: edgeprune "
-        f"**{trace + cut:.0f}** (trace {trace:.0f}, of it `torch.export` most; cut with its self-checks "
+        f"**{trace + cut:.0f}** (trace {trace:.0f}; cut with its self-checks "
         f"{cut:.0f}), torch-pruning **{peer:.0f}**; edgeprune is the slower one on {slower} of them. "
         f"Parameters reached, mean over the {len(reached)} networks that both cut: edgeprune "
         f"{_mean(reached, 'ours')} %, torch-pruning {_mean(reached, 'peer')} %. "
