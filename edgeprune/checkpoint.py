@@ -14,7 +14,7 @@ from . import files, models, prune, records
 from .errors import EdgepruneError
 from .graph import Graph, trace
 from .graph.kept import Keep
-from .models import Convention, ModelSpec
+from .models import Convention, ModelSpec, code
 from .runs import Run
 
 
@@ -48,8 +48,13 @@ def write_spec(
     run: Run, spec: ModelSpec, convention: Convention, classes: Sequence[str], dense: Mapping[str, int],
     kept: Keep,
 ) -> None:  # fmt: skip
-    """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it."""
+    """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it.
+
+    A user's own FILE.py is copied into the run when this is first written.
+    """
+    own = read_spec(run).code if run.spec_path.is_file() else code.keep(run, spec)
     written = records.Spec(
+        code=own,
         model=spec, input=convention, classes=list(classes), dense=dict(dense),
         kept={name: list(map(int, units)) for name, units in kept.items()},
     )  # fmt: skip
@@ -87,7 +92,7 @@ def load(run: Run, network: str) -> Loaded:
     spec, convention = value.model, value.input
     kept = value.kept if network == "pruned" else {}
     tensors, _ = files.read_tensors(run.weights_path(network))
-    dense = Loaded(models.fresh(spec, 0), spec, convention, tuple(value.classes), {})
+    dense = Loaded(_built(run, value), spec, convention, tuple(value.classes), {})
     if not kept:
         fill(dense.model, tensors)
         return dense
@@ -95,6 +100,45 @@ def load(run: Run, network: str) -> Loaded:
     loaded = replace(dense, model=graph.model, kept=kept)
     loaded.__dict__["graph"] = graph  # known already
     return loaded
+
+
+def _built(run: Run, spec: records.Spec) -> nn.Module:
+    """The run's dense network with fresh weights; code that the run brings along must be allowed."""
+    if spec.code is None:
+        return models.fresh(spec.model, 0)
+    found = code.kept(run, spec.code)
+    if not code.allowed(found):
+        raise EdgepruneError(
+            f"run {run.name} brings code of its own ({spec.code.file})",
+            "it was never allowed to run on this machine",
+            f"read {run.code_folder}, then: edgeprune trust {run.word}",
+        )
+    _, function = code.parts(spec.model.model)
+    with code.written_out(found) as folder:
+        return models.fresh(spec.model.but(model=f"{folder / spec.code.file}:{function}"), 0)
+
+
+def trust(run: Run) -> tuple[list[str], str]:
+    """Allow the code that a run brings along: ``(its files, their SHA-256)``; ([], "") if it has none."""
+    spec = read_spec(run)
+    if spec.code is not None:
+        found = code.kept(run, spec.code)
+    elif code.is_own(spec.model.model):
+        found = code.bundle(code.parts(spec.model.model)[0])
+    else:
+        return [], ""
+    code.allow(found, str(run.path.resolve()))
+    return sorted(found), code.digest(found)
+
+
+def inherit(run: Run, parent: Run) -> records.Spec:
+    """``parent``'s spec, without cuts, and its copy of the user's code, into ``run``."""
+    spec = replace(read_spec(parent), kept={})
+    if spec.code is not None:
+        for name, content in code.kept(parent, spec.code).items():
+            files.write_bytes(run.code_folder / name, content)
+    files.write_json(run.spec_path, records.plain(spec))
+    return spec
 
 
 def rebuild(dense: Graph, kept: Keep, tensors: Mapping[str, Tensor]) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import tempfile
@@ -27,9 +28,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part" + path.suffix)
-        os.close(fd)
-    temporary = Path(name)
+        fd, temporary = _begun(path)
     try:
         with said(path):
             yield temporary
@@ -40,8 +39,35 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, path)
             _sync(path.parent)
     finally:
+        os.close(fd)
         with suppress(OSError):
             temporary.unlink()
+
+
+def _begun(path: Path) -> tuple[int, Path]:
+    """A new temporary file beside ``path``, locked as long as this process writes to it."""
+    while True:
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part" + path.suffix)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_nlink:  # `clear_abandoned` was not faster
+            return fd, Path(name)
+        os.close(fd)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove temporary files below ``folder`` whose process has died; those being written stay."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(".") or ".part" not in name:
+                continue
+            with suppress(OSError):
+                fd = os.open(Path(where, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(Path(where, name))
+                finally:
+                    os.close(fd)
 
 
 def place(text: str) -> Path:
@@ -95,7 +121,8 @@ def append_line(path: str | os.PathLike[str], value: Any) -> None:
     path = Path(path)
     with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as f:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, 0o666), "ab+") as f:
             end = f.seek(0, os.SEEK_END)
             if end:
                 f.seek(end - 1)
@@ -140,10 +167,26 @@ def write_tensors(
     with atomic(path) as temporary:
         try:
             save_file(plain, temporary, metadata=dict(metadata))
+            _sort_metadata(temporary)
         except SafetensorError as e:
             if "os error 28" in str(e) or "No space" in str(e):
                 raise OSError(errno.ENOSPC, "No space left on device") from None
             raise
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes metadata in an order of chance: sorted, the same tensors are the same bytes."""
+    with open(path, "r+b") as f:
+        length = int.from_bytes(f.read(8), "little")
+        head = json.loads(f.read(length))
+        head["__metadata__"] = dict(sorted(head.get("__metadata__", {}).items()))
+        if not head["__metadata__"]:
+            return
+        text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise AssertionError("the header grew by sorting")
+        f.seek(8)
+        f.write(text.ljust(length))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shlex
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from .errors import EdgepruneError, closest
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
 IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
 R = TypeVar("R")
+TELLING = ".telling.lock"  # of what reads a run and adds a page or a picture
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -67,6 +69,11 @@ class Run:
     def bench_folder(self) -> Path:
         """One JSON file a measurement, every sample in it."""
         return self.path / "bench"
+
+    @property
+    def code_folder(self) -> Path:
+        """The user's own FILE.py and what it imports from beside it, where the model is that."""
+        return self.path / "code"
 
     @property
     def state_folder(self) -> Path:
@@ -122,12 +129,17 @@ class Run:
         return max((p.stat().st_mtime for p in self.path.glob("*") if p.is_file()), default=0.0)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """One command at a time writes to a run; the lock goes with the process, even killed."""
+    def lock(self, name: str = ".lock") -> Iterator[None]:
+        """One command at a time writes to a run; the lock goes with the process, even killed.
+
+        What only tells of a run (report, plot) takes `TELLING` instead: a run at work can be looked at.
+        """
         with files.said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - closed below
-        with lock:
+            self.check()
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(self.path / name, flags, 0o666)
+        try:
             with files.said(self.path):
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,9 +147,28 @@ class Run:
                     raise EdgepruneError(
                         f"run {self.name}", "another command is working on it", "wait for it to end"
                     ) from None
-            for left in self.path.rglob(".*.part*"):  # half-written when a command was killed
-                left.unlink(missing_ok=True)
+            files.clear_abandoned(self.path)  # half-written when a command was killed
             yield
+        finally:
+            os.close(lock)
+
+    def check(self) -> Run:
+        """Itself; :class:`EdgepruneError` where something in it is a link that leads out, or no file.
+
+        A run that was received must not make a command read, or write, what lies elsewhere.
+        """
+        inside = self.path.resolve()
+        for folder, folders, names in os.walk(self.path):
+            for name in (*folders, *names):
+                path = Path(folder, name)
+                mode = path.lstat().st_mode
+                if stat.S_ISLNK(mode) and not path.resolve().is_relative_to(inside):
+                    raise EdgepruneError(
+                        str(path), "a link that leads out of the run", "put the file itself there"
+                    )
+                if not (stat.S_ISLNK(mode) or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                    raise EdgepruneError(str(path), "neither a file nor a folder", "remove it")
+        return self
 
 
 def named(name: str) -> Run:
@@ -146,7 +177,8 @@ def named(name: str) -> Run:
         raise EdgepruneError(
             f"--name {name!r}", "not a run name", "use letters, digits, '.', '_' and '-'"
         )
-    return Run(RUNS / name)
+    run = Run(RUNS / name)
+    return run.check() if run.path.is_dir() else run
 
 
 def existing() -> list[Run]:
@@ -164,10 +196,10 @@ def find(wanted: str | None = None) -> Run:
                 f"no run in {RUNS.resolve()}",
                 next="make one: edgeprune prune --model mobilenetv1 --data digits",
             )
-        return runs[0]
+        return runs[0].check()
     for path in (RUNS / wanted, Path(wanted)):
         if (path / "recipe.json").is_file():
-            return Run(path)
+            return Run(path).check()
     known = [r.name for r in existing()]
     raise EdgepruneError(
         f"no run {wanted!r}", closest(wanted, known) if known else "there are none"

@@ -23,6 +23,7 @@ from . import (
     report,
     runs,
     train,
+    trust,
 )
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The main job": (train.train, prune.prune, export.export, bench.bench),
     "Looking at things": (
         report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
-        cost.cost, models.models, datasets.datasets, runs.runs,
+        cost.cost, models.models, datasets.datasets, runs.runs, trust.trust,
     ),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,23 +96,36 @@ def bench(
         )  # fmt: skip
     place = devices.connect(profile.transport if profile else device)
     run, models, names = targets(what or [])
-    results = []
-    for count in counts:
-        accuracy = None if no_accuracy or run is None else test_images(run, models)
-        request = replace(request, threads=count)
-        with progress(request, names) as watch:
-            result = room.measure(
-                models, out=out or _result_path(run, device, count), device=place, label=device,
-                request=request, names=names, accuracy=accuracy, watch=watch,
-            )  # fmt: skip
-        results.append(result)
-        if not as_json:
+    with run.lock() if run is not None else nullcontext():  # its networks stay what they are
+        results = [
+            one(
+                run, models, names, device, place, replace(request, threads=count), out, no_accuracy
+            )
+            for count in counts
+        ]
+    if not as_json:
+        for result in results:
             tell(result)
     if as_json:
         found = [document(r) for r in results]
         output.show_json(found if len(found) > 1 else found[0])
     if run is not None:
         output.note(f"next: edgeprune report {run.word}")
+
+
+def one(
+    run: Run | None, models: list[Path], names: list[str] | None, device: str, place: Any,
+    request: Request, out: Path | None, no_accuracy: bool,
+) -> Result:  # fmt: skip
+    """One measurement, with the bar on stderr."""
+    from .. import bench as room
+
+    accuracy = None if no_accuracy or run is None else test_images(run, models)
+    with progress(request, names) as watch:
+        return room.measure(
+            models, out=out or _result_path(run, device, request.threads), device=place,
+            label=device, request=request, names=names, accuracy=accuracy, watch=watch,
+        )  # fmt: skip
 
 
 def tell(result: Result) -> None:

@@ -144,7 +144,7 @@ def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Gra
     """A network by its name, with fresh weights and its channels followed; and the paper's layer names."""
     from .. import checkpoint, graph, models
 
-    models.check_name(model)
+    models.typed(model)
     spec = models.ModelSpec(model, classes, head)
     names = models.layer_names(spec)
     usual = 32 if names else 224

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,6 +67,7 @@ def doctor(
     Example: [b]edgeprune doctor model.onnx[/b]
     """
     from .. import doctor as room
+    from ..runs import TELLING
     from .bench import targets
 
     if probe:
@@ -87,7 +89,8 @@ def doctor(
     told = document(cases, found, predicts, entries, models)
     folder = out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
-        write(folder, told, entries)
+        with run.lock(TELLING) if run is not None else nullcontext():
+            write(folder, told, entries)
     if as_json:
         if not fix:  # stdout is one document: then it is the repair's
             output.show_json(told)
@@ -235,7 +238,8 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
         if as_json:
             output.show_json({"run": None, "widths": {}})
         return
-    one(fixed, "pruned", judging(fixed), 18)
+    with fixed.lock():
+        one(fixed, "pruned", judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
     )

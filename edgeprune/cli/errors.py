@@ -1,21 +1,29 @@
-"""The door: whatever goes wrong inside is told here, once, in one line, with exit code 2."""
+"""The door: whatever goes wrong inside is told here, once, in one line.
+
+Exit codes: 2 for what a user can mend, 70 for a fault of edgeprune itself (with a file for the report),
+128 and a signal's number where one ended the command.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, one_line
+from ..version import __version__
 
 USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # typer's own class for wrong words
-FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+FAILED, FAULT, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 
 def run(app: typer.Typer, words: list[str] | None = None) -> int:
@@ -55,9 +63,27 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             return tell(f"disk full: {e.filename or e.strerror} — free some space")
-        if e.filename is None or e.strerror is None:  # not about a file: a fault of ours
-            raise
+        if e.filename is None or e.strerror is None:  # not about a file
+            return ours(e)
         return tell(f"{e.filename}: {e.strerror}")
+    except Exception as e:
+        return ours(e)
+
+
+def ours(error: Exception) -> int:
+    """Whatever nobody foresaw is a fault of edgeprune: one line, and the rest in a file for the report."""
+    text = "".join(traceback.format_exception(error))
+    head = f"edgeprune {__version__}, Python {sys.version.split()[0]}, {sys.platform}\n"
+    words = f"edgeprune {shlex.join(sys.argv[1:])}\n\n"
+    try:
+        fd, path = tempfile.mkstemp(prefix="edgeprune-fault-", suffix=".txt")
+        with os.fdopen(fd, "w", errors="replace") as f:
+            f.write(head + words + text)
+    except OSError:
+        path = "(which could not be written)"
+    what = one_line(f"{type(error).__name__}: {error}")[:200]
+    tell(f"this is a fault of edgeprune ({what}) — please report it with the file {path}")
+    return FAULT
 
 
 @contextmanager

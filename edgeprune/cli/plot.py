@@ -84,10 +84,11 @@ def plot(
         stem = wanted if wanted != "norms" or normalise == "none" else f"norms-{normalise}"
         if len(found) > 1:
             stem += f"-{found[0].run.name}-{found[1].run.name}"
-        for suffix, data in (("png", figures.png(drawn)), ("svg", figures.svg(drawn))):
-            path = folder / f"{stem}.{suffix}"
-            files.write_bytes(path, data)
-            rows.append({"figure": wanted, "path": str(path)})
+        with found[0].run.lock(runs.TELLING):
+            for suffix, data in (("png", figures.png(drawn)), ("svg", figures.svg(drawn))):
+                path = folder / f"{stem}.{suffix}"
+                files.write_bytes(path, data)
+                rows.append({"figure": wanted, "path": str(path)})
     if as_json:
         output.show_json({"files": rows, "notes": notes})
         return

@@ -16,7 +16,8 @@ def report(run: options.RUN = None, as_json: options.JSON = False) -> None:
     from ..report import page, results
 
     found = results.read(runs.find(run))
-    path = page.write(found)
+    with found.run.lock(runs.TELLING):
+        path = page.write(found)
     table = results.comparison(found.run, found)
     if as_json:
         records = {"comparison": table.records(), "notes": list(table.notes)}

@@ -3,7 +3,7 @@
 from ..records import Convention, ModelSpec
 from .fit import fill, whole
 from .weights import find, known_inits
-from .zoo import build, check_name, fresh, has_norm, layer_names
+from .zoo import build, check_name, fresh, has_norm, layer_names, typed
 
 __all__ = [
     "Convention",
@@ -16,5 +16,6 @@ __all__ = [
     "has_norm",
     "known_inits",
     "layer_names",
+    "typed",
     "whole",
 ]

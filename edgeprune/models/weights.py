@@ -145,7 +145,7 @@ def known_inits(model: str) -> list[str]:
 def _from_run(path: Path) -> Source:
     from ..runs import Run
 
-    run = Run(path)
+    run = Run(path).check()
     value = records.read(run.spec_path, records.Spec)
     spec, given = value.model, value.input
     tensors, _ = files.read_tensors(run.weights_path("dense"))

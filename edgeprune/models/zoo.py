@@ -4,12 +4,8 @@ file.
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +13,7 @@ from torch import nn
 
 from ..errors import EdgepruneError, closest
 from ..records import ModelSpec
+from . import code
 from .mobilenetv1 import MobileNetV1
 from .vgg16 import VGG16
 
@@ -43,12 +40,19 @@ def build(spec: ModelSpec) -> nn.Module:
         network = _torchvision(spec)
     elif spec.model.startswith("timm/") or spec.model == "mobilenetv2":
         network = _timm(spec)
-    elif ":" in spec.model:
-        network = _own_file(spec)
+    elif code.is_own(spec.model):
+        path, function = code.parts(spec.model)
+        network = code.build(path, function, spec.classes, f"--model {spec.model!r}")
     else:
         network = _paper(spec)
         initialise(network)
     return network.eval()
+
+
+def typed(name: str) -> None:
+    """A name that was typed now: refused if no source knows it; a file of the user's own may run."""
+    check_name(name)
+    code.typed(name)
 
 
 def check_name(name: str) -> None:
@@ -145,58 +149,11 @@ def _timm(spec: ModelSpec) -> nn.Module:
     return _made(spec, lambda: timm.create_model(name, num_classes=spec.classes, **extra))
 
 
-def _own_file(spec: ModelSpec) -> nn.Module:
-    """``FILE.py:FUNCTION``: the user's own code, run as such; called with ``classes`` if it takes
-    it.
-    """
-    import inspect
-
-    file, _, function = spec.model.rpartition(":")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise EdgepruneError(f"--model {spec.model!r}", f"no such file: {path}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise EdgepruneError(f"--model {spec.model!r}", "not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    with _beside(path):
-        try:
-            module_spec.loader.exec_module(module)
-            make = getattr(module, function, None)
-            if not callable(make):
-                known = [
-                    n for n, v in vars(module).items() if callable(v) and not n.startswith("_")
-                ]
-                raise EdgepruneError(
-                    f"--model {spec.model!r}", f"no function {function}", closest(function, known)
-                )
-            takes = inspect.signature(make).parameters
-            word = next((w for w in ("classes", "num_classes") if w in takes), None)
-            network = make(**({word: spec.classes} if word else {}))
-        except EdgepruneError:
-            raise
-        except (Exception, SystemExit) as e:  # whatever the user's code raises
-            raise EdgepruneError(f"--model {spec.model!r}", f"{type(e).__name__}: {e}") from None
-    if not isinstance(network, nn.Module):
-        raise EdgepruneError(f"--model {spec.model!r}", f"{function} gave no nn.Module")
-    return network
-
-
 def _made(spec: ModelSpec, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except TypeError as e:
         raise EdgepruneError(f"--model {spec.model!r}", f"cannot be built so ({e})") from None
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Let the user's file import its neighbours while it is loaded."""
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        yield
-    finally:
-        sys.path.pop(0)
 
 
 def has_norm(network: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from .network import Convention, ModelSpec
 from .run import (
     Choice,
+    Code,
     Epoch,
     Other,
     Recipe,
@@ -20,6 +21,7 @@ from .typed import parse, plain, read, read_leniently, schema, value
 
 __all__ = [
     "Choice",
+    "Code",
     "Convention",
     "Epoch",
     "ModelSpec",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -145,6 +146,19 @@ def of_line(line: str) -> Record | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Code:
+    """The run's copy of the user's own FILE.py, with what it imports from beside it (``code/``)."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    file: str
+    sha256: str  # over all of them (`models.code.digest`)
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"[^/\\\0]+\.py", self.file) is None:
+            raise EdgepruneError("code.file", f"{self.file!r} is no name of a Python file")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """How to build the run's networks: the dense one, and what is left of each of its groups."""
 
@@ -155,6 +169,7 @@ class Spec:
     classes: list[str]
     dense: dict[str, Count]  # width of each group
     kept: dict[str, list[Count]]  # group -> units that are left; {} = all
+    code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION
 
 
 # -- recipe.json, as tables and pages read it; `ways.Asked` is what a way makes of it ----------------

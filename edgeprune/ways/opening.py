@@ -92,8 +92,7 @@ def _inherit(run: Run, parent: Run) -> None:
         if path.is_file():
             with files.atomic(run.path / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-    spec = checkpoint.read_spec(parent)
-    files.write_json(run.spec_path, records.plain(replace(spec, kept={})))
+    checkpoint.inherit(run, parent)
     for record in parent.told()[0]:
         if getattr(record, "network", None) == "dense":
             run.append(record)

@@ -50,7 +50,7 @@ class Wanted:
 def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Dataset]:
     """What is asked, with all defaults in place, and the data set; refuses before any work."""
     model, name, head = wanted.model or MODEL, wanted.data or DATA, wanted.head or HEAD
-    models.check_name(model)
+    (models.typed if wanted.model else models.check_name)(model)
     source = models.find(models.ModelSpec(model), wanted.init)
     size = wanted.size or data.natural_size(name)
     dataset = load_data(name, size, wanted, watch)
@@ -99,7 +99,7 @@ def given_whole(
 
 def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, Dataset | None]:
     model = wanted.model or MODEL
-    models.check_name(model)
+    (models.typed if wanted.model else models.check_name)(model)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
     dense = whole(model, wanted.init, heads, wanted.size, notes=watch.note)
     dataset = None

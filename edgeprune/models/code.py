@@ -1,0 +1,216 @@
+"""A user's own ``FILE.py:FUNCTION``: which code may run, and the copy that a run keeps of it.
+
+A file that is named on the command line may run: whoever types it has it. A run that came from elsewhere
+is data: its copy runs only when the SHA-256 of it was allowed on this machine once, by naming the file
+itself or by ``edgeprune trust RUN``. What is run is what was hashed: copies are written out anew from the
+bytes that were read, without compiled files and without links.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from .. import files, runs
+from ..errors import EdgepruneError, closest
+from ..fetch import home
+from ..records import Code, ModelSpec
+from ..runs import Run
+
+MOST_FILES, MOST_BYTES = 200, 4 << 20  # of a file and what it imports from beside it
+Bundle = Mapping[str, bytes]  # name below the folder -> content
+
+
+def is_own(model: str) -> bool:
+    """Whether a model's name is the user's own ``FILE.py:FUNCTION``."""
+    return ":" in model and not model.startswith(("torchvision/", "timm/"))
+
+
+def parts(model: str) -> tuple[Path, str]:
+    """``(file, function)`` of such a name."""
+    file, _, function = model.rpartition(":")
+    return files.place(file), function
+
+
+def bundle(path: Path) -> Bundle:
+    """The file and the modules beside it that it imports, and those that they import."""
+    found: dict[str, bytes] = {}
+    wanted = [path.name]
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = (path.parent / name).read_bytes()
+        except OSError as e:
+            raise EdgepruneError(str(path.parent / name), e.strerror or str(e)) from None
+        if len(found) > MOST_FILES or sum(map(len, found.values())) > MOST_BYTES:
+            raise EdgepruneError(
+                str(path), "imports too much from beside it", "put the network into a folder of its own"
+            )  # fmt: skip
+        wanted += _beside(path.parent, found[name])
+    return found
+
+
+def digest(found: Bundle) -> str:
+    """SHA-256 over all names and contents."""
+    sha = hashlib.sha256()
+    for name in sorted(found):
+        sha.update(f"{name}\0{len(found[name])}\0".encode())
+        sha.update(found[name])
+    return sha.hexdigest()
+
+
+def allow(found: Bundle, what: str) -> None:
+    """This code may run here from now on; a home folder that cannot be written is for this process."""
+    sha = digest(found)
+    _NOW.add(sha)
+    with suppress(EdgepruneError):
+        files.write_text(home() / "trusted" / sha, f"{what}\n{runs.now()}\n")
+
+
+def allowed(found: Bundle) -> bool:
+    sha = digest(found)
+    return sha in _NOW or (home() / "trusted" / sha).is_file()
+
+
+_NOW: set[str] = set()  # allowed by this process
+
+
+def typed(model: str) -> None:
+    """A name that was typed now: a file of the user's own may run."""
+    if is_own(model):
+        path, _ = parts(model)
+        if path.is_file():
+            allow(bundle(path), str(path.resolve()))
+
+
+def keep(run: Run, spec: ModelSpec) -> Code | None:
+    """The run's own copy of the user's code, with its hash; None where there is none."""
+    if not is_own(spec.model):
+        return None
+    path, _ = parts(spec.model)
+    found = bundle(path)
+    shutil.rmtree(run.code_folder, ignore_errors=True)
+    for name, content in found.items():
+        files.write_bytes(run.code_folder / name, content)
+    return Code(file=path.name, sha256=digest(found))
+
+
+def kept(run: Run, code: Code) -> Bundle:
+    """The run's copy, which must be what its spec says."""
+    found: dict[str, bytes] = {}
+    for path in sorted(run.code_folder.rglob("*.py")):
+        if len(found) >= MOST_FILES or path.stat().st_size > MOST_BYTES:
+            raise EdgepruneError(str(run.code_folder), "larger than any run's code")
+        found[path.relative_to(run.code_folder).as_posix()] = path.read_bytes()
+    if code.file not in found or digest(found) != code.sha256:
+        raise EdgepruneError(
+            str(run.code_folder), "its code is not the one that its spec.json names",
+            "get the run anew from where it was made",
+        )  # fmt: skip
+    return found
+
+
+@contextmanager
+def written_out(found: Bundle) -> Iterator[Path]:
+    """The files in a new folder, and nothing else in it."""
+    with tempfile.TemporaryDirectory(prefix="edgeprune-code-") as name:
+        for part, content in found.items():
+            path = Path(name) / part
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(name)
+
+
+def build(path: Path, function: str, classes: int, what: str) -> nn.Module:
+    """Run the file and call its function, with ``classes`` if it takes them; it must be allowed."""
+    if not path.is_file():
+        raise EdgepruneError(what, f"no such file: {path}")
+    found = bundle(path)
+    if not allowed(found):
+        raise EdgepruneError(
+            what, "its code was never allowed to run on this machine",
+            f"read it; then name it with --model {path}:{function}, or: edgeprune trust RUN",
+        )  # fmt: skip
+    with _importing(path.parent):
+        try:
+            make = getattr(_module(path, found[path.name]), function, None)
+            if not callable(make):
+                raise EdgepruneError(
+                    what, f"no function {function}", closest(function, _named(path))
+                )
+            takes = inspect.signature(make).parameters
+            word = next((w for w in ("classes", "num_classes") if w in takes), None)
+            network = make(**({word: classes} if word else {}))
+        except EdgepruneError:
+            raise
+        except (Exception, SystemExit) as e:  # whatever the user's code raises
+            raise EdgepruneError(what, f"{type(e).__name__}: {e}") from None
+    if not isinstance(network, nn.Module):
+        raise EdgepruneError(what, f"{function} gave no nn.Module")
+    return network
+
+
+def _module(path: Path, source: bytes) -> ModuleType:
+    """The module that these very bytes make."""
+    made = importlib.util.spec_from_file_location(path.stem, path)
+    if made is None:
+        raise EdgepruneError(str(path), "not a Python file")
+    module = importlib.util.module_from_spec(made)
+    exec(compile(source, str(path), "exec"), module.__dict__)
+    return module
+
+
+def _named(path: Path) -> list[str]:
+    return [
+        n.name for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.FunctionDef)
+    ]
+
+
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Let the user's file import its neighbours; what is compiled goes nowhere, and is found nowhere."""
+    before = sys.pycache_prefix
+    with tempfile.TemporaryDirectory(prefix="edgeprune-pyc-") as cache:
+        sys.pycache_prefix = cache
+        sys.path.insert(0, str(folder.resolve()))
+        try:
+            yield
+        finally:
+            sys.path.pop(0)
+            sys.pycache_prefix = before
+
+
+def _beside(folder: Path, source: bytes) -> list[str]:
+    """Files below ``folder`` that this source imports; what stands in no file there is installed."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise EdgepruneError(str(folder), f"not readable as Python ({e})") from None
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {(node.module or "").split(".")[0]} if node.module else set()
+            names |= {alias.name for alias in node.names} if node.level else set()
+    found = []
+    for name in names - {"edgeprune", ""}:
+        if (folder / f"{name}.py").is_file():
+            found.append(f"{name}.py")
+        elif (folder / name / "__init__.py").is_file():
+            inside = (folder / name).rglob("*.py")
+            found += [p.relative_to(folder).as_posix() for p in inside]
+    return found
