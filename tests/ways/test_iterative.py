@@ -72,7 +72,7 @@ def test_a_kill_changes_nothing(point: int, unbroken: SimpleNamespace, tmp_path:
         "dense.safetensors",
         "pruned.safetensors",
     }
-    assert left == {*whole, ".lock"}
+    assert left == {*whole, ".lock", "code"}
 
 
 def test_the_run_is_what_its_history_says(unbroken: SimpleNamespace) -> None:

@@ -47,7 +47,7 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
     dense, pruned = run.history(records.Result)
     assert {p.name for p in run.path.iterdir()} == {
         "recipe.json", "spec.json", "plan.json", "history.jsonl", "dense.safetensors",
-        "pruned.safetensors", ".lock",
+        "pruned.safetensors", ".lock", "code",
     }  # fmt: skip
     loaded = checkpoint.load(run, "pruned")
     cost = graph.cost(graph.trace(loaded.model, loaded.example))
