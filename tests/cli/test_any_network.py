@@ -51,5 +51,5 @@ def test_train_prune_export_bench(
     call(f"prune {words} --keep-params 0.6 --round-to 1 --name b", capsys)
     again, less = runs.Run(Path("runs/b")).history(records.Result)
     assert again.test_accuracy == dense.test_accuracy
-    assert less["agreement"] is not None
-    assert less["test_accuracy"] is not None
+    assert less.agreement is not None
+    assert less.test_accuracy is not None
