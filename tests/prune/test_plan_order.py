@@ -1,0 +1,101 @@
+"""In which order units leave, against a slow reading of the same sentences; floors and shares by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune import prune
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph, cost, trace
+from edgeprune.prune import plan
+
+
+def traced(*widths: int) -> Graph:
+    """Convolutions of these widths, each at half the side of the one before; the last stays."""
+    layers: list[nn.Module] = []
+    for a, b in zip((3, *widths), (*widths, 4), strict=True):
+        layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    torch.manual_seed(0)
+    return trace(nn.Sequential(*layers).eval(), torch.zeros(2, 3, 32, 32))
+
+
+def scores(graph: Graph) -> dict[str, torch.Tensor]:
+    return {name: prune.l1(graph, name) for name in graph.groups}
+
+
+@pytest.mark.parametrize(
+    ("width", "multiple", "floor", "least"),
+    [
+        (16, 1, 0.3, 5),  # 4.8 units are five
+        (16, 1, 0.25, 4),  # exactly four are four
+        (10, 1, 0.1, 1),  # 0.1 x 10, which is no exact number in binary
+        (16, 1, 0.0, 1),
+        (16, 4, 0.3, 8),  # on the grid
+    ],
+)
+def test_a_floor_is_rounded_up(width: int, multiple: int, floor: float, least: int) -> None:
+    graph = traced(width)
+    (name,) = graph.groups
+    widths = [width, *(w for w in range(width - 1, 0, -1) if w % multiple == 0 and w >= least)]
+    smallest = cost(graph, {name: widths[-1]}).flops / cost(graph).flops
+    made = plan.make(graph, scores(graph), keep_flops=smallest, floor=floor, multiple=multiple)
+    assert made.widths == {name: least}
+    with pytest.raises(EdgepruneError, match="floors and multiples"):
+        plan.make(graph, scores(graph), keep_flops=smallest - 1e-3, floor=floor, multiple=multiple)
+
+
+def test_uniform_is_the_same_share_of_wide_and_narrow() -> None:
+    """4 and 32 filters: half of each, not the wide layer first."""
+    graph = traced(4, 32)
+    made = plan.make(graph, scores(graph), method="uniform", keep_params=0.3)
+    a, b = (made.widths[n] / g.width for n, g in graph.groups.items())
+    assert a < 1
+    assert abs(a - b) <= 1 / 4
+
+
+def slowly(
+    graph: Graph, curves: Mapping[str, Sequence[float]], grids: Mapping[str, list[int]]
+) -> list[tuple[str, int]]:
+    """Always the step whose loss rises least for each FLOP that it saves now; of equals the first.
+
+    A loss never falls as a group gets narrower: it is the worst of all wider ones.
+    """
+    widths = {n: g[0] for n, g in grids.items()}
+    loss = {n: [max(c[w:]) for w in range(len(c))] for n, c in curves.items()}
+    taken = []
+    while any(widths[n] != g[-1] for n, g in grids.items()):
+        best = None
+        for name, g in grids.items():
+            if widths[name] == g[-1]:
+                continue
+            after = g[g.index(widths[name]) + 1]
+            now, then = (cost(graph, w).flops for w in (widths, {**widths, name: after}))
+            price = (loss[name][after] - loss[name][widths[name]]) / (now - then)
+            if best is None or price < best[0] * (1 - 1e-9):
+                best = (price, name, after)
+        assert best is not None
+        taken.append(best[1:])
+        widths[best[1]] = best[2]
+    return taken
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_is_the_slow_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    graph = traced(6, 8, 5)
+    curves = {}
+    for name, group in graph.groups.items():
+        steps = rng.uniform(0.1, 2, group.width) ** 2 * rng.choice(
+            [1, -0.3], group.width, p=[0.8, 0.2]
+        )
+        rising = np.concatenate([[0], np.cumsum(steps)])  # with dips, as noise makes them
+        curves[name] = np.maximum(rising, 0)[::-1].tolist()  # at width 0, 1, ...: 0 at full
+    grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
+    price = plan.Price(graph, "flops")
+    found = plan._ordered("reconstruction", grids, scores(graph), curves, price)
+    assert [(s.group, s.after) for s in found] == slowly(graph, curves, grids)
