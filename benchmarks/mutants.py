@@ -9,9 +9,9 @@ may. A row whose text is not there exactly once is stale (``--stale`` looks for 
 tests).
 
 Killed, it goes on: a result counts while the row, the file that it breaks and its tests are what
-they were (``--again`` runs all). Torch is imported once; a fork runs each mutant. First the tests
-run on the whole tree, as a test that fails there tells nothing. Writes ``results/mutants.jsonl``
-and, from it, ``results/mutants.md``.
+they were (``--again`` runs all). Torch is imported once; a fork runs each mutant, beginning with the
+test that killed it last. A test that kills also runs on the whole tree: one that fails there tells
+nothing. Writes ``results/mutants.jsonl`` and, from it, ``results/mutants.md``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,8 @@ STATE = HERE / "results" / "mutants.jsonl"
 PAGE = HERE / "results" / "mutants.md"
 COPIED = ("edgeprune", "tests", "benchmarks", "deploy", "pyproject.toml", "README.md",
           "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker")  # fmt: skip
-LEAST, TIMES = (
-    60.0,
-    5.0,
-)  # seconds until a mutant hangs: this, or so often what its tests take whole
+LIMIT = 600.0  # seconds after which a run of tests is taken for hanging
+HUNG = -1  # what it then returns
 HEAVY = ("torch", "torchvision", "torch.export", "torch._dynamo", "numpy", "scipy.stats",
          "scipy.sparse.csgraph", "onnx", "onnxruntime", "onnxscript", "accelerate", "PIL.Image",
          "hypothesis", "pytest", "safetensors.torch", "rich", "typer", "sklearn")  # fmt: skip
@@ -160,14 +158,10 @@ def note(state: Path, outcome: Outcome) -> None:
 
 
 class Watcher:
-    """A pytest plugin: runs ``first`` before the others, writes down what failed."""
+    """A pytest plugin: writes down what failed."""
 
-    def __init__(self, first: Sequence[str], report: Path) -> None:
-        self.first, self.report, self.failed = list(first), report, list[str]()
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        place = {name: i for i, name in enumerate(self.first)}
-        items.sort(key=lambda item: place.get(item.nodeid, len(place)))
+    def __init__(self, report: Path) -> None:
+        self.report, self.failed = report, list[str]()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -175,14 +169,14 @@ class Watcher:
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
-            self.failed.append(f"{report.nodeid} (at import)")
+            self.failed.append(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         self.report.write_text(json.dumps(self.failed))
 
 
-def fork(tree: Path, tests: Sequence[str], words: Sequence[str], first: Sequence[str]) -> int:
-    """A child that runs ``tests`` in ``tree``; its process group is its own."""
+def fork(tree: Path, words: Sequence[str]) -> int:
+    """A child that runs pytest with these ``words`` in ``tree``; its process group is its own."""
     child = os.fork()
     if child:
         return child
@@ -204,36 +198,33 @@ def fork(tree: Path, tests: Sequence[str], words: Sequence[str], first: Sequence
             del sys.modules[name]
         import pytest
 
-        words = [
-            *words,
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            "--rootdir",
-            str(tree),
-        ]
-        code = int(pytest.main([*words, *tests], plugins=[Watcher(first, report)]))
+        usual = ["-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(tree)]
+        code = int(pytest.main([*usual, *words], plugins=[Watcher(report)]))
     finally:
         sys.stdout.flush()
         os._exit(code)
 
 
+Job = Generator[Sequence[str], tuple[int, list[str]], Outcome]  # words of pytest -> code, failures
+
+
 @dataclass
 class Slot:
-    """A worker: a copy of the tree, and the child that runs in it."""
+    """A worker: a copy of the tree, what is done in it, and the child that runs there."""
 
     tree: Path
-    row: Row | None = None
+    job: Job | None = None
     child: int = 0
     begun: float = 0.0
-    limit: float = 0.0
-    whole: str = ""  # what stood in the broken file
+
+    def start(self, words: Sequence[str]) -> None:
+        self.begun = time.monotonic()
+        self.child = fork(self.tree, words)
 
     def failed(self) -> list[str]:
         path = self.tree / ".failed.json"
-        return json.loads(path.read_text()) if path.is_file() else ["the run broke off"]
+        found: list[str] = json.loads(path.read_text()) if path.is_file() else ["the run broke off"]
+        return found
 
     def kill(self) -> None:
         """The child and all that it started."""
@@ -242,15 +233,17 @@ class Slot:
         except ProcessLookupError:
             os.kill(self.child, signal.SIGKILL)
         os.waitpid(self.child, 0)
+        self.child = 0
 
     def poll(self) -> int | None:
-        """The exit code, -1 past the limit, None while it runs."""
+        """The exit code, HUNG past the limit, None while it runs."""
         done, status = os.waitpid(self.child, os.WNOHANG)
         if done:
+            self.child = 0
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() - self.begun > self.limit:
+        if time.monotonic() - self.begun > LIMIT:
             self.kill()
-            return -1
+            return HUNG
         return None
 
 
@@ -268,80 +261,85 @@ def copy(tree: Path, to: Path) -> Path:
 # -- all of them -----------------------------------------------------------------------------------
 
 
-def whole_tree(table: Sequence[Row], slot: Slot) -> tuple[dict[str, float], list[str]]:
-    """Seconds of each test file on the whole tree, and the tests that fail there."""
-    seconds, red = {}, []
-    for name in sorted({t.partition("::")[0] for row in table for t in row.tests}):
-        begun = time.monotonic()
-        child = fork(slot.tree, [name], [], [])
-        os.waitpid(child, 0)
-        seconds[name] = time.monotonic() - begun
-        failed = slot.failed()
-        red += failed
-        print(
-            f"  {name}: {seconds[name]:.1f} s{'' if not failed else f', RED: {failed}'}", flush=True
-        )
-    return seconds, red
+@dataclass
+class Whole:
+    """What is known of single tests on the whole tree."""
+
+    green: set[str] = field(default_factory=set)
+    red: set[str] = field(default_factory=set)
 
 
-def begin(slot: Slot, row: Row, seconds: dict[str, float], red: Sequence[str], first: str) -> None:
-    """Break the slot's tree and start its tests."""
-    path, changed = slot.tree / row.file, mutated(row, slot.tree)
+def judge(row: Row, tree: Path, last: str, whole: Whole, marked: str) -> Job:
+    """Break the row's decision in ``tree`` and run its tests, ``last`` (which killed it before) first.
+
+    A test that fails on the whole tree as well kills nothing: the others are asked.
+    """
+    begun, path, changed = time.monotonic(), tree / row.file, mutated(row, tree)
+    text = path.read_text()
     assert changed is not None
-    slot.row, slot.whole = row, path.read_text()
-    path.write_text(changed)
-    words = ["-x", *(word for name in red for word in ("--deselect", name.split(" ")[0]))]
-    slot.limit = max(
-        LEAST, TIMES * sum(seconds.get(t.partition("::")[0], LEAST) for t in row.tests)
+
+    def outcome(state: str, by: str = "") -> Outcome:
+        seconds = round(time.monotonic() - begun, 1)
+        return Outcome(row.name, state, seconds, marked, by, sorted(whole.red))
+
+    first = (
+        [last]
+        if last and last.partition("::")[0] in {t.partition("::")[0] for t in row.tests}
+        else []
     )
-    slot.begun = time.monotonic()
-    slot.child = fork(slot.tree, row.tests, words, [first] if first else [])
-
-
-def end(slot: Slot, code: int, tree: Path, red: Sequence[str]) -> Outcome:
-    """What the child found; the slot's tree is whole again."""
-    assert slot.row is not None
-    row = slot.row
-    (slot.tree / row.file).write_text(slot.whole)
-    state = {0: "survived", -1: "timeout"}.get(code, "killed")
-    by = (slot.failed() or [f"exit {code}"])[0] if state == "killed" else ""
-    slot.row = None
-    seconds = round(time.monotonic() - slot.begun, 1)
-    return Outcome(row.name, state, seconds, mark(row, tree), by, list(red))
+    for words in (first, row.tests):
+        while words:
+            spared = [w for name in sorted(whole.red) for w in ("--deselect", name)]
+            path.write_text(changed)
+            code, failed = yield [*words, *spared]
+            path.write_text(text)
+            if code == HUNG:
+                return outcome("timeout")
+            if code in (0, 4, 5) and not failed:  # passed; or no such test any more
+                break
+            by = failed[0] if failed else f"exit {code}"
+            if by not in whole.green and by not in whole.red and failed:
+                alone, _ = yield [by]
+                (whole.green if alone == 0 else whole.red).add(by)
+            if by not in whole.red:
+                return outcome("killed", by)
+            if words is first:
+                break
+    return outcome("survived")
 
 
 def run(table: Sequence[Row], tree: Path, state: Path, *, workers: int = 1) -> Iterator[Outcome]:
     """Break ``table``'s decisions in copies of ``tree``; each outcome is in ``state`` at once."""
-    before = known(state)
-    gone = set(stale(table, tree))
+    before, gone, whole = known(state), set(stale(table, tree)), Whole()
     for row in table:
         if row.name in gone:
             outcome = Outcome(row.name, "stale", 0.0, mark(row, tree))
             note(state, outcome)
             yield outcome
     waiting = [row for row in table if row.name not in gone]
-    if not waiting:
-        return
     with tempfile.TemporaryDirectory(prefix="edgeprune-mutants-") as folder:
-        slots = [Slot(copy(tree, Path(folder) / str(i))) for i in range(workers)]
-        seconds, red = whole_tree(waiting, slots[0])
-        waiting.sort(key=lambda row: sum(seconds.get(t.partition("::")[0], 0) for t in row.tests))
+        slots = [Slot(copy(tree, Path(folder) / str(i))) for i in range(workers if waiting else 0)]
         try:
-            while waiting or any(slot.row for slot in slots):
+            while waiting or any(slot.job for slot in slots):
                 for slot in slots:
-                    if slot.row is None and waiting:
+                    if slot.job is None and waiting:
                         row = waiting.pop(0)
-                        last = before.get(row.name)
-                        begin(slot, row, seconds, red, last.by if last else "")
-                    code = slot.poll() if slot.row else None
-                    if code is not None:
-                        outcome = end(slot, code, tree, red)
-                        note(state, outcome)
-                        yield outcome
+                        last = before[row.name].by if row.name in before else ""
+                        slot.job = judge(row, slot.tree, last, whole, mark(row, tree))
+                        slot.start(next(slot.job))
+                    code = slot.poll() if slot.job else None
+                    if slot.job is None or code is None:
+                        continue
+                    try:
+                        slot.start(slot.job.send((code, slot.failed())))
+                    except StopIteration as end:
+                        slot.job = None
+                        note(state, end.value)
+                        yield end.value
                 time.sleep(0.05)
         finally:
             for slot in slots:
-                if slot.row is not None:
+                if slot.child:
                     slot.kill()
 
 
@@ -434,7 +432,7 @@ def main() -> int:
         print(f"{len(everything)} rows, {len(gone)} stale")
         return 1 if gone else 0
     table = chosen(everything, given.only)
-    table = table if given.again or given.only else unresolved(table, ROOT, given.state)
+    table = table if given.again else unresolved(table, ROOT, given.state)
     print(f"{len(table)} of {len(everything)} rows to run", flush=True)
     if table:
         warm_up()

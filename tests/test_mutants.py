@@ -86,8 +86,7 @@ def tree(tmp_path: Path) -> Path:
 def test_killed_survived_stale_timeout(
     mutants: ModuleType, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mutants, "LEAST", 15.0)
-    monkeypatch.setattr(mutants, "TIMES", 0.0)
+    monkeypatch.setattr(mutants, "LIMIT", 15.0)
     table = [
         row(mutants, "the smaller one", "if a >= b", "if a < b"),
         row(mutants, "of equals the other", "if a >= b", "if a > b"),
