@@ -95,7 +95,7 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
             heal.heal(pruned.model, whole.model, dataset, whole.convention, healing)
         accuracy = train.evaluate(
             pruned.model, dataset.validation, whole.convention, precision=recipe.precision
-        ).top1
+        ).score
         rows.append(
             {
                 "way": f"repair, {epochs} epochs of healing",

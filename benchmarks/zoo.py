@@ -186,7 +186,7 @@ def without_gradient(model: nn.Module, x: Tensor) -> set[str]:
 def exported(name: str) -> dict[str, Any]:
     """The cut network as ONNX by edgeprune's exporter: ``difference`` is its own parity, torch
     against onnxruntime, batch 1 and 4 of a dynamic batch, float32."""
-    from edgeprune.export import onnx
+    from edgeprune.export import Real, onnx
     from edgeprune.models import Convention
 
     net, size = build(name).float(), size_of(name)
@@ -195,7 +195,8 @@ def exported(name: str) -> dict[str, Any]:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         path, samples = Path(folder) / "cut.onnx", images(4, size, 5).float()
-        found = onnx.write(small, path, samples=samples, convention=Convention(size), classes=())
+        real = Real(samples)
+        found = onnx.write(small, path, real=real, convention=Convention(size), classes=())
     return {
         "difference": found.parity.difference,
         "nodes": found.nodes,

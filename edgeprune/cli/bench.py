@@ -166,11 +166,11 @@ def test_images(run: Run, models: list[Path]) -> Images | None:
     from .. import bench as room
     from ..bench import subject
     from ..records import Convention
-    from .export import dataset_of, fingerprint, labelled
+    from ..ways import exporting
 
     for known in subject.inspect(models, [p.stem for p in models]):
         made_from = known.metadata.get("edgeprune.weights")
-        if run.has(known.name) and made_from not in (None, fingerprint(run, known.name)):
+        if run.has(known.name) and made_from not in (None, exporting.fingerprint(run, known.name)):
             raise EdgepruneError(
                 f"{known.path} was made from other weights than the run has now",
                 next=f"edgeprune export {run.word}",
@@ -181,12 +181,15 @@ def test_images(run: Run, models: list[Path]) -> Images | None:
             f"{models[-1]} does not say how its input is made",
             next=f"edgeprune export {run.word}, or --no-accuracy",
         )
-    if not labelled(run):
+    if not exporting.labelled(run):
         output.note(
             "no labels in this run: accuracy is left out (edgeprune export tells agreement)"
         )
         return None
-    return room.images_of(dataset_of(run).test, Convention.from_json(convention))
+    if not (task := exporting.task_of(run)).counted:
+        output.note(f"{task.title} is left out: the runner on a device counts classes alone")
+        return None
+    return room.images_of(exporting.dataset_of(run).test, Convention.from_json(convention))
 
 
 def document(result: Result) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
     """Write the fixed run, export it, and say whether the promised milliseconds came."""
     from .. import doctor as room
     from ..doctor import fix as mend
-    from .export import judging, one
+    from ..ways import exporting
 
     block = max(case.network.block, 1)
     fixed, changed = mend.fix(run, block)
@@ -239,7 +239,7 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
             output.show_json({"run": None, "widths": {}})
         return
     with fixed.lock():
-        one(fixed, "pruned", judging(fixed), 18)
+        exporting.write(fixed, "pruned", exporting.judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
     )

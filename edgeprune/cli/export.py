@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Split
     from ..export import Exported
+    from ..export.parity import Parity
     from ..report.tables import Table
     from ..runs import Run
 
@@ -35,17 +34,21 @@ def export(
     Example: [b]edgeprune export[/b]
     """
     from .. import checkpoint, runs
+    from ..ways import exporting
 
     found = runs.find(run)
     present = [network for network in NETWORKS if found.has(network)]
     if not present:
         checkpoint.load(found, "dense")  # says which command makes one
-    images = judging(found)
+    images = exporting.judging(found)
+    written = {}
     with found.lock():
-        written = {network: one(found, network, images, opset) for network in present}
+        for network in present:
+            output.note(f"exporting {network} …")
+            written[network] = exporting.write(found, network, images, opset)
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
-        head = {"run": str(found.path), "labelled": labelled(found)}
+        head = {"run": str(found.path), "labelled": exporting.labelled(found)}
         output.show_json(head | {"networks": documents})
     else:
         output.show(table(found, written))
@@ -57,103 +60,22 @@ def export(
         output.note(f"next: edgeprune bench {found.name} --device cpu")
 
 
-def one(run: Run, network: str, images: Split, opset: int) -> Exported:
-    """Export one network of the run, with its costs and the fingerprint of its weights inside."""
-    import json
-
-    import torch
-
-    from .. import checkpoint, data, graph
-    from .. import export as room
-
-    output.note(f"exporting {network} …")
-    loaded = checkpoint.load(run, network)
-    cost = graph.cost(loaded.graph)
-    metadata = {
-        "edgeprune.network": network,
-        "edgeprune.run": run.name,
-        "edgeprune.model": loaded.spec.model,
-        "edgeprune.spec": json.dumps(loaded.spec.to_json()),
-        "edgeprune.weights": fingerprint(run, network),
-        "edgeprune.params": str(cost.params),
-        "edgeprune.flops": str(cost.flops),
-        "edgeprune.macs": str(cost.macs),
-    }
-    if not len(images):
-        raise EdgepruneError("export", "there are no test images to compare with")
-    first, _ = next(iter(data.evaluation_batches(images, loaded.convention, 8)))
-    samples = torch.cat([first] * -(-4 // len(first)))  # batch 4 even of a test split of one
-    return room.write(
-        loaded.model,
-        run.onnx_path(network),
-        samples=samples,
-        convention=loaded.convention,
-        classes=loaded.classes,
-        metadata=metadata,
-        batches=data.evaluation_batches(images, loaded.convention, 64),
-        opset=opset,
-    )
+def same(parity: Parity) -> str | None:
+    """How many images get the same answer; None where an answer is no choice."""
+    return None if parity.ties is None else f"{parity.images - parity.ties} of {parity.images}"
 
 
-def fingerprint(run: Run, network: str) -> str:
-    """sha256 of the network's weights file: an .onnx carries that of the weights it was made from."""
-    import hashlib
-
-    with open(run.weights_path(network), "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def labelled(run: Run) -> bool:
-    """Whether the run knows a data set with labels; one pruned after training may know none."""
-    return run.recipe().get("data") is not None
-
-
-def judging(run: Run) -> Split:
-    """The run's test split; without labels the images that took no part in the pruning.
-
-    Those bear the dense network's answers as labels, so that what is counted is agreement.
-    """
-    import torch
-
-    from .. import checkpoint, data, ways
-    from ..ways import post_training
-
-    if labelled(run):
-        return dataset_of(run).test
-    asked = ways.Asked.from_json(run.recipe())
-    if asked.images is None or asked.limit is None:
-        raise EdgepruneError(f"run {run.name}", "names neither a data set nor images")
-    some = data.unlabelled(
-        asked.images, size=asked.size, limit=asked.limit, skip_bad=asked.skip_bad
-    )
-    held_out = some.at(post_training.split(len(some))[1])
-    dense = checkpoint.load(run, "dense")
-    with torch.no_grad():
-        answers = [
-            dense.model(x).argmax(1)
-            for x, _ in data.evaluation_batches(held_out, dense.convention, 64)
-        ]
-    held_out.labels = torch.cat(answers).numpy()
-    return held_out
-
-
-def dataset_of(run: Run) -> Dataset:
-    """The data set that the run's recipe names, split as it was for training."""
-    from .. import data, ways
-
-    asked = ways.Asked.from_json(run.recipe())
-    if asked.data is None:
-        raise EdgepruneError(f"run {run.name}", "has no labelled images")
-    limit = asked.limit if asked.images is None else None  # of those images, not of the set
-    return data.load(
-        asked.data, size=asked.size, seed=asked.seed, limit=limit, skip_bad=asked.skip_bad,
-        notes=lambda text: None,  # told when it was trained
-    )  # fmt: skip
+def score(parity: Parity) -> float | None:
+    """The task's score in onnxruntime, 0..1."""
+    if parity.onnx_correct is None or not parity.images:
+        return None
+    return parity.onnx_correct / parity.images
 
 
 def table(run: Run, written: dict[str, Exported]) -> Table:
     from .. import units
     from ..report.tables import Column, Table
+    from ..ways import exporting
 
     def row(network: str, e: Exported) -> dict[str, Any]:
         return {
@@ -162,19 +84,19 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
             "nodes": e.nodes,
             "simplified": e.simplified,
             "difference": e.parity.difference,
-            "same": f"{e.parity.images - e.parity.ties} of {e.parity.images}",
-            "top1": e.parity.onnx_correct / e.parity.images if e.parity.images else None,
+            "same": same(e.parity),
+            "score": score(e.parity),
         }
 
-    known = labelled(run)
+    known, task = exporting.labelled(run), exporting.task_of(run)
     columns = [
         Column("file", align="left"),
         Column("bytes", "size", units.size),
         Column("nodes"),
         Column("simplified", "dropped"),
         Column("difference", "difference", lambda v: f"{v:.1e}"),
-        Column("same", "same class"),
-        Column("top1", "top-1" if known else "as dense", units.percent),
+        Column("same", "same class" if task.counted else "same answer"),
+        Column("score", task.title if known else "as dense", units.percent),
     ]
     where = "the test split" if known else "the images held out (no labels: agreement with dense)"
     title = f"{run.path}: torch and onnxruntime agree on {where}"

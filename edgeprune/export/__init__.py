@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .onnx import Exported, layer_of, write
-from .parity import Parity
+from .parity import Parity, Real
 
-__all__ = ["Exported", "Parity", "layer_of", "write"]
+__all__ = ["Exported", "Parity", "Real", "layer_of", "write"]

@@ -18,7 +18,7 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,23 +69,21 @@ def write(
     model: nn.Module,
     path: Path,
     *,
-    samples: Tensor,
+    real: parity.Real,
     convention: Convention,
     classes: Sequence[str],
     metadata: Mapping[str, str] = {},
-    batches: Iterable[tuple[Tensor, Tensor]] = (),
     opset: int = OPSET,
 ) -> Exported:
     """Export ``model`` to ``path``: dynamic batch, input ``images`` [N, 3, S, S], output ``logits``.
 
-    ``samples`` [at least 4, 3, S, S] are real normalised images, with which torch and onnxruntime must
-    agree (:mod:`.parity`); on ``batches`` of (images, labels), the test split, they must choose the same
-    classes. Beyond tolerance no file is left and :class:`EdgepruneError` says by how much. ``model``
-    may be any module, an fx graph too, and is left as it was.
+    On ``real`` images torch and onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left
+    and :class:`EdgepruneError` says by how much. ``model`` may be any module, an fx graph too, and is
+    left as it was.
     """
     with _evaluating(model):
-        parity.prepare(model, samples)
-        proto = _export(model, samples[:2].contiguous(), opset)
+        parity.prepare(model, real.samples)
+        proto = _export(model, real.samples[:2].contiguous(), opset)
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
@@ -93,7 +91,7 @@ def write(
         path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
         with files.atomic(path) as temporary:
             _save(proto, temporary)
-            found = parity.check(model, temporary, samples, batches)
+            found = parity.check(model, temporary, real)
     return Exported(
         path=path,
         bytes=path.stat().st_size,

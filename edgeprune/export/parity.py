@@ -13,24 +13,35 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EdgepruneError
+from ..tasks import CLASSIFICATION, Task
 
 TOLERANCE = 1e-4  # of the largest logit: some hundred times what rounding of float32 sums leaves
 BATCHES = (1, 4)
 
 
 @dataclass(frozen=True)
+class Real:
+    """The images on which a file must give what the network gives."""
+
+    samples: Tensor  # [at least 4, 3, S, S], normalised
+    batches: Iterable[tuple[Tensor, Tensor]] = ()  # of images and labels: the test split
+    task: Task = CLASSIFICATION  # says whether two answers are the same
+
+
+@dataclass(frozen=True)
 class Parity:
     """``difference``: the largest of any logit, relative to the largest logit of its batch.
 
-    Of ``images`` test images ``differing`` got another class; all of them were ``ties``, images whose
-    two best logits lie closer together than the tolerance (else there would be no file).
+    Of ``images`` test images ``ties`` got another answer; outputs that lie within the tolerance of each
+    other choose differently only where two answers are as good (else there would be no file). The
+    others are sums of the task's score. None where an answer is no choice.
     """
 
     difference: float
     images: int
-    ties: int
-    torch_correct: int
-    onnx_correct: int
+    ties: int | None
+    torch_correct: float | None
+    onnx_correct: float | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,12 +80,10 @@ def prepare(model: nn.Module, samples: Tensor) -> None:
 
 
 @torch.no_grad()
-def check(
-    model: nn.Module, path: Path, samples: Tensor, batches: Iterable[tuple[Tensor, Tensor]] = ()
-) -> Parity:
+def check(model: nn.Module, path: Path, real: Real) -> Parity:
     """Compare ``model`` (in eval mode) with the file ``path``; :class:`EdgepruneError` beyond tolerance.
 
-    ``samples`` [at least 4, 3, S, S] are compared at batch 1 and 4, then every batch of (images, labels).
+    The samples are compared at batch 1 and 4, then every batch of (images, labels).
     """
     try:
         running = session(path)
@@ -82,18 +91,23 @@ def check(
         raise EdgepruneError("onnxruntime refuses the exported file", str(e)[:300]) from e
     worst = 0.0
     for size in BATCHES:
-        for start in range(0, len(samples) - size + 1, size):
-            _, _, gap = _both(model, running, samples[start : start + size])
+        for start in range(0, len(real.samples) - size + 1, size):
+            _, _, gap = _both(model, running, real.samples[start : start + size])
             worst = max(worst, gap)
-    images = ties = torch_correct = onnx_correct = 0
-    for x, y in batches:
-        ours, theirs, gap = _both(model, running, x)
-        worst = max(worst, gap)
-        ties += _ties(ours, theirs)
-        images += len(y)
-        torch_correct += int((ours.argmax(1) == y.numpy()).sum())
-        onnx_correct += int((theirs.argmax(1) == y.numpy()).sum())
-    return Parity(worst, images, ties, torch_correct, onnx_correct)
+    images = 0
+    counts: list[float] = [0, 0, 0]  # other answers, torch's score, onnxruntime's
+    choice = True
+    for x, y in real.batches:
+        outputs, others, gap = _both(model, running, x)
+        worst, images = max(worst, gap), images + len(y)
+        ours, theirs = torch.from_numpy(outputs), torch.from_numpy(others)
+        same = real.task.same(ours, theirs)
+        if same is None:
+            choice = False
+            continue
+        found = (~same).sum(), real.task.right(ours, y).sum(), real.task.right(theirs, y).sum()
+        counts = [n + more.item() for n, more in zip(counts, found, strict=True)]
+    return Parity(worst, images, *(counts if choice else (None, None, None)))
 
 
 def _both(model: nn.Module, running: Any, x: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
@@ -115,16 +129,3 @@ def _both(model: nn.Module, running: Any, x: Tensor) -> tuple[np.ndarray, np.nda
             "no file was written",
         )
     return ours, theirs, gap
-
-
-def _ties(ours: np.ndarray, theirs: np.ndarray) -> int:
-    """How many images got another class. Each must be a tie: to within twice the tolerance torch gives
-    onnxruntime's choice the same logit as its own."""
-    mine, other = ours.argmax(1), theirs.argmax(1)
-    rows = np.flatnonzero(mine != other)
-    margin = ours[rows, mine[rows]] - ours[rows, other[rows]]
-    if (margin > 2 * TOLERANCE * np.abs(ours).max()).any():
-        raise EdgepruneError(
-            "parity: torch and onnxruntime choose different classes", "", "no file"
-        )
-    return len(rows)

@@ -4,16 +4,16 @@ from .chance import REMEDY
 from .forecast import Pace, measure, sentence
 from .loop import Fit, evaluate, fit
 from .recipes import RECIPES, Recipe, named
-from .step import Accuracy
+from .step import Judged
 from .watch import Cutter, EpochRecord, Progress, Watch
 
 __all__ = [
     "RECIPES",
     "REMEDY",
-    "Accuracy",
     "Cutter",
     "EpochRecord",
     "Fit",
+    "Judged",
     "Pace",
     "Progress",
     "Recipe",

@@ -6,14 +6,8 @@ at ln(classes) and its accuracy at the share of the largest class.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-from numpy.typing import NDArray
-
+from ..tasks.task import Chance
 from .watch import EpochRecord
-
-Labels = NDArray[np.int64]
 
 WINDOW = 200  # batches whose mean loss is judged inside an epoch (assumption)
 NEAR = 0.99  # of the loss at chance counts as chance (assumption)
@@ -24,23 +18,11 @@ REMEDY = (
 )
 
 
-def loss_at_chance(labels: Labels, classes: int, smoothing: float = 0.0) -> float:
-    """The least cross entropy that one answer for all images can reach: ln(classes) if balanced.
-
-    It is the entropy of the mean target; ``smoothing`` spreads its share over all classes.
-    """
-    prior = np.bincount(labels, minlength=classes) / max(1, len(labels))
-    q = (1 - smoothing) * prior + smoothing / classes
-    q = q[q > 0]
-    return float(-(q * np.log(q)).sum())
-
-
-def accuracy_at_chance(labels: Labels) -> float:
-    """The share of the largest class, and three standard errors of it above."""
-    p = float(np.bincount(labels).max() / len(labels))
-    return p + 3 * math.sqrt(p * (1 - p) / len(labels))
-
-
-def stuck(record: EpochRecord, loss: float, accuracy: float) -> bool:
+def stuck(record: EpochRecord, at: Chance) -> bool:
     """Whether an epoch ended at chance: neither its loss nor its accuracy is better than that."""
-    return record.train_loss >= NEAR * loss and record.validation_accuracy <= accuracy
+    return record.train_loss >= NEAR * at.loss and record.validation_accuracy <= at.score
+
+
+def resting(loss: float, at: Chance) -> bool:
+    """Whether the mean loss of some batches is that of one answer for all images."""
+    return NEAR <= loss / at.loss <= 2 - NEAR

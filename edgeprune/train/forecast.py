@@ -13,11 +13,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from .. import units
+from .. import tasks, units
 from ..data import Dataset, Loader, augment_for, evaluation_batches
 from ..models import Convention
 from .recipes import Recipe
-from .step import Stepper, accuracy, here
+from .step import Stepper, here, judge
 
 WORTH = 60.0  # seconds of training from which another precision is worth a measurement
 FASTER = 1.25  # how much faster a lower precision must be to be chosen
@@ -53,9 +53,9 @@ def measure(
     drawn = list(islice(loader(dataset, convention, recipe).epoch(1), 3))
     load = (time.perf_counter() - begun) / len(drawn)
     precision, seconds = choose_precision(model, drawn, recipe, recipe.epochs * steps, teacher)
-    trial = copy.deepcopy(model).to(here().device)
+    trial, task = copy.deepcopy(model).to(here().device), tasks.named(recipe.task)
     held = islice(evaluation_batches(dataset.validation, convention, VALIDATION_BATCH), 2)
-    validation = min(_timed(partial(accuracy, trial, [batch], precision)) for batch in held)
+    validation = min(_timed(partial(judge, trial, [batch], task, precision)) for batch in held)
     rounds = math.ceil(len(dataset.validation) / VALIDATION_BATCH)
     return Pace(precision, max(seconds[precision], load), steps, validation * rounds)
 

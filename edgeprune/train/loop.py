@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from ..data import Dataset, Loader, Split, evaluation_batches
 from ..errors import EdgepruneError
 from ..models import Convention
+from ..tasks import CLASSIFICATION, Task
+from ..tasks.task import Chance
 from . import chance, forecast, resume
 from .recipes import Recipe, learning_rate, lowest_lr
-from .step import Accuracy, Stepper, accuracy, here
+from .step import Judged, Stepper, here, judge
 from .watch import SILENT, Cutter, EpochRecord, Progress, Watch
 
 SAVE_EVERY = 30.0  # seconds of work that a kill may cost
@@ -51,7 +53,6 @@ def fit(
     state: Path | None = None,
     watch: Watch = SILENT,
     teacher: nn.Module | None = None,
-    pace: forecast.Pace | None = None,
     cutter: Cutter | None = None,
 ) -> Fit:
     """Train ``model`` in place on ``dataset.train``; choose the epoch on ``dataset.validation``.
@@ -59,10 +60,9 @@ def fit(
     It comes back on its device in evaluation mode with the weights of the best epoch. With
     ``state``, a file, a killed training that is started again with the same model, data and recipe
     goes on from there and ends with bit-identical weights (same machine, CPU); another training's
-    state is not taken. The caller removes the file once the weights are safe. ``pace`` is a
-    measurement at hand (`forecast.measure`), so that none is made. ``cutter`` may make the network
-    smaller on the way: then the trained network is the cutter's last, and the best epoch is one
-    after the last cut.
+    state is not taken. The caller removes the file once the weights are safe. ``cutter`` may make the
+    network smaller on the way: then the trained network is the cutter's last, and the best epoch is
+    one after the last cut.
     """
     home = next(model.parameters()).device
     mark = resume.fingerprint(
@@ -70,7 +70,8 @@ def fit(
         *([cutter.words()] if cutter else []),
     )  # fmt: skip
     saved = _saved(state, mark, watch)
-    if saved is None and pace is None and recipe.precision == "auto":
+    pace = None
+    if saved is None and recipe.precision == "auto":
         pace = forecast.measure(model, dataset, convention, recipe, teacher)
     with torch.random.fork_rng(devices=[]):
         precision = saved.at.precision if saved else (pace.precision if pace else recipe.precision)
@@ -92,48 +93,47 @@ def evaluate(
     convention: Convention,
     batch_size: int = forecast.VALIDATION_BATCH,
     precision: str = "fp32",
-) -> Accuracy:
-    """Top-1 accuracy and cross entropy on ``split``; ``model`` is left as it was.
+    task: Task = CLASSIFICATION,
+) -> Judged:
+    """The task's score and loss on ``split``; ``model`` is left as it was.
 
     float32 is what a result is stated in; choices may be made faster, in the training's precision.
     """
     home = next(model.parameters()).device
     model.to(here().device)
     try:
-        return accuracy(model, evaluation_batches(split, convention, batch_size), precision)
+        return judge(model, evaluation_batches(split, convention, batch_size), task, precision)
     finally:
         model.to(home)
 
 
+@dataclass
 class _Training:
     """The values that the loop carries; one method for each of its parts."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        dataset: Dataset,
-        convention: Convention,
-        recipe: Recipe,
-        precision: str,
-        mark: str,
-        state: Path | None,
-        watch: Watch,
-        teacher: nn.Module | None,
-        cutter: Cutter | None,
-    ) -> None:
-        self.cutter = cutter
-        self.model, self.dataset, self.convention = model, dataset, convention
-        self.recipe, self.state, self.watch = recipe, state, watch
-        self.stepper = Stepper(model, recipe, precision, teacher)
-        self.loader: Loader = forecast.loader(dataset, convention, recipe)
+    model: nn.Module
+    dataset: Dataset
+    convention: Convention
+    recipe: Recipe
+    precision: str
+    mark: str
+    state: Path | None
+    watch: Watch
+    teacher: nn.Module | None
+    cutter: Cutter | None
+
+    def __post_init__(self) -> None:
+        dataset, recipe = self.dataset, self.recipe
+        self.stepper = Stepper(self.model, recipe, self.precision, self.teacher)
+        self.loader: Loader = forecast.loader(dataset, self.convention, recipe)
         self.batches = forecast.batches(len(dataset.train), recipe)
-        self.at = resume.Standing(mark, precision)
-        classes = len(dataset.classes)
-        self.chance_loss = chance.loss_at_chance(
-            dataset.train.labels, classes, recipe.label_smoothing
-        )
-        self.chance_accuracy = chance.accuracy_at_chance(dataset.validation.labels)
-        self.judged = teacher is None  # a teacher's loss says nothing about chance
+        self.at = resume.Standing(self.mark, self.precision)
+        self.chance: Chance | None = None  # a teacher's loss says nothing about chance
+        if self.teacher is None and self.stepper.task.chance is not None:
+            self.chance = self.stepper.task.chance(
+                dataset.train.labels, dataset.validation.labels, len(dataset.classes),
+                recipe.label_smoothing,
+            )  # fmt: skip
         self.last_save = self.last_word = time.perf_counter()
 
     def begin(self, saved: resume.Saved | None, pace: forecast.Pace | None) -> None:
@@ -182,7 +182,7 @@ class _Training:
         held = evaluation_batches(
             self.dataset.validation, self.convention, forecast.VALIDATION_BATCH
         )
-        seen = accuracy(self.model, held, self.at.precision)
+        seen = judge(self.model, held, self.stepper.task, self.at.precision)
         seconds = time.perf_counter() - begun
         self.clock.validated(seconds)
         last = at.epoch + (self.batches - 1) / self.batches
@@ -192,7 +192,7 @@ class _Training:
             lr=learning_rate(recipe, last),
             train_loss=at.loss_sum / self.batches,
             validation_loss=seen.loss,
-            validation_accuracy=seen.top1,
+            validation_accuracy=seen.score,
             seconds=at.epoch_seconds + seconds,
         )
         at.records.append(record)
@@ -277,19 +277,19 @@ class _Training:
         if length < chance.WINDOW or self._epochs_done() < self.recipe.warmup_epochs:
             return window
         mean = (self.at.loss_sum - sum_then) / length
-        if self.judged and chance.NEAR <= mean / self.chance_loss <= 2 - chance.NEAR:
+        if self.chance is not None and chance.resting(mean, self.chance):
             self._warn(f"at chance after {self.at.batch} batches", mean)
         return self.at.batch, self.at.loss_sum
 
     def _at_chance(self, record: EpochRecord) -> bool:
-        return self.judged and chance.stuck(record, self.chance_loss, self.chance_accuracy)
+        return self.chance is not None and chance.stuck(record, self.chance)
 
     def _warn(self, what: str, loss: float) -> None:
-        if not self.at.warned:
+        if not self.at.warned and self.chance is not None:
             self.at.warned = True
             self.watch.note(
                 f"The network is {what}: its loss {loss:.3f} is that of one answer for all images "
-                f"({self.chance_loss:.3f}). If it stays there: {chance.REMEDY}."
+                f"({self.chance.loss:.3f}). If it stays there: {chance.REMEDY}."
             )
 
     def _verdict(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from .. import tasks
 from ..errors import EdgepruneError, closest
 
 OPTIMIZERS = ("adam", "adamw", "sgd")  # sgd: with Nesterov momentum
@@ -44,11 +45,13 @@ class Recipe:
     teacher_share: float = 0.5  # with a teacher: share of its loss (losses.distillation)
     temperature: float = 4.0  # with a teacher: softens both distributions
     seed: int = 0  # order of the images, augmentation, dropout
+    task: str = "classification"  # one of tasks.TASKS: whose loss, whose score
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, tuple(SCHEDULES))
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("task", self.task, tuple(tasks.TASKS))
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             _at_least(name, getattr(self, name), least)
         for name in ("warmup_epochs", "weight_decay", "clip"):

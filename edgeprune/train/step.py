@@ -12,8 +12,9 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env, reduce
 from torch import Tensor, nn
 
+from .. import tasks
 from ..errors import EdgepruneError
-from . import losses
+from ..tasks import Task
 from .recipes import Recipe
 
 LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,10 +22,10 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerat
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """``top1`` (share 0..1) and mean cross entropy over ``n`` images."""
+class Judged:
+    """The task's score (share 0..1) and its mean loss over ``n`` images."""
 
-    top1: float
+    score: float
     loss: float
     n: int
 
@@ -50,7 +51,7 @@ class Stepper:
     def __init__(
         self, model: nn.Module, recipe: Recipe, precision: str, teacher: nn.Module | None = None
     ) -> None:
-        self.recipe, self.model = recipe, model
+        self.recipe, self.model, self.task = recipe, model, tasks.named(recipe.task)
         self.accelerator = _accelerator(precision)
         self.device = self.accelerator.device
         self.optimizer = optimizer(model.to(memory_format=torch.channels_last), recipe)
@@ -90,10 +91,10 @@ class Stepper:
     def _loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
         if self.teacher is None:
-            return losses.cross_entropy(logits, y, smoothing)
+            return self.task.loss(logits, y, smoothing)
         with torch.no_grad():
             taught = self.teacher(x)
-        return losses.distillation(
+        return self.task.distillation(
             logits,
             taught,
             y,
@@ -149,17 +150,20 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.inference_mode()
-def accuracy(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32"
-) -> Accuracy:
-    """Top-1 and cross entropy of a model on its device, in evaluation mode.
+def judge(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    task: Task,
+    precision: str = "fp32",
+) -> Judged:
+    """Score and loss of a model on its device, in evaluation mode.
 
     With several processes each does its share of the batches.
     """
     state = here()
     was_training = model.training
     model.eval()
-    sums = torch.zeros(3, device=state.device)  # cross entropy, right, images
+    sums = torch.zeros(3, device=state.device)  # loss, right, images
     try:
         for i, (x, y) in enumerate(batches):
             if i % state.num_processes != state.process_index:
@@ -167,12 +171,12 @@ def accuracy(
             x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
             with torch.autocast(state.device.type, LOWER.get(precision), precision in LOWER):
                 logits = model(x).float()
-            sums[0] += losses.cross_entropy(logits, y) * len(y)
-            sums[1] += (logits.argmax(1) == y).sum()
+            sums[0] += task.loss(logits, y, 0.0) * len(y)
+            sums[1] += task.right(logits, y).sum()
             sums[2] += len(y)
     finally:
         model.train(was_training)
     loss, right, n = reduce(sums, "sum").tolist()
     if not n:
         raise EdgepruneError("evaluation", "the split has no images")
-    return Accuracy(right / n, loss / n, int(n))
+    return Judged(right / n, loss / n, int(n))

@@ -11,8 +11,10 @@ from .post_training import Settings
 from .way import Way
 
 NONE = type(None)
+LATER = ("images", "task")  # fields that recipes of earlier versions do not have
 KINDS: dict[str, tuple[type, ...]] = {  # of the fields of `Asked`: a recipe may be edited by hand
     "model": (str,), "init": (str,), "head": (str,), "partial": (bool,), "data": (str, NONE),
+    "task": (str,),
     "size": (int,), "limit": (int, NONE), "skip_bad": (bool,), "seed": (int,), "images": (str, NONE),
 }  # fmt: skip
 
@@ -33,6 +35,7 @@ class Asked:
     recipe: Recipe | None  # None: nothing was trained, the weights were given whole
     pruning: Way | None = None  # None: dense training only
     images: str | None = None  # unlabelled images that a way without labels looks at
+    task: str = "classification"  # one of tasks.TASKS: what the answers are
 
     @property
     def training(self) -> Recipe:
@@ -54,11 +57,11 @@ class Asked:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Asked:
         try:
-            known = {k: value[k] for k in cls.__dataclass_fields__ if k in value or k != "images"}
+            known = {k: value[k] for k in cls.__dataclass_fields__ if k in value or k not in LATER}
             known["recipe"] = Recipe.from_json(known["recipe"]) if known["recipe"] else None
             known["pruning"] = way_from_json(known["pruning"])
             for name, kinds in KINDS.items():
-                if type(known.get(name)) not in kinds:
+                if type(known.get(name, getattr(cls, name, None))) not in kinds:
                     raise TypeError(f"{name} is {known.get(name)!r}")
             return cls(**known)
         except (KeyError, TypeError, AttributeError) as e:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import checkpoint, graph, models, prune, records, train
+from .. import checkpoint, graph, models, prune, records, tasks, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
@@ -20,7 +20,7 @@ from .way import Way
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Graph
-    from ..train import Accuracy
+    from ..train import Judged
 
 
 def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
@@ -51,8 +51,9 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     )
     if trained.at_chance:
         watch.note(f"the network learned nothing, pruning it shows nothing: {train.REMEDY}")
-    validation = train.evaluate(network, dataset.validation, convention)
-    test = train.evaluate(network, dataset.test, convention)
+    task = tasks.named(asked.task)
+    validation = train.evaluate(network, dataset.validation, convention, task=task)
+    test = train.evaluate(network, dataset.test, convention, task=task)
     record_result(
         run, "dense", traced, validation, test,
         lowest_lr=trained.lowest_lr, stopped=trained.stopped, precision=trained.precision,
@@ -109,7 +110,7 @@ def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Conven
 
 
 def record_result(
-    run: Run, network: str, traced: Graph, validation: Accuracy | None, test: Accuracy | None,
+    run: Run, network: str, traced: Graph, validation: Judged | None, test: Judged | None,
     **more: Any,
 ) -> None:  # fmt: skip
     """One ``result`` line: accuracies and of how many images (None: no labels), the network's counts as
@@ -119,9 +120,9 @@ def record_result(
         records.Result(
             network=network, params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
             widths={name: group.width for name, group in traced.groups.items()},
-            validation_accuracy=validation.top1 if validation else None,
+            validation_accuracy=validation.score if validation else None,
             validation_images=validation.n if validation else None,
-            test_accuracy=test.top1 if test else None, test_images=test.n if test else None, **more,
+            test_accuracy=test.score if test else None, test_images=test.n if test else None, **more,
         )
     )  # fmt: skip
 

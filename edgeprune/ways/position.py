@@ -78,8 +78,9 @@ def finish(work: Work[Any], position: Position, method: str | None = None) -> No
     if not run.has("pruned"):
         traced = read_network(work, position)
         model = traced.model
-        validation = train.evaluate(model, work.labelled.validation, dense.convention)
-        test = train.evaluate(model, work.labelled.test, dense.convention)
+        data, task = work.labelled, work.task
+        validation = train.evaluate(model, data.validation, dense.convention, task=task)
+        test = train.evaluate(model, data.test, dense.convention, task=task)
         record_result(
             run, "pruned", traced, validation, test,
             steps=position.step, stopped=position.ended,

@@ -29,6 +29,7 @@ from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
 from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import elimination_of
+from ..tasks import CLASSIFICATION, Task
 from .remaining import Remaining, Told, work_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
@@ -78,14 +79,16 @@ class Forecast:
     """What the pruned network is expected to lose, measured on images that took no part."""
 
     images: int
-    agreement: float  # share of images that get the dense network's answer
+    agreement: float | None  # share of images that get the dense network's answer; None: no choice
     variance_kept: float  # 1 - |logits - dense logits|^2 / variance of the dense logits
 
     def sentence(self) -> str:
+        where = f"on {self.images:,} held-out images it"
+        if self.agreement is None:  # an output that chooses nothing is compared by error
+            return f"{where} keeps {100 * self.variance_kept:.1f} % of the outputs' variance"
         return (
-            f"on {self.images:,} held-out images it gives the dense network's answer to "
-            f"{100 * self.agreement:.1f} % and keeps {100 * self.variance_kept:.1f} % of the "
-            "logits' variance"
+            f"{where} gives the dense network's answer to {100 * self.agreement:.1f} % and keeps "
+            f"{100 * self.variance_kept:.1f} % of the logits' variance"
         )
 
 
@@ -112,6 +115,7 @@ def post_training(
     settings: Settings,
     told: Told = silent,
     given: Plan | None = None,
+    task: Task = CLASSIFICATION,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``pixels``, uint8 RGB [N, canvas, canvas, 3], canvas >= size.
 
@@ -137,7 +141,7 @@ def post_training(
     pruned, repaired = repair(dense, made.keep, images, settings, repairing)
     distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
     judged("judging", 0, 1)
-    found = compared(expected, answers(pruned.model, judge))
+    found = compared(expected, answers(pruned.model, judge), task)
     judged("judging", 1, 1)
     notes = (
         *too_few(dense, len(calibrating), settings),
@@ -266,16 +270,16 @@ def distilled(
         distil(dense, pruned, keep, views, settings.distil_steps, told=told)
 
 
-def forecast(model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor]) -> Forecast:
+def forecast(
+    model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor], task: Task = CLASSIFICATION
+) -> Forecast:
     """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
-    return compared(answers(model, batches), answers(pruned, batches))
+    return compared(answers(model, batches), answers(pruned, batches), task)
 
 
-def compared(a: Tensor, b: Tensor) -> Forecast:
-    """What logits ``b`` have kept of ``a``, [N, classes] each."""
-    lost = (a - b).square().sum() / (a - a.mean(0)).square().sum().clamp_min(1e-30)
-    same = (a.argmax(1) == b.argmax(1)).double().mean()
-    return Forecast(len(a), float(same), float(1 - lost))
+def compared(a: Tensor, b: Tensor, task: Task = CLASSIFICATION) -> Forecast:
+    """What outputs ``b`` have kept of ``a``, [N, ...] each."""
+    return Forecast(len(a), task.agree(a, b), 1 - task.distance(a, b))
 
 
 @torch.no_grad()

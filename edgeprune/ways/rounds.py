@@ -160,4 +160,4 @@ def record(work: Work[Any], smaller: Graph, number: int, outcome: Outcome | None
 def accuracy(model: nn.Module, work: Work[Any], precision: str) -> float:
     """On validation, for choices: in the training's precision, the same for all that is compared."""
     split, convention = work.labelled.validation, work.dense.convention
-    return train.evaluate(model, split, convention, precision=precision).top1
+    return train.evaluate(model, split, convention, precision=precision, task=work.task).score

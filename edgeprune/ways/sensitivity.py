@@ -6,21 +6,19 @@ on validation images; from it the paper's way takes its layers, and ``--method s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from .. import prune, records, train
 from ..checkpoint import Loaded
 from ..prune.images import Images
+from ..train import Judged
 from . import rounds
 from .way import Work
-
-if TYPE_CHECKING:
-    from ..data import Split
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of a group's units
 
@@ -68,13 +66,17 @@ def measure(
     some = work.labelled.validation.take(work.way.sensitivity_images)
     known = {r.layer: r for r in work.run.history(records.Sensitivity)} if keep else {}
     missing = [layer for layer in layers if layer not in known]
+
+    def judged(model: Any) -> Judged:
+        return train.evaluate(model, some, dense.convention, precision=precision, task=work.task)
+
     if missing:
         work.watch.note(f"sensitivity of {len(layers)} layers on {len(some)} validation images")
         evidence = rounds.look(dense.graph, images, settings)
-        start = _accuracy(dense.model, some, dense, precision)
+        start = judged(dense.model)
     for done, layer in enumerate(missing, len(layers) - len(missing) + 1):
         scores = rounds.score(dense.graph, layer, evidence, settings)
-        known[layer] = _curve(layer, scores, dense, some, start, precision)
+        known[layer] = _curve(layer, scores, dense, start, judged)
         if keep:
             work.run.append(known[layer])
         work.watch.on_progress("sensitivity", done, len(layers))
@@ -89,17 +91,13 @@ def losses(
 
 
 def _curve(
-    layer: str, scores: Tensor, dense: Loaded, some: Split, start: float, precision: str
+    layer: str, scores: Tensor, dense: Loaded, start: Judged, judged: Callable[[Any], Judged]
 ) -> records.Sensitivity:
-    accuracy = [start]
+    accuracy = [start.score]
     for share in SHARES:
         left = max(1, round(len(scores) * (1 - share)))
         smaller = prune.narrow(dense.graph, {layer: prune.largest(scores, left)}).model
-        accuracy.append(_accuracy(smaller, some, dense, precision))
+        accuracy.append(judged(smaller).score)
     return records.Sensitivity(
-        layer=layer, shares=[0.0, *SHARES], accuracy=accuracy, baseline=start, images=len(some)
+        layer=layer, shares=[0.0, *SHARES], accuracy=accuracy, baseline=start.score, images=start.n
     )
-
-
-def _accuracy(model: Any, split: Split, dense: Loaded, precision: str) -> float:
-    return train.evaluate(model, split, dense.convention, precision=precision).top1

@@ -60,7 +60,7 @@ def computed(work: Work[Unlabelled]) -> PostTraining:
         )
     done = post_training(
         work.dense.model, work.pixels, work.dense.convention, work.way.settings,
-        work.watch.on_progress, work.given,
+        work.watch.on_progress, work.given, work.task,
     )  # fmt: skip
     for note in done.notes:
         work.watch.note(note)
@@ -102,12 +102,12 @@ def dry(work: Work[Unlabelled]) -> Plan:
 
 def _accuracies(
     model: Any, work: Work[Unlabelled]
-) -> tuple[train.Accuracy | None, train.Accuracy | None]:
+) -> tuple[train.Judged | None, train.Judged | None]:
     """On validation and test; None without labels."""
     if work.dataset is None:
         return None, None
     validation, test = (
-        train.evaluate(model, part, work.dense.convention)
+        train.evaluate(model, part, work.dense.convention, task=work.task)
         for part in (work.dataset.validation, work.dataset.test)
     )
     return validation, test

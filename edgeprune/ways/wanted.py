@@ -29,6 +29,7 @@ class Wanted:
 
     run: str | None = None  # prune the dense network of this run
     name: str | None = None  # of the run that is made
+    task: str = "classification"  # one of tasks.TASKS
     argv: tuple[str, ...] = ()
     model: str | None = None
     init: str = "scratch"
@@ -63,12 +64,12 @@ def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Datas
     )
     chosen = {
         "epochs": wanted.epochs, "batch_size": wanted.batch_size, "lr": wanted.lr,
-        "precision": wanted.precision, "seed": wanted.seed,
+        "precision": wanted.precision, "seed": wanted.seed, "task": wanted.task,
     }  # fmt: skip
     recipe = recipe.but(**{k: v for k, v in chosen.items() if v is not None})
     asked = Asked(
         model, wanted.init, head, wanted.partial, name, size,
-        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way,
+        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=wanted.task,
     )  # fmt: skip
     return asked, dataset
 
@@ -110,7 +111,7 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, 
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT
     asked = Asked(
         model, wanted.init, dense.spec.head, False, wanted.data, dense.convention.size, limit,
-        wanted.skip_bad, wanted.seed, None, way, wanted.images,
+        wanted.skip_bad, wanted.seed, None, way, wanted.images, wanted.task,
     )  # fmt: skip
     return asked, dense, dataset
 

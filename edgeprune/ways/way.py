@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from .. import tasks
 from ..errors import EdgepruneError, closest
 from ..prune.plan import METHODS
+from ..tasks import Task
 from .post_training import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ class Work(Generic[W]):
     )
     open: Callable[[], AbstractContextManager[Any]] = nullcontext
     # locks the run and writes its recipe, for a way that writes only when all is computed
+
+    @property
+    def task(self) -> Task:
+        return tasks.named(self.asked.task)
 
     @property
     def labelled(self) -> Dataset:

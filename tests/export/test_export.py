@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -64,7 +65,7 @@ def images(n: int) -> Tensor:
 
 def write(net: nn.Module, path: Path, **more: object) -> export.Exported:
     given: dict[str, object] = {
-        "samples": images(9), "convention": CONVENTION, "classes": CLASSES,
+        "real": export.Real(images(9)), "convention": CONVENTION, "classes": CLASSES,
         "metadata": {"edgeprune.network": "dense", "edgeprune.flops": "7"},
     }  # fmt: skip
     return export.write(net, path, **(given | more))  # type: ignore[arg-type]
@@ -74,7 +75,7 @@ def write(net: nn.Module, path: Path, **more: object) -> export.Exported:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[export.Exported, onnx.ModelProto]:
     path = tmp_path_factory.mktemp("export") / "net.onnx"
     batches = [(images(8), torch.zeros(8, dtype=torch.long)), (images(3), torch.ones(3).long())]
-    done = write(network(), path, batches=batches)
+    done = write(network(), path, real=export.Real(images(9), batches))
     return done, onnx.load(path)
 
 
@@ -218,16 +219,45 @@ def test_logits_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 def test_too_few_samples(tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="needs 4 images"):
-        write(network(), tmp_path / "x.onnx", samples=images(3))
+        write(network(), tmp_path / "x.onnx", real=export.Real(images(3)))
 
 
-def test_ties_are_fair_and_other_classes_are_not() -> None:
-    ours = np.array([[1.0, 1.0 + 1e-5, 0.0], [5.0, 1.0, 0.0]], np.float32)
-    theirs = np.array([[1.0 + 1e-5, 1.0, 0.0], [5.0, 1.0, 0.0]], np.float32)
-    assert parity._ties(ours, theirs) == 1
-    theirs[1] = [1.0, 5.0, 0.0]
-    with pytest.raises(EdgepruneError, match="different classes"):
-        parity._ties(ours, theirs)
+class Running:
+    """A session that answers with what it is given, plus ``shift``."""
+
+    def __init__(self, shift: list[float]) -> None:
+        self.shift = np.array(shift, np.float32)
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="images")]
+
+    def run(self, _: None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [given["images"] + self.shift]
+
+
+@pytest.mark.parametrize(
+    ("shift", "ties", "right"), [([2e-5, 0.0, 0.0], 1, 1), ([0.0, 0.0, 0.0], 0, 2)]
+)
+def test_ties_are_fair(
+    shift: list[float], ties: int, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two logits closer together than the tolerance may change places; the tie is counted."""
+    monkeypatch.setattr(parity, "session", lambda path: Running(shift))
+    x = torch.tensor([[1.0, 1.0 + 1e-5, 0.0], [5.0, 1.0, 0.0]])
+    real = export.Real(x[:0], [(x, torch.tensor([1, 0]))])
+    found = parity.check(nn.Identity(), Path("x"), real)
+    assert (found.images, found.ties, found.torch_correct) == (2, ties, 2)
+    assert found.onnx_correct == right
+
+
+def test_another_class_is_refused_and_one_output_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "session", lambda path: Running([0.0, 4.5, 0.0]))
+    x = torch.tensor([[5.0, 1.0, 0.0]])
+    with pytest.raises(EdgepruneError, match="differ"):
+        parity.check(nn.Identity(), Path("x"), export.Real(x[:0], [(x, torch.tensor([0]))]))
+    monkeypatch.setattr(parity, "session", lambda path: Running([0.0]))
+    found = parity.check(nn.Identity(), Path("x"), export.Real(x[:0], [(x[:, :1], torch.zeros(1))]))
+    assert (found.images, found.ties, found.onnx_correct) == (1, None, None)
 
 
 def test_it_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Pace, Watch, evaluate, fit, forecast, loop, measure
-from edgeprune.train.step import Accuracy, optimizer
+from edgeprune.train.step import Judged, optimizer
 from edgeprune.train.watch import EpochRecord, Progress
 
 
@@ -51,10 +51,10 @@ def test_it_learns_and_gives_back_the_best_epoch() -> None:
     model, data, watch = network(), dataset(), Listener()
     before = evaluate(model, data.validation, CONVENTION)
     done = fit(model, data, CONVENTION, RECIPE.but(epochs=12, lr=1e-2), watch=watch)
-    assert before.top1 < 0.6 < 0.9 < done.best_validation
+    assert before.score < 0.6 < 0.9 < done.best_validation
     assert done.best_validation == max(r.validation_accuracy for r in done.epochs)
-    assert evaluate(model, data.validation, CONVENTION).top1 == done.best_validation
-    assert evaluate(model, data.test, CONVENTION).top1 > 0.9
+    assert evaluate(model, data.validation, CONVENTION).score == done.best_validation
+    assert evaluate(model, data.test, CONVENTION).score > 0.9
     assert not model.training
     assert not done.at_chance
     assert watch.records == done.epochs
@@ -79,7 +79,7 @@ def test_evaluation_by_hand() -> None:
     got = evaluate(model, data.test, CONVENTION, batch_size=17)
     assert model.training
     assert got.n == 64
-    assert got.top1 == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert got.score == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
     assert got.loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
 
 
@@ -99,9 +99,9 @@ class Played:
     def __init__(self, *epochs: tuple[float, float]) -> None:
         self.left = list(epochs)
 
-    def __call__(self, *_: object) -> Accuracy:
+    def __call__(self, *_: object) -> Judged:
         top1, loss = self.left.pop(0)
-        return Accuracy(top1, loss, 100)
+        return Judged(top1, loss, 100)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_which_epoch_is_kept_and_when_it_stops(
     run: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "accuracy", Played(*epochs))
+    monkeypatch.setattr(loop, "judge", Played(*epochs))
     model, watch = network(), Listener()
     weights: list[torch.Tensor] = []
     watch.on_epoch = lambda record: weights.append(model[0].weight.detach().clone())  # type: ignore[method-assign]
@@ -243,10 +243,11 @@ def test_a_loss_that_is_no_number_ends_it_at_once() -> None:
         fit(network(norm=False), dataset(), CONVENTION, recipe)
 
 
-def test_the_forecast_comes_first_and_runs_down() -> None:
+def test_the_forecast_comes_first_and_runs_down(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Listener()
     pace = Pace("fp32", step=2.0, steps=10, validation=5.0)
-    fit(network(), dataset(), CONVENTION, RECIPE.but(epochs=2), watch=watch, pace=pace)
+    monkeypatch.setattr(forecast, "measure", lambda *args: pace)
+    fit(network(), dataset(), CONVENTION, RECIPE.but(epochs=2, precision="auto"), watch=watch)
     assert watch.started == [(2, 0, 2 * (10 * 2.0 + 5.0))]
     left = [p.left for p in watch.heard]
     assert left[-1] < left[0] / 10
@@ -320,7 +321,7 @@ def test_a_teacher_is_followed() -> None:
     recipe = RECIPE.but(epochs=6, lr=1e-2, teacher_share=1.0)
     fit(pupil, data, CONVENTION, recipe, teacher=teacher)
     assert all(torch.equal(v, teacher.state_dict()[k]) for k, v in before.items())
-    assert evaluate(pupil, data.test, CONVENTION).top1 > 0.8  # it saw no label at all
+    assert evaluate(pupil, data.test, CONVENTION).score > 0.8  # it saw no label at all
 
 
 @pytest.mark.parametrize("n", [5, 16, 17])

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeprune.tasks import CLASSIFICATION
 from edgeprune.train import Recipe
-from edgeprune.train.step import Stepper, accuracy
+from edgeprune.train.step import Stepper, judge
 
 IMAGE = torch.tensor([10.0, 0, 0]).reshape(1, 3, 1, 1)
 PLAIN: dict[str, Any] = {
@@ -100,8 +101,8 @@ def test_accuracy_is_of_evaluation_mode_and_of_images() -> None:
     """Images of class 1 that say so, unless dropout is at work; batches of 3 and of 1."""
     model = nn.Sequential(*linear(torch.tensor([[0, 0, 0], [1.0, 0, 0]])), nn.Dropout(1.0)).train()
     batches = [(IMAGE.repeat(3, 1, 1, 1), torch.tensor([1, 1, 0])), (IMAGE, torch.tensor([1]))]
-    seen = accuracy(model, batches)
-    assert (seen.top1, seen.n) == (0.75, 4)
+    seen = judge(model, batches, CLASSIFICATION)
+    assert (seen.score, seen.n) == (0.75, 4)
     right, wrong = math.log1p(math.exp(-10)), 10 + math.log1p(math.exp(-10))
     assert seen.loss == pytest.approx((3 * right + wrong) / 4)  # not the mean of two batches
     assert model.training

@@ -1,4 +1,4 @@
-"""Losses against their formulas, written out in NumPy."""
+"""Losses against their formulas, written out in NumPy; when two answers are the same one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.train import losses
-from edgeprune.train.chance import accuracy_at_chance, loss_at_chance
+from edgeprune.tasks import CLASSIFICATION
+from edgeprune.tasks.classification import accuracy_at_chance, loss_at_chance
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def smoothed(logits: np.ndarray, labels: np.ndarray, e: float) -> float:
 @pytest.mark.parametrize("e", [0.0, 0.1])
 def test_cross_entropy(case: tuple, e: float) -> None:
     logits, _, labels = case
-    got = losses.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), e)
+    got = CLASSIFICATION.loss(torch.from_numpy(logits), torch.from_numpy(labels), e)
     assert float(got) == pytest.approx(smoothed(logits, labels, e))
 
 
@@ -40,7 +40,7 @@ def test_distillation(case: tuple, share: float, T: float) -> None:
     p, q = softmax(taught / T), softmax(logits / T)
     kl = float((p * (np.log(p) - np.log(q))).sum(1).mean())
     expected = (1 - share) * smoothed(logits, labels, 0.1) + share * T**2 * kl
-    got = losses.distillation(
+    got = CLASSIFICATION.distillation(
         *(torch.from_numpy(v) for v in case), share=share, temperature=T, smoothing=0.1
     )
     assert float(got) == pytest.approx(expected)
@@ -48,7 +48,7 @@ def test_distillation(case: tuple, share: float, T: float) -> None:
 
 def test_distillation_from_oneself_costs_nothing(case: tuple) -> None:
     logits, labels = torch.from_numpy(case[0]), torch.from_numpy(case[2])
-    got = losses.distillation(logits, logits, labels, share=1.0, temperature=2.0)
+    got = CLASSIFICATION.distillation(logits, logits, labels, share=1.0, temperature=2.0)
     assert float(got) == pytest.approx(0, abs=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_no_single_answer_beats_the_loss_at_chance(e: float) -> None:
 
     def loss(p: np.ndarray) -> float:
         logits = torch.from_numpy(np.log(p)).expand(10, 5)
-        return float(losses.cross_entropy(logits, torch.from_numpy(labels), e))
+        return float(CLASSIFICATION.loss(logits, torch.from_numpy(labels), e))
 
     assert loss(q + 1e-30) == pytest.approx(least)
     rng = np.random.default_rng(0)
