@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edgeprune import checkpoint, runs, ways
 from edgeprune.cli import app, errors
 from edgeprune.data import evaluation_batches
+from edgeprune.records import Result
 from edgeprune.tasks import CLASSIFICATION, TASKS
 from edgeprune.ways import exporting
 from edgeprune.ways.post_training import forecast
@@ -56,22 +57,22 @@ def test_from_training_to_the_bench(
     settings = ways.Settings(keep_flops=0.6)
     again = ways.Wanted(run="r")
     done = ways.prune(again, ways.Unlabelled(settings), None, ways.Watch())
-    dense, pruned = run.history("result")
+    dense, pruned = run.history(Result)
     test = exporting.dataset_of(runs.Run(Path("runs/r"))).test
     for result in (dense, pruned):  # judged by hand
-        loaded = checkpoint.load(done.run, result["network"])
+        loaded = checkpoint.load(done.run, result.network)
         (x, y), *more = evaluation_batches(test, loaded.convention, 64)
         assert not more
         with torch.no_grad():
             logits = loaded.model(x)
         top2 = float(among_two(logits, y).double().mean())
-        assert result["test_accuracy"] == pytest.approx(top2)
+        assert result.test_accuracy == pytest.approx(top2)
         assert TOP2.scores(logits, y) == {"top2": pytest.approx(top2)}
         assert TOP2.scores(logits, None) is None
-    assert 0 <= pruned["agreement"] <= 1
+    assert 0 <= pruned.agreement <= 1
     out, _ = call("export r --json", capsys)
     parity = json.loads(out)["networks"]["pruned"]["parity"]
-    assert parity["torch_correct"] / parity["images"] == pytest.approx(pruned["test_accuracy"])
+    assert parity["torch_correct"] / parity["images"] == pytest.approx(pruned.test_accuracy)
     assert "top-2" in call("export r", capsys)[0]
     out, err = call("bench r --rounds 4 --passes 2 --seconds 0.1 --json", capsys)
     assert "top-2 is left out" in err
