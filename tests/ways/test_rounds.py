@@ -36,6 +36,7 @@ def work(**way: Any) -> Any:
         dense=SimpleNamespace(model="the dense network", convention="convention"),
         labelled=SimpleNamespace(train="train", validation="validation", test="test"),
         watch=None,
+        task="task",
     )
 
 
@@ -66,16 +67,16 @@ def test_who_teaches_and_who_judges(distil: bool, monkeypatch: pytest.MonkeyPatc
         heard.update(pruned=pruned, teacher=teacher, seed=recipe.seed)
         return SimpleNamespace(best_validation=0.8)
 
-    def evaluate(model: Any, split: Any, convention: Any, *, precision: str) -> Any:
-        heard.update(judged=(model, split, precision))
-        return SimpleNamespace(top1=0.6)
+    def evaluate(model: Any, split: Any, convention: Any, *, precision: str, task: str) -> Any:
+        heard.update(judged=(model, split, precision, task))
+        return SimpleNamespace(score=0.6)
 
     monkeypatch.setattr(rounds, "heal", heal)
     monkeypatch.setattr(rounds.train, "evaluate", evaluate)
     means = rounds.Means(TRAINED.but(precision="bf16"), None, 0.9)
     pruned = SimpleNamespace(model="the pruned network")
     assert rounds.judged(work(distil=distil), means, pruned, 3) == (0.6, 0.8)  # type: ignore[arg-type]
-    assert heard.pop("judged") == ("the pruned network", "validation", "bf16")
+    assert heard.pop("judged") == ("the pruned network", "validation", "bf16", "task")
     teacher = "the dense network" if distil else None
     assert heard == {"pruned": "the pruned network", "teacher": teacher, "seed": 7 + 3}
     heard.clear()
