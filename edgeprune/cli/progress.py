@@ -50,9 +50,8 @@ class Terminal(Watch):
         self._last_line = 0.0
 
     def on_start(self, epochs: int, done: int, seconds: float) -> None:
-        going_on = f" (goes on after epoch {done})" if done else ""
         many = "epoch" if epochs == 1 else "epochs"
-        self._line(f"training: {epochs} {many} at most{going_on}{_left(seconds)}")
+        self._line(f"training: {epochs} {many} at most{_left(seconds)}")
 
     def on_batch(self, now: Progress) -> None:
         self._bar(

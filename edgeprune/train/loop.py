@@ -143,6 +143,7 @@ class _Training:
                 self._replace(self.cutter.take_up(saved.at.cuts, self.stepper.optimizer))
             resume.restore(saved, self.model, self.stepper.optimizer, self.stepper.scaler)
             self.at = saved.at
+            self._say_where()
         elif self.recipe.precision == "auto":
             self.save()  # the choice must not be made anew after an early kill
         self.stepper.accelerator.wait_for_everyone()
@@ -150,6 +151,13 @@ class _Training:
         self.clock = forecast.Clock(pace, self.batches, share)
         to_go = self.clock.left(self.recipe.epochs - self.at.epoch, self.at.batch)
         self.watch.on_start(self.recipe.epochs, self.at.epoch, to_go)
+
+    def _say_where(self) -> None:
+        """What a kill cost is not told by the clock alone: up to SAVE_EVERY of work is done again."""
+        at = self.at
+        if at.epoch or at.batch:
+            within = f", batch {at.batch + 1:,} of {self.batches:,}" if at.batch else ""
+            self.watch.note(f"goes on from epoch {at.epoch + 1} of {self.recipe.epochs}{within}")
 
     def train_epoch(self) -> None:
         """All batches of an epoch, or those that a kill left undone."""

@@ -48,7 +48,7 @@ def tell(stream: io.StringIO) -> str:
 
 def test_a_log_gets_plain_lines_and_few_of_them() -> None:
     assert tell(io.StringIO()).splitlines() == [
-        "training: 30 epochs at most (goes on after epoch 1), 1 h 23 min left at most",
+        "training: 30 epochs at most, 1 h 23 min left at most",
         "epoch 2/30: loss 1.234, validation 87.6 %, lr 1.0e-03, 1 min 01 s",
         "step 3: features.28 512 -> 448 filters, 14.69 M parameters, 600.00 M FLOPs, "
         "validation 50.0 % cut, 87.1 % retrained (dense 90.0 %): taken back",

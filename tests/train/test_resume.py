@@ -116,6 +116,20 @@ def test_every_optimizer_goes_on_from_any_batch(
         assert one.to_json() | {"seconds": 0} == other.to_json() | {"seconds": 0}
 
 
+def test_where_it_goes_on_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten batches an epoch; the state is written after every one of them."""
+    state = tmp_path / "state.safetensors"
+    for steps, said in ((0, []), (13, ["goes on from epoch 2 of 4, batch 4 of 10"])):
+        state.unlink(missing_ok=True)
+        stopped = StopAt(monkeypatch, steps)
+        with pytest.raises(KilledError):
+            fit(network(), dataset(), CONVENTION, RECIPE, state=state, watch=stopped)
+        watch = StopAt(monkeypatch, 10**6)
+        fit(network(), dataset(), CONVENTION, RECIPE, state=state, watch=watch)
+        assert [note for note in watch.notes if "goes on" in note] == said
+    assert not any("goes on" in note for note in stopped.notes)
+
+
 @pytest.mark.parametrize("change", ["recipe", "data", "weights", "torn", "foreign"])
 def test_a_state_of_another_training_is_not_taken(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
