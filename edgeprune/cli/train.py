@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from . import options, output, words
 from .typed import typed
@@ -12,7 +13,7 @@ from .typed import typed
 class Train:
     """Everything that can be typed after ``edgeprune train``."""
 
-    model: options.MODEL = "vgg16"
+    model: Annotated[str | None, options.model(" Default: vgg16, or what --weights says.")] = None
     init: options.INIT = "scratch"
     weights: options.WEIGHTS = None
     data: options.DATA = "cifar10"

@@ -2,7 +2,7 @@
 
 from ..records import Convention, ModelSpec
 from .fit import fill, whole
-from .weights import find, known_inits
+from .weights import find, is_file, known_inits, model_of
 from .zoo import build, check_name, fresh, has_norm, layer_names, typed
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "find",
     "fresh",
     "has_norm",
+    "is_file",
     "known_inits",
     "layer_names",
+    "model_of",
     "typed",
     "whole",
 ]

@@ -30,6 +30,11 @@ HALF = (0.5, 0.5, 0.5)
 DEEPEST = 8  # dictionaries within dictionaries
 
 
+# The input of a file that does not say it, as most networks of photos have it.
+ASSUMED = Convention(224, IMAGENET_MEAN, IMAGENET_STD)
+ASSUMPTIONS = frozenset({"size", "colours"})
+
+
 @dataclass(frozen=True)
 class Remote:
     """A public checkpoint: address, the name it keeps in the home folder, and its input."""
@@ -51,6 +56,7 @@ class Source:
     padding: str | None = None
     bn_eps: float | None = None
     places: Mapping[str, State] = field(default_factory=dict)  # dictionaries of a file with several
+    assumed: frozenset[str] = frozenset()  # of ASSUMPTIONS: what the file does not say of its input
 
 
 def find(spec: ModelSpec, init: str) -> Source | None:
@@ -63,7 +69,7 @@ def find(spec: ModelSpec, init: str) -> Source | None:
     path = files.place(init)
     if (path / "spec.json").is_file() or (Path("runs") / init / "spec.json").is_file():
         return _from_run(path if (path / "spec.json").is_file() else Path("runs") / init)
-    if path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.is_file():
+    if is_file(init):
         return read(path)
     if "/" in init or not init:
         raise EdgepruneError(f"--init {init!r}", "no such file or run")
@@ -106,7 +112,44 @@ def read(path: Path, default: Convention | None = None) -> Source:
     places = _unpickled(path)
     if len(places) == 1:  # else the one that is taken is looked at
         places = {where: sound(str(path), tensors) for where, tensors in places.items()}
-    return Source(str(path), next(iter(places.values())), default or Convention(), places=places)
+    return Source(
+        str(path), next(iter(places.values())), default or ASSUMED, places=places,
+        assumed=frozenset() if default else ASSUMPTIONS,
+    )  # fmt: skip
+
+
+def model_of(init: str) -> str | None:
+    """The network that the run or the file ``init`` says it is of; None where it does not say.
+
+    A network of the user's own (FILE.py:FUNCTION) is not told: only a name that is typed runs code.
+    """
+    path = files.place(init)
+    for folder in (path, Path("runs") / init):
+        if (folder / "spec.json").is_file():
+            return _not_own(files.read_json(folder / "spec.json"), str(folder))
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    _, metadata = files.read_tensors(path)
+    try:
+        return _not_own({"model": json.loads(metadata["edgeprune.model"])}, str(path))
+    except (KeyError, ValueError):
+        return None
+
+
+def _not_own(spec: Any, where: str) -> str | None:
+    try:
+        model = ModelSpec.from_json(spec["model"]).model
+    except (KeyError, TypeError, EdgepruneError):
+        return None
+    return None if ".py:" in model else model
+
+
+def is_file(init: str) -> bool:
+    """Whether ``init`` names a run or a file, and not weights that belong to a network's name."""
+    path = files.place(init)
+    return any((f / "spec.json").is_file() for f in (path, Path("runs") / init)) or (
+        path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.is_file()
+    )
 
 
 def sound(where: str, tensors: State) -> State:
@@ -221,13 +264,16 @@ def _described(
             raise EdgepruneError(where, f"metadata not readable ({e})") from None
         return Source(where, tensors, given, spec.padding, spec.bn_eps)
     said = metadata.get("input", "")
-    base = default or Convention()
-    mean, std = _three("mean", said) or base.mean, _three("std", said) or base.std
+    base = default or ASSUMED
+    mean, std = _three("mean", said), _three("std", said)
     side = re.search(r"(\d{2,4})x\1", said)
     size = metadata.get("input_size") or (side[1] if side else "")
     convention = Convention(
-        int(size) if size.isdigit() else base.size, mean, std, "BGR" if "BGR" in said else "RGB"
-    )
+        int(size) if size.isdigit() else base.size, mean or base.mean, std or base.std,
+        "BGR" if "BGR" in said else "RGB",
+    )  # fmt: skip
+    silent = {"size": not size.isdigit(), "colours": not (mean and std)}
+    assumed = frozenset() if default else frozenset(k for k, v in silent.items() if v)
     padding = metadata.get("padding")
     try:
         eps = float(metadata["bn_eps"]) if "bn_eps" in metadata else None
@@ -236,7 +282,7 @@ def _described(
     kind = None if padding is None else ("same" if "SAME" in padding else "symmetric")
     if eps is not None and not 0 < eps < 1:
         raise EdgepruneError(where, f"bn_eps {eps} is not between 0 and 1")
-    return Source(where, tensors, convention, kind, eps)
+    return Source(where, tensors, convention, kind, eps, assumed=assumed)
 
 
 def _three(word: str, text: str) -> tuple[float, float, float] | None:

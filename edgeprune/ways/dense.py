@@ -11,6 +11,7 @@ from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..models import Convention, ModelSpec
 from ..models.fit import Fit as Filled
+from ..models.weights import Source
 from ..runs import Run
 from .asked import Asked
 from .opening import write_recipe
@@ -66,7 +67,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
 
 def whole(
     model: str,
-    init: str,
+    source: Source | None,
     heads: Sequence[str],
     size: int | None,
     classes: Sequence[str] = (),
@@ -78,7 +79,6 @@ def whole(
     ``classes`` are their names; ``notes`` hears which reading of the file was taken. Raises
     :class:`EdgepruneError` for a part of a network.
     """
-    source = models.find(ModelSpec(model), init)
     if source is None:
         raise EdgepruneError(
             f"{model} from scratch", "is not trained", "give --weights FILE, --init NAME, or a run"
@@ -86,9 +86,11 @@ def whole(
     said = {"padding": source.padding, "bn_eps": source.bn_eps}
     spec = ModelSpec(model).but(**{k: v for k, v in said.items() if v is not None})
     spec, network, told = models.whole(spec, source, heads)
-    if notes is not None and told:
-        notes(told)
     convention = replace(source.input, size=size or source.input.size)
+    if notes is not None:
+        for note in (told, assumption(source, convention, chosen=size is not None)):
+            if note:
+                notes(note)
     names = tuple(classes) or tuple(str(i) for i in range(spec.classes))
     if len(names) != spec.classes:
         raise EdgepruneError(
@@ -96,6 +98,16 @@ def whole(
             next="give the data set that it was trained on, or --images alone",
         )
     return Loaded(network, spec, convention, names, {})
+
+
+def assumption(source: Source, convention: Convention, *, chosen: bool) -> str:
+    """What is taken for granted of an input that the file does not say; "" where it says all."""
+    silent = source.assumed - ({"size"} if chosen else set())
+    side = f"{convention.size}x{convention.size}" if "size" in silent else ""
+    colours = f"{convention.channels}, ImageNet mean and std" if "colours" in silent else ""
+    assumed = ", ".join(part for part in (side, colours) if part)
+    remedy = " (--size says another)" if side else ""
+    return f"{source.where} does not say its input: assumes {assumed}{remedy}" if assumed else ""
 
 
 def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Convention]:

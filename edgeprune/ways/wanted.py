@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import checkpoint, data, models, runs, train
 from ..checkpoint import Loaded
+from ..errors import EdgepruneError
 from ..runs import Run
 from .asked import Asked
 from .dense import whole
@@ -48,10 +49,23 @@ class Wanted:
     precision: str = "auto"
 
 
+def model_of(wanted: Wanted, watch: Watch) -> str:
+    """The network that was named, or that a file of weights says it is of."""
+    model = wanted.model
+    if model is None and models.is_file(wanted.init):
+        model = models.model_of(wanted.init)
+        if model is None:
+            raise EdgepruneError(
+                wanted.init, "does not say of which network it is", "add --model NAME"
+            )
+        watch.note(f"{wanted.init} is of {model}")
+    (models.typed if wanted.model else models.check_name)(model or MODEL)
+    return model or MODEL
+
+
 def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Dataset]:
     """What is asked, with all defaults in place, and the data set; refuses before any work."""
-    model, name, head = wanted.model or MODEL, wanted.data or DATA, wanted.head or HEAD
-    (models.typed if wanted.model else models.check_name)(model)
+    model, name, head = model_of(wanted, watch), wanted.data or DATA, wanted.head or HEAD
     source = models.find(models.ModelSpec(model), wanted.init)
     size = wanted.size or data.natural_size(name)
     dataset = load_data(name, size, wanted, watch)
@@ -99,15 +113,18 @@ def given_whole(
 
 
 def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, Dataset | None]:
-    model = wanted.model or MODEL
-    (models.typed if wanted.model else models.check_name)(model)
+    model = model_of(wanted, watch)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
-    dense = whole(model, wanted.init, heads, wanted.size, notes=watch.note)
+    source = models.find(models.ModelSpec(model), wanted.init)
+    size = wanted.size
+    if size is None and wanted.data is not None and source and "size" in source.assumed:
+        size = data.natural_size(wanted.data)  # the images say more than a guess
+    dense = whole(model, source, heads, size, notes=watch.note)
     dataset = None
     if wanted.data is not None:
         given = replace(wanted, limit=None) if wanted.images else wanted
         dataset = load_data(wanted.data, dense.convention.size, given, watch)
-        dense = whole(model, wanted.init, heads, wanted.size, dataset.classes)
+        dense = whole(model, source, heads, size, dataset.classes)
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT
     asked = Asked(
         model, wanted.init, dense.spec.head, False, wanted.data, dense.convention.size, limit,

@@ -14,6 +14,7 @@ from PIL import Image
 from edgeprune import checkpoint, files, records, runs, units
 from edgeprune.cli import app, errors
 from edgeprune.doctor import rounding
+from edgeprune.models import Convention, ModelSpec, fresh
 
 NETWORK = """
 import torch
@@ -193,6 +194,41 @@ def test_a_plan_is_made_edited_and_applied(place: Path, capsys: pytest.CaptureFi
     assert loaded.model[0].weight.shape[0] == 4
     promised = files.read_json("runs/r/plan.json")["promised"]
     assert promised["flops"] == runs.Run(Path("runs/r")).history(records.Result)[-1].flops
+
+
+def test_weights_say_of_which_network_they_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, given = ModelSpec("mobilenetv1-0.25", 5, "original"), Convention(32)
+    said = {
+        "edgeprune.model": json.dumps(spec.to_json()),
+        "edgeprune.input": json.dumps(given.to_json()),
+    }
+    files.write_tensors("m.safetensors", fresh(spec, 0).state_dict(), said)
+    tail = "--images photos --post-training --keep-flops 0.5 --round-to 1 --score l1 --dry-run"
+    _, err = done(f"prune --weights m.safetensors {tail} --json", capsys)
+    assert "m.safetensors is of mobilenetv1-0.25" in err
+    assert "assumes" not in err  # its metadata say its input
+    line = refused(f"prune --weights w5.safetensors {tail}", capsys)
+    assert "w5.safetensors: does not say of which network it is — add --model NAME" in line
+    assert "add --model" in refused("train --weights w5.safetensors --data digits", capsys)
+    said["edgeprune.model"] = json.dumps(ModelSpec("net.py:tiny", 5).to_json())
+    files.write_tensors("n.safetensors", fresh(spec, 0).state_dict(), said)
+    assert "add --model" in refused(f"prune --weights n.safetensors {tail}", capsys)  # runs no code
+    assert not left()
+
+
+def test_an_input_that_is_assumed_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "prune --model net.py:tiny --weights w5.safetensors --post-training --keep-flops 0.5"
+    words += " --round-to 1 --score l1 --compensate none --dry-run --json"
+    silent = "w5.safetensors does not say its input: assumes"
+    out, err = done(f"{words} --images photos", capsys)
+    assert f"{silent} 224x224, RGB, ImageNet mean and std (--size says another)" in err
+    at_224 = json.loads(out)["dense"]["flops"]
+    out, err = done(f"{words} --images photos --size 32", capsys)
+    assert f"{silent} RGB, ImageNet mean and std" in err
+    assert "x" not in err.partition("assumes")[2].partition(",")[0]
+    assert at_224 / json.loads(out)["dense"]["flops"] == pytest.approx(49, rel=0.01)
 
 
 def test_a_plan_of_a_way_that_trains(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
