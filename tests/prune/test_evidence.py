@@ -1,0 +1,58 @@
+"""What a reader loses: by the scale of the norm behind it, and about its mean where a bias takes it up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeprune.graph import trace
+from edgeprune.prune import scores
+from edgeprune.prune.evidence import gather
+from edgeprune.prune.images import Images
+from tests.nets import images
+
+
+class Two(nn.Module):
+    """Two filters, each the copy of one channel of the image; a reader; a norm; a head."""
+
+    def __init__(self, bias: bool, norm: bool) -> None:
+        super().__init__()
+        self.a, self.r = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1, bias=bias)
+        self.bn = nn.BatchNorm2d(2) if norm else nn.Identity()
+        self.head = nn.Linear(2, 3)
+        with torch.no_grad():
+            self.a.weight.zero_()
+            self.a.weight[0, 0], self.a.weight[1, 1] = 1.0, 1.0
+            self.a.bias.fill_(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.bn(self.r(torch.relu(self.a(x))))).mean((2, 3)))
+
+
+def first_to_leave(net: nn.Module) -> int:
+    graph = trace(net.double().eval(), images(2))
+    seen = gather(graph, Images([images(16, seed) for seed in range(4)]), parts=("readers",))
+    return int(scores.elimination_of(graph, "a", seen).order[0])
+
+
+@pytest.mark.parametrize(("scale", "out"), [((1.0, 1.0), 0), ((10.0, 0.1), 1)])
+def test_an_output_counts_as_the_norm_scales_it(scale: tuple[float, float], out: int) -> None:
+    """Each output reads one channel, with weights 1 and 2; scaled they are 10 and 0.2."""
+    torch.manual_seed(0)
+    net = Two(bias=False, norm=True)
+    with torch.no_grad():
+        net.r.weight.copy_(torch.tensor([[1.0, 0], [0, 2.0]])[:, :, None, None])
+        net.bn.weight.copy_(torch.tensor(scale))
+    assert first_to_leave(net) == out
+
+
+@pytest.mark.parametrize(("bias", "out"), [(True, 0), (False, 1)])
+def test_a_constant_is_free_where_a_bias_takes_it_up(bias: bool, out: int) -> None:
+    """Filter 0 says 5 to everything: large, but all of it can go into the reader's bias."""
+    torch.manual_seed(0)
+    net = Two(bias=bias, norm=False)
+    with torch.no_grad():
+        net.a.weight[0], net.a.bias[0] = 0.0, 5.0
+        net.r.weight.fill_(1.0)
+    assert first_to_leave(net) == out
