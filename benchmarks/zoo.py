@@ -38,7 +38,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from zoo_networks import DEVELOPMENT, FURTHER, HELD_OUT, build, every_name, family, size_of  # noqa: E402
-from zoo_table import write_table  # noqa: E402
+from zoo_table import peer_verdict, write_table  # noqa: E402
 
 from edgeprune import files  # noqa: E402
 from edgeprune.graph import Graph, cost, trace  # noqa: E402
@@ -468,13 +468,9 @@ def again(label: str) -> None:
     at = {"commit": commit(), "machine": machine(), "label": label}
     for i, row in enumerate(known()):
         if row.get("label") != label:
-            tools = [ours, peer] if _right(row["peer"]) else [ours]
+            tools = [ours, peer] if peer_verdict(row) == "ok" else [ours]
             order = tools if i % 2 == 0 else tools[::-1]
             save(row | {tool.__name__: apart(tool, row["network"]) for tool in order} | at)
-
-
-def _right(peer: dict[str, Any]) -> bool:
-    return peer.get("judge") is not None and peer["judge"] <= 1e-9
 
 
 def save(row: dict[str, Any]) -> dict[str, Any]:
