@@ -124,7 +124,7 @@ def _run(
         place.push(pushed)
         try:
             place.run(request, there, "images.npz" if accuracy else None, on_line)
-            return collected.document([s.path for s in subjects], there)
+            return collected.document([s.path for s in subjects], there, document["device"])
         except BaseException:
             if collected.rounds:
                 files.write_json(out, {**document, "measured": collected.partial})
@@ -183,13 +183,14 @@ class Collected:
             self.rounds += 1
         return value
 
-    def document(self, paths: Sequence[Path], there: Sequence[str]) -> dict[str, Any]:
-        """The document; its error, with the paths as the user knows them."""
+    def document(self, paths: Sequence[Path], there: Sequence[str], device: str) -> dict[str, Any]:
+        """The document; its error, with the device and the paths as the user knows them."""
+        where = "" if device == "cpu" else f"{device}: "
         if "error" in self._last:
             model = self._last.get("model")
-            where = str(paths[there.index(model)]) if model in there else "bench"
-            raise EdgepruneError(where, str(self._last["error"]))
+            named = str(paths[there.index(model)]) if model in there else "the runner"
+            raise EdgepruneError(where + named, str(self._last["error"]))
         if "runner" not in self._last:
-            raise EdgepruneError("bench", "the device's answer was cut off", "run it once more")
+            raise EdgepruneError(f"{where}its answer was cut off", next="run it once more")
         schema.check(self._last, len(paths))
         return self._last

@@ -37,6 +37,14 @@ def bench(
             "see edgeprune devices.",
         ),
     ] = "cpu",
+    python: Annotated[
+        str | None,
+        typer.Option(
+            "--python",
+            metavar="PATH",
+            help="Over ssh: the interpreter there; default ~/.edgeprune/bin/python, else python3.",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -94,7 +102,7 @@ def bench(
             f"--out {out}", f"profile {device} measures {len(counts)} counts of threads",
             "add --threads N",
         )  # fmt: skip
-    place = devices.connect(profile.transport if profile else device)
+    place = devices.reach(device, python)
     run, models, names = targets(what or [])
     with run.lock() if run is not None else nullcontext():  # its networks stay what they are
         results = [

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .. import bench, files, runs
-from ..bench.devices import profiles
 from ..runtime import Network, Prediction, channel_block, predictor
 from ..runtime.device import Device, Error, cpu, profile_path
 from ..runtime.predictor import Whole
@@ -123,8 +122,7 @@ def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
     """Bench's summary of each, some beside each other at a time; and the device's environment."""
     import onnx
 
-    known = profiles.find(device)  # as rounding does: a profile's name stands for its transport
-    place = known.transport if known else device
+    place = bench.devices.reach(device)
     networks: list[Any] = []
     for first in range(0, len(models), TOGETHER):
         with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:

@@ -78,7 +78,7 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
     import onnx
 
     widths = [MOST, LEAST, *CLASSES.values()]
-    place = bench.devices.connect(_transport(device))
+    place = bench.devices.reach(device)
     with tempfile.TemporaryDirectory(prefix="edgeprune-sweep-") as name:
         paths = [Path(name) / f"{width}.onnx" for width in widths]
         for path, width in zip(paths, widths, strict=True):

@@ -37,14 +37,15 @@ def test_those_that_come_along(home: Path) -> None:
 def test_ones_own_come_first(home: Path) -> None:
     (home / "phone.toml").write_text(GOOD + "threads = [1, 2]\ncores = [0]\ncool_down = 1\n")
     found = profiles.find("phone")
-    assert found == profiles.Profile("phone", "x", "cpu", (1, 2), (0,), 1)
+    assert found == profiles.Profile("phone", "x", "cpu", None, (1, 2), (0,), 1)
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("label = 'x'", "no 'transport' in it"),
-        (GOOD + "thread = [1]", "unknown 'thread' — known: label, transport, threads"),
+        (GOOD + "thread = [1]", "unknown 'thread' — known: label, transport, python, threads"),
+        (GOOD + "python = 3", "python = 3 — give it the path of an interpreter there"),
         (GOOD + "threads = 4", "threads = 4 — give it a list of different counts"),
         (GOOD + "threads = []", "threads = []"),
         (GOOD + "threads = [0]", "threads = [0]"),

@@ -1,4 +1,4 @@
-"""The places where a model can be measured; :func:`connect` finds one by its name."""
+"""The places where a model can be measured; :func:`reach` finds one by its name or its profile's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...errors import EdgepruneError, closest
 from . import adb, arm64, browser, cpu, profiles, ssh
 from .base import Device
 
-__all__ = ["DEVICES", "Device", "Kind", "connect"]
+__all__ = ["DEVICES", "Device", "Kind", "connect", "reach"]
 
 Missing = Callable[[str], tuple[str, str] | None]
 
@@ -43,6 +43,23 @@ DEVICES: dict[str, Kind] = {
 def forms(kind: str) -> tuple[str, ...]:
     """How the names of a kind's devices are written; empty for an unknown kind."""
     return tuple(DEVICES[kind].what) if kind in DEVICES else ()
+
+
+def reach(device: str, python: str | None = None) -> Device:
+    """The device of that name or of that profile, not yet entered.
+
+    ``python`` is the interpreter there (``~/`` is the user's folder there), by default the profile's.
+    """
+    profile = profiles.find(device)
+    place = connect(profile.transport if profile else device)
+    python = python or (profile.python if profile else None)
+    if python is not None:
+        if not isinstance(place, ssh.Ssh):
+            raise EdgepruneError(
+                f"--python {python}", f"{device} is not reached over ssh", "leave it away"
+            )
+        place.use(python)
+    return place
 
 
 def connect(name: str) -> Device:

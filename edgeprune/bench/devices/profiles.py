@@ -4,6 +4,7 @@
 
     label = "Raspberry Pi 4"              # what people read
     transport = "ssh://pi@raspberrypi"    # a device as `edgeprune bench --device` takes it
+    python = "~/venv/bin/python"          # over ssh: the interpreter there (default: see ssh.py)
     threads = [1, 4]                      # each is measured (default [1])
     cores = [2, 3]                        # run on these only (default: wherever the system puts it)
     cool_down = 5.0                       # seconds of rest before each fresh process (default 0)
@@ -31,6 +32,7 @@ class Profile:
     name: str
     label: str
     transport: str
+    python: str | None = None
     threads: tuple[int, ...] = (1,)
     cores: tuple[int, ...] | None = None
     cool_down: float = 0.0
@@ -67,6 +69,7 @@ def _numbers(low: int, high: int) -> Callable[[Any], bool]:
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (check, what belongs there)
     "label": (_text, "a line of text"),
     "transport": (_text, "a device as bench --device takes it"),
+    "python": (_text, "the path of an interpreter there"),
     "threads": (_numbers(1, 1024), "a list of different counts, such as [1, 4]"),
     "cores": (_numbers(0, 4095), "a list of different core numbers, such as [2, 3]"),
     "cool_down": (_number(0, 600), "seconds, at most 600"),

@@ -20,7 +20,12 @@ from ..protocol import Request
 from .base import Ended, Lines, runner_path, words
 
 q = shlex.quote
-PYTHON = "$(command -v python3 || command -v python)"
+VENV = ".edgeprune"  # in the user's folder there: its own packages, where the system's are closed
+PYTHON = (
+    f'$( [ -x "$HOME/{VENV}/bin/python" ] && echo "$HOME/{VENV}/bin/python" '
+    "|| command -v python3 || command -v python )"
+)
+NEEDED = "numpy onnxruntime"
 
 
 class Shell:
@@ -30,6 +35,7 @@ class Shell:
     name = ""
     places: Sequence[str] = ('"${TMPDIR:-/tmp}"',)  # where the folder may be, in the shell's words
     python = PYTHON  # in the shell's words
+    chosen = ""  # as the user wrote it, where that was done
 
     def call(
         self, script: str, on_line: Lines = lambda line: None, give: Path | None = None
@@ -47,6 +53,7 @@ class Shell:
         self.folder = ""
         try:
             self.connect()
+            self._check_python()
             self.folder = self._make_folder()
             self.push({"runner.py": runner_path()})
         except BaseException:
@@ -79,10 +86,6 @@ class Shell:
             f'case "$code" in 0|2) ;; *) rm -rf {q(self.folder)} ;; esac; exit "$code"'
         )
         ended = self.call(script, on_line)
-        if ended.code == 127:
-            raise EdgepruneError(
-                f"{self.name} has no python3", ended.said, "install Python 3.9 or later there"
-            )
         if ended.code not in (0, 2):
             raise EdgepruneError(
                 f"{self.name}: the runner ended with code {ended.code}", ended.said
@@ -94,6 +97,36 @@ class Shell:
         if ended.code:
             raise EdgepruneError(f"cannot fetch {name} from {self.name}", ended.said)
         to.write_text("".join(lines))
+
+    def use(self, python: str) -> None:
+        """Another interpreter than the one that is found there."""
+        home, slash, rest = python.partition("/")
+        self.python = f'"$HOME"/{q(rest)}' if home == "~" and slash else q(python)
+        self.chosen = python
+
+    def _check_python(self) -> None:
+        """Refuse before anything is copied where the packages are missing, with a recipe that works.
+
+        Debian and its children close the system's packages to pip (PEP 668): a venv is open anywhere.
+        """
+        imports = f"import {', '.join(NEEDED.split())}"
+        ended = self.call(
+            f'python={self.python}; command -v "$python" > /dev/null || exit 127; '
+            f'ORT_DISABLE_TELEMETRY=1 "$python" -c {q(imports)}'
+        )
+        if not ended.code:
+            return
+        named = self.chosen or "python3"
+        if ended.code == 127:
+            raise EdgepruneError(
+                f"{self.name} has no {named}", ended.said, "install Python 3.9 or later there"
+            )
+        recipe = f"python3 -m venv ~/{VENV} && ~/{VENV}/bin/python -m pip install {NEEDED}"
+        if self.chosen:
+            recipe = f"{self.chosen} -m pip install {NEEDED}"
+        raise EdgepruneError(
+            f"{self.name}: {named} there cannot {imports}", ended.said, f"type there: {recipe}"
+        )
 
     def _make_folder(self) -> str:
         lines: list[str] = []
