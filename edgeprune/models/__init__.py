@@ -3,7 +3,7 @@
 from ..records import Convention, ModelSpec
 from .fit import fill, whole
 from .weights import find, is_file, known_inits, model_of
-from .zoo import build, check_name, fresh, has_norm, layer_names, typed
+from .zoo import build, check_name, fresh, has_norm, has_paper_head, layer_names, typed
 
 __all__ = [
     "Convention",
@@ -14,6 +14,7 @@ __all__ = [
     "find",
     "fresh",
     "has_norm",
+    "has_paper_head",
     "is_file",
     "known_inits",
     "layer_names",

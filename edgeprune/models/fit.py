@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import EdgepruneError
 from ..records import ModelSpec
 from .weights import Source, State, shape, some, sound
-from .zoo import ALPHA, fresh
+from .zoo import fresh, has_paper_head
 
 # parts of a name that wrappers put before a module, be it the whole network or one inside it
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -323,7 +323,7 @@ def _classes(few: nn.Module, spec: ModelSpec, given: State) -> int:
 
 def head_of(network: nn.Module, spec: ModelSpec) -> str:
     """Qualified name of the part that maps features to classes."""
-    if spec.head == "paper" and (spec.model == "vgg16" or ALPHA.fullmatch(spec.model)):
+    if has_paper_head(spec):
         return "classifier"
     layers = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for name in reversed(layers):

@@ -156,6 +156,11 @@ def _made(spec: ModelSpec, make: Callable[[], nn.Module]) -> nn.Module:
         raise EdgepruneError(f"--model {spec.model!r}", f"cannot be built so ({e})") from None
 
 
+def has_paper_head(spec: ModelSpec) -> bool:
+    """Whether the network ends as the paper's two do; others keep their own end whatever is asked."""
+    return spec.head == "paper" and (spec.model == "vgg16" or bool(ALPHA.fullmatch(spec.model)))
+
+
 def has_norm(network: nn.Module) -> bool:
     """Whether the network has normalisation layers (VGG16 in the paper's form has none)."""
     return any("norm" in type(m).__name__.lower() for m in network.modules())

@@ -10,7 +10,7 @@ from .. import checkpoint, prune
 from ..errors import EdgepruneError
 from ..graph import Graph
 from .figures import Filters, History, LayerNorms, Sensitivity, Step
-from .results import Results
+from .results import Results, go_on
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,9 +94,12 @@ def history(found: Results) -> History:
 
 
 def _not_pruned(found: Results, why: str) -> EdgepruneError:
-    return EdgepruneError(
-        f"run {found.run.name} has {why}", next=f"edgeprune prune {found.run.word}"
-    )
+    """With the command that makes it, where the run's own way has it."""
+    if found.pruned:
+        return EdgepruneError(
+            f"run {found.run.name} has {why}", "it was pruned in another way than the paper's"
+        )
+    return EdgepruneError(f"run {found.run.name} has {why}", next=go_on(found))
 
 
 def _weight(model: nn.Module, layer: str) -> Tensor:

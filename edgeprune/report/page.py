@@ -32,6 +32,7 @@ FILES = {  # what lies in a run folder
 }
 
 
+SHOWN = 60  # names of classes
 NAMED = 16  # curves that can be named beside a chart; of more, the first and the last are
 
 
@@ -97,16 +98,17 @@ def html(found: Results) -> str:
         training=training_chart(found),
         sensitivity=sensitivity_chart(found),
         bars=bars(found),
-        speedups=[s for s in map(speedup, found.measurements) if s],
+        speedups=speedups(found.measurements),
         comparison=replace(table, rows=[r for r in table.rows if r["unit"] != "ratio"]),
         notes=results.missing(found) + results.warned(found),
         diagnosis=diagnosis.read(found.run),
         steps=results.history_table(found),
-        stopped=found.pruned.stopped if found.pruned else None,
+        pruning=pruning_words(found),
+        go_on="" if found.pruned else results.go_on(found),
         benches=found.measurements,
         contents=contents(found.run),
         versions=found.recipe.versions,
-        classes=found.spec.classes if found.spec else [],
+        classes=classes(found),
         created=found.recipe.created or "",
     )
 
@@ -130,17 +132,32 @@ def headline(found: Results) -> str:
     if pruned.test_accuracy is None or dense.test_accuracy is None:
         if pruned.agreement is None:
             return f"{kept} nobody has judged its answers: there are no labels."
-        same = results.accuracy(pruned.agreement)
-        many = f"{pruned.images:,} images" if pruned.images else "images"
+        same, many = results.accuracy(pruned.agreement), "images"
+        if pruned.images:
+            same, many = of_how_many(pruned.agreement, pruned.images), f"{pruned.images:,} images"
         return f"{kept} gives the dense network's answer to {same} of the {many} held out."
     change = pruned.test_accuracy - dense.test_accuracy
+    if results.apart(found) is None:  # how many images that rests on is not known
+        both = (
+            f"{results.accuracy(dense.test_accuracy)} and {results.accuracy(pruned.test_accuracy)}"
+        )
+        return f"{kept} has {both} of test accuracy before and after."
     if results.apart(found) is False:
         return (
             f"{kept} shows no measurable change of test accuracy on {pruned.test_images:,} images "
             f"({results.points(change)})."
         )
     did = "gains" if change > 0 else "loses"
-    return f"{kept} {did} {100 * abs(change):.2f} points of test accuracy."
+    return (
+        f"{kept} {did} {100 * abs(change):.2f} points of test accuracy, judged on "
+        f"{pruned.test_images:,} images."
+    )
+
+
+def of_how_many(share: float, images: int) -> str:
+    """``78.12 % (61–89)``: a share and its interval of 95 %."""
+    low, high = units.wilson(share, images)
+    return f"{results.accuracy(share)} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def network_name(model: Any) -> str:
@@ -172,16 +189,22 @@ def accuracy_fact(dense: Result, pruned: Result | None) -> Fact:
     if last.test_accuracy is None:
         if last.agreement is None:
             return Fact("Test accuracy", "not known", "no labels", measured=False)
-        same = results.accuracy(last.agreement)
-        return Fact("Dense network's answer", same, f"of {last.images or 0:,} held-out images")
+        detail = f"of {last.images or 0:,} held-out images"
+        if last.images:
+            detail += f", {_span(last.agreement, last.images)}"
+        return Fact("Dense network's answer", results.accuracy(last.agreement), detail)
     detail = "dense"
     if pruned and dense.test_accuracy is not None:
         detail = results.points(last.test_accuracy - dense.test_accuracy)
     if last.test_images:
-        low, high = units.wilson(last.test_accuracy, last.test_images)
-        span = f"{units.percent(low)[:-2]}–{units.percent(high)} ({last.test_images:,} images)"
-        detail = f"{detail}, {span}"
+        detail += f", {_span(last.test_accuracy, last.test_images)} ({last.test_images:,} images)"
     return Fact("Test accuracy", results.accuracy(last.test_accuracy), detail)
+
+
+def _span(share: float, images: int) -> str:
+    """``61.2–89.0 %``: the interval of 95 % of a share of ``images``."""
+    low, high = units.wilson(share, images)
+    return f"{100 * low:.1f}–{units.percent(high)}"
 
 
 def latency_fact(found: Results) -> Fact:
@@ -217,11 +240,14 @@ def asked(found: Results) -> list[tuple[str, str]]:
 
 
 def _network(found: Results) -> str:
-    recipe, classes = found.recipe, found.spec.classes if found.spec else []
-    head = {"paper": "with the paper's head (pooling, dense 512, classes)",
-            "original": "with its original head"}.get(recipe.head or "", "")  # fmt: skip
-    text = f"{network_name(recipe.model)} {head}".strip()
-    return f"{text}, {len(classes)} classes" if classes else text
+    from ..models import has_paper_head
+
+    text, spec = network_name(found.recipe.model), found.spec
+    if spec is None:
+        return text
+    if has_paper_head(spec.model):
+        text += " with the paper's head (pooling, dense 512, classes)"
+    return f"{text}, {len(spec.classes)} classes" if spec.classes else text
 
 
 def _weights(recipe: Recipe) -> str:
@@ -240,7 +266,9 @@ def _images(recipe: Recipe) -> str:
     if recipe.limit and not recipe.images:
         text += f", only {recipe.limit:,} of the training images"
     if recipe.images:
-        text += f"; unlabelled, at most {recipe.limit or 0:,}: {recipe.images}"
+        where = "" if recipe.data is None else f": {recipe.images}"
+        many = f", at most {recipe.limit:,}" if recipe.limit else ""
+        text += f"; looked at without labels{many}{where}"
     return text + (", unreadable images skipped" if recipe.skip_bad else "")
 
 
@@ -270,13 +298,33 @@ def _pruning(settings: Way) -> str:
             units.percent,
         ),
         "round_to": ("widths are multiples of {}", str),
-        "retrain_epochs": ("{} epochs of retraining after each step", str),
+        "retrain_epochs": ("{} of retraining after each step", _epochs),
         "max_drop": ("as long as validation accuracy stays within {} points of the baseline", str),
         "max_steps": ("at most {} steps", str),
     }
     given = {k: getattr(settings, k) for k in known}
     said = [(given[k], *how) for k, how in known.items() if given[k] is not None]
     return "; ".join(text.format(show(value)) for value, text, show in said)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count != 1 else ''}"
+
+
+def pruning_words(found: Results) -> str:
+    """How pruning ended, in a sentence; "" while it has not."""
+    if not found.pruned:
+        return ""
+    return f"Pruning ended: {found.pruned.stopped}." if found.pruned.stopped else "Pruned."
+
+
+def classes(found: Results) -> str:
+    """The names of the classes, of many the first; "" where they are only numbers."""
+    names = found.spec.classes if found.spec else []
+    if names == [str(i) for i in range(len(names))]:
+        return ""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _to_target(settings: Way) -> str:
@@ -297,7 +345,7 @@ def _to_target(settings: Way) -> str:
     if settings.retrain_epochs:
         taught = ", the dense network teaches" if settings.distil else ""
         rate = f" ({settings.heal})" if settings.heal else ""
-        said.append(f"{settings.retrain_epochs} epochs of retraining{rate}{taught}")
+        said.append(f"{_epochs(settings.retrain_epochs)} of retraining{rate}{taught}")
     return "; ".join(said)
 
 
@@ -316,8 +364,9 @@ def accuracy_chart(found: Results) -> Chart | None:
     spread = max(max(levels) - min(levels), 0.005)
     bounds = (max(0.0, min(levels) - 0.9 * spread), min(1.0, max(levels) + 0.25 * spread))
     axes = Axes(_x_axis(steps[-1][0].step), bounds)
+    images = found.dense.validation_images if found.dense else None
     chart = Chart(
-        "Validation accuracy",
+        f"Validation accuracy, {images:,} images" if images else "Validation accuracy",
         axes.x_ticks(lambda v: f"{v:.0f}", 6, least=1),
         axes.y_ticks(lambda v: units.percent(v, 1)),
         x_label="pruning step",
@@ -447,14 +496,23 @@ def bars(found: Results) -> list[Bar]:
     ]  # fmt: skip
 
 
-def speedup(measurement: Measurement) -> SpeedUp | None:
-    """What was promised beside what was measured, on one device."""
+def speedups(measurements: Sequence[Measurement]) -> list[SpeedUp]:
+    """What was promised beside what was measured, a device each, all on one scale."""
+    known = [m for m in measurements if m.network("pruned").get("speedup") is not None]
+    ends = [1.0]
+    for m in known:
+        pruned = m.network("pruned")
+        _, high = pruned.get("speedup_interval") or (None, None)
+        ends += [
+            v for v in (pruned["speedup"], pruned.get("promised_speedup"), high) if v is not None
+        ]
+    return [_speedup(m, 1.08 * max(ends)) for m in known]
+
+
+def _speedup(measurement: Measurement, longest: float) -> SpeedUp:
     pruned = measurement.network("pruned")
-    if pruned.get("speedup") is None:
-        return None
     low, high = pruned.get("speedup_interval") or (None, None)
     measured, promised = pruned["speedup"], pruned.get("promised_speedup")
-    longest = 1.08 * max(v for v in (1.0, measured, promised, high) if v is not None)
     interval = None if low is None or high is None else (100 * low / longest, 100 * high / longest)
     rows = [("measured", results.ratio(measured, pruned.get("speedup_interval")),
              100 * measured / longest, interval)]  # fmt: skip

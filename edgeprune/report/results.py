@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,14 +286,24 @@ def missing(found: Results) -> list[str]:
     """What is not there (yet), with the command that makes it."""
     name, said = found.run.word, list(found.left_out)
     if not found.dense:
-        said.append("not trained to the end yet: the command of this run goes on with it")
+        said.append(f"not trained to the end yet: {go_on(found)}")
     elif not found.pruned:
-        said.append(f"not pruned to the end yet: edgeprune prune {name}")
+        said.append(f"not pruned to the end yet: {go_on(found)}")
     elif not found.run.onnx_path("pruned").is_file():
         said.append(f"not exported yet: edgeprune export {name}")
-    if not found.measurements:
+        if not found.measurements:
+            said.append(f"latency and memory not measured yet: then edgeprune bench {name}")
+    elif not found.measurements:
         said.append(f"latency and memory not measured yet: edgeprune bench {name}")
     return said
+
+
+def go_on(found: Results) -> str:
+    """The command that takes an unfinished run to its end: its own, or the next one."""
+    argv = found.recipe.argv
+    if argv and (not found.dense or found.recipe.pruning is not None):
+        return f"edgeprune {shlex.join(argv)}"
+    return f"edgeprune prune {found.run.word}"
 
 
 def warned(found: Results) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -11,6 +14,7 @@ import pytest
 import synthetic
 
 from edgeprune import files, records, report
+from edgeprune.bench.devices import browser
 from edgeprune.report import charts, page
 
 EVIL = "<script>alert(1)</script>"
@@ -65,7 +69,7 @@ def test_a_whole_run_is_told(tmp_path):
         "one layer at a time loses 12.5 % of its filters", "widths are multiples of 16",
         "edgeprune prune --model vgg16 --init imagenet",
         "0.83× (0.81–0.85)", "promised by FLOPs", "512 → 192", "undone",
-        "Stopped: more than 1.0 points below the baseline",
+        "Pruning ended: more than 1.0 points below the baseline",
         "dense.onnx", "57.17 MiB", "bench/cpu.json", "torch 2.15.0", "cat",
     ):  # fmt: skip
         assert words in text, words
@@ -74,10 +78,14 @@ def test_a_whole_run_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("accuracy", "images", "said"),
     [
-        (0.8942, 10_000, "loses 1.31 points of test accuracy"),
-        (0.9198, 10_000, "gains 1.25 points of test accuracy"),
+        (0.8942, 10_000, "loses 1.31 points of test accuracy, judged on 10,000 images"),
+        (0.9198, 10_000, "gains 1.25 points of test accuracy, judged on 10,000 images"),
         (0.9198, 80, "shows no measurable change of test accuracy on 80 images (+1.25 points)"),
-        (0.8942, None, "loses 1.31 points of test accuracy"),  # of how many is not known
+        (
+            0.8942,
+            None,
+            "has 90.73 % and 89.42 % of test accuracy before and after",
+        ),  # of how many is not known
     ],
 )
 def test_a_change_is_claimed_beyond_its_interval_only(tmp_path, accuracy, images, said):
@@ -97,11 +105,89 @@ def test_a_change_is_claimed_beyond_its_interval_only(tmp_path, accuracy, images
 def test_what_is_not_there_is_said(tmp_path, parts):
     run = synthetic.run(tmp_path / "a", *parts)
     reader = read(run)
-    assert f"not measured yet: edgeprune bench {run.word}" in reader.text
+    advice = f"not measured yet: then edgeprune bench {run.word}"
+    assert (advice in reader.text) == ("pruned" in parts)
+    assert ("nothing is pruned yet" in reader.text) == ("pruned" not in parts and parts != ())
     assert "Speed-up on" not in reader.text
     assert ("No pruning step yet" in reader.text) == ("pruned" not in parts)
     if not parts:
         assert "training has not ended yet" in reader.text
+
+
+def test_a_run_without_labels_or_steps_is_told_as_pruned(tmp_path):
+    """Post-training: no step, no accuracy; the bars, the words and the interval are there."""
+    run = synthetic.run(
+        tmp_path / "a", "spec", data=None, recipe=None, images="photos", limit=64, head="paper",
+        model="torchvision/resnet18", pruning={"way": "post-training", "settings": {"keep_flops": 0.7}},
+    )  # fmt: skip
+    spec = files.read_json(run.spec_path)
+    spec["model"] |= {"model": "torchvision/resnet18"}
+    kept = {"features.0": list(range(48))}
+    files.write_json(run.spec_path, spec | {"kept": kept, "classes": [str(i) for i in range(1000)]})
+    counts = synthetic.COUNTS["dense"]
+    run.append(records.Result(network="dense", **counts))
+    run.append(records.Result(network="pruned", **counts, stopped="target reached: keeps 70.0 %",
+                              agreement=0.78125, images=32))  # fmt: skip
+    text = read(run).text
+    assert "Pruning ended: target reached: keeps 70.0 %." in text
+    assert "64 → 48" in text
+    assert "gives the dense network's answer to 78.12 % (61–89) of the 32" in text
+    assert "of 32 held-out images, 61.2–89.0 %" in text
+    assert "photos, 32 × 32 pixels; looked at without labels, at most 64" in text
+    for untrue in (
+        "yet: edgeprune prune",
+        "No pruning step",
+        "nothing is pruned",
+        "head",
+        "Classes:",
+    ):
+        assert untrue not in text, untrue
+
+
+def test_all_devices_speed_ups_are_drawn_on_one_scale(tmp_path):
+    run = synthetic.whole(tmp_path / "a")
+    document = files.read_json(run.bench_folder / "cpu.json")
+    document["device"] = "board"
+    document["summary"]["networks"][1] |= {"speedup": 2.486, "speedup_interval": [2.4, 2.6]}
+    files.write_json(run.bench_folder / "board.json", document)
+    found = page.speedups(report.read(run).measurements)
+    ends = {s.where.split(",")[0]: s.rows[-1][2] for s in found}
+    assert ends["board"] == pytest.approx(2 * ends["cpu"])
+    assert len({s.one for s in found}) == 1
+    assert ends["board"] < 100
+
+
+@pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.parametrize("long", [False, True])
+def test_on_a_phone_nothing_is_cut_off(tmp_path, long):
+    """At 390 pixels the page does not scroll sideways; the steps do, in their own box."""
+    run = synthetic.whole(tmp_path / "a")
+    text = page.html(report.read(run))
+    if long:  # names as deep networks have them
+        text = text.replace("conv13", "stages.3.blocks.17.token_mixer.depthwise.conv")
+    script = """<script>
+        const wide = [...document.querySelectorAll("body *")].filter(
+            e => !e.closest(".scroll table") && e.getBoundingClientRect().right > innerWidth + 1);
+        const box = [...document.querySelectorAll(".scroll")].pop();
+        parent.document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidth,
+            wide.map(e => e.className || e.tagName), box.scrollWidth > box.clientWidth]);
+        </script></body>"""
+    frame = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", script)
+    # headless Chromium's own window is 500 pixels wide at the least
+    frame = f'<title></title><iframe srcdoc="{escape(frame)}" style="width:390px; border:0">'
+    (tmp_path / "phone.html").write_text(f"<!doctype html><meta charset=utf-8>{frame}")
+    command = [
+        browser.chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,800",
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path}/phone.html",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    told = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert told, done.stderr[-500:]
+    inner, scrolled, wide, steps_scroll = json.loads(told[1])
+    assert inner == 390
+    assert wide == []
+    assert scrolled <= inner
+    assert steps_scroll
 
 
 def test_the_page_needs_nothing_but_itself(tmp_path):

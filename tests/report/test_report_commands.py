@@ -67,7 +67,8 @@ def test_no_runs_says_how_to_make_one(typed, tmp_path, monkeypatch):
 def test_report_writes_the_page_and_says_where(typed):
     code, out, err = typed("report", "b")
     assert code == 0
-    assert "not measured yet: edgeprune bench b" in out
+    assert "not exported yet: edgeprune export b" in out
+    assert "not measured yet: then edgeprune bench b" in out
     assert str(Path("runs/b/report.html")) in err
     assert Path("runs/b/report.html").is_file()
     _, out, _ = typed("report", "a", "--json")
@@ -80,7 +81,11 @@ def test_plot_draws_what_there_is_and_says_what_not(typed, tmp_path):
     files = [Path(f["path"]) for f in json.loads(out)["files"]]
     assert [f.name for f in files] == ["history-a-b.png", "history-a-b.svg"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
-    assert b"A: a" in files[1].read_bytes()
+    assert b">a<" in files[1].read_bytes()
+    assert b"A: a" not in files[1].read_bytes()
+    synthetic.whole(tmp_path / "elsewhere/a")
+    assert typed("plot", "a", "elsewhere/a", "--figure", "history", "--out", "two")[0] == 0
+    assert b">elsewhere/a<" in next((tmp_path / "two").glob("*.svg")).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,8 @@ def test_plot_draws_what_there_is_and_says_what_not(typed, tmp_path):
     [
         (("plot", "a", "--figure", "norm"), "did you mean norms?"),
         (("plot", "a", "--normalise", "log"), "known: none, max, size"),
-        (("plot", "c", "--figure", "history"), "edgeprune prune c"),
+        (("plot", "c", "--figure", "history"), "edgeprune prune --model vgg16 --init imagenet"),
+        (("plot", "a", "runs/a"), "are one run"),
         (("plot", "c", "--figure", "norms"), "edgeprune train"),
         (("report", "nowhere"), "no run 'nowhere'"),
     ],
