@@ -129,10 +129,10 @@ def measure(options):
             whole.run(2)
             once = (time.perf_counter() - start) / 2
             profiled.run(2)
-        except runner.Told as e:
-            raise runner.Failed(path, str(e)) from None
+        except runner.SessionError as e:
+            raise runner.RunnerError(path, str(e)) from None
         except Exception as e:  # onnxruntime raises plain and undocumented classes
-            raise runner.Failed(path, " ".join(f"{type(e).__name__}: {e}".split())) from None
+            raise runner.RunnerError(path, " ".join(f"{type(e).__name__}: {e}".split())) from None
         runs = min(max(round(SLICE / max(once, 1e-6)), RUNS[0]), RUNS[1])
         slices = int(options["seconds"] / max(once, 1e-6) / runs / 2)
         models.append((path, whole, profiled, min(max(slices, SLICES[0]), SLICES[1]), runs))
@@ -174,7 +174,7 @@ def main(arguments):
     options = runner.parse(arguments)
     try:
         document, code = measure(options), 0
-    except runner.Failed as e:
+    except runner.RunnerError as e:
         document, code = {"error": str(e), "model": e.model}, 2
     except (OSError, MemoryError) as e:
         document, code = {"error": str(e) or type(e).__name__, "model": None}, 2

@@ -199,17 +199,33 @@ def count(
     """``params``, ``macs`` and ``flops`` (2 x MACs) of an ONNX graph, by shape inference.
 
     Counted are Conv, ConvTranspose, Gemm, MatMul and their integer forms, as other tools count; None
-    where a shape stays unknown. Parameters are the elements of the initializers.
+    where a shape stays unknown. Parameters are the elements of the initializers and of the
+    ``Constant`` nodes, in which some exporters keep them.
     """
     import onnx
 
     indices = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}  # shapes and axes, not weights
-    params = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type not in indices)
+    held = [*model.graph.initializer, *_constants(model.graph)]
+    params = sum(math.prod(t.dims) for t in held if t.data_type not in indices)
     found = weighted(model, batch=batch, shapes=shapes)
     if found is None:
         return {"params": params, "macs": None, "flops": None}
     macs = sum(w.macs for w in found)
     return {"params": params, "macs": macs, "flops": 2 * macs}
+
+
+def _constants(graph: Any) -> Iterator[Any]:
+    """The tensors of the graph's ``Constant`` nodes."""
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (a.t for a in node.attribute if a.HasField("t"))
+
+
+def input_names(path: Path) -> list[str]:
+    """The inputs of the model in ``path`` that are fed, weights left out."""
+    graph = _parse(path).graph
+    weights = {t.name for t in graph.initializer}
+    return [v.name for v in graph.input if v.name not in weights]
 
 
 def weighted(
@@ -238,16 +254,7 @@ def shapes_of(
     """The shape of each tensor of the graph that can be inferred; ``batch`` fills an open first axis."""
     import onnx
 
-    sized = onnx.ModelProto()
-    sized.CopyFrom(model)
-    weights = {t.name for t in sized.graph.initializer}
-    for value in sized.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        for i, dim in enumerate(dims):
-            if value.name in shapes and value.name not in weights:
-                dim.dim_value = shapes[value.name][i]
-            elif i == 0 and not dim.dim_value:
-                dim.dim_value = batch
+    sized = with_sizes(model, batch=batch, shapes=shapes)
     for value in [*sized.graph.output, *sized.graph.value_info]:
         value.type.tensor_type.ClearField("shape")  # else old symbols win over what is inferred
     del sized.graph.value_info[:]
@@ -261,6 +268,22 @@ def shapes_of(
         if value.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in dims):
             known.setdefault(value.name, tuple(d.dim_value for d in dims))
     return known
+
+
+def with_sizes(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}) -> Any:
+    """A copy of the model whose inputs have these sizes; ``batch`` fills an open first axis."""
+    import onnx
+
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    weights = {t.name for t in sized.graph.initializer}
+    for value in sized.graph.input:
+        for i, dim in enumerate(value.type.tensor_type.shape.dim):
+            if value.name in shapes and value.name not in weights:
+                dim.dim_value = shapes[value.name][i]
+            elif i == 0 and not dim.dim_value:
+                dim.dim_value = batch
+    return sized
 
 
 # operator -> which input holds the weights

@@ -66,10 +66,7 @@ def bench(
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images per run where the model leaves it open.")
     ] = 1,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option("--shape", help="Size of an input with open axes: NAME=1,3,224,224."),
-    ] = None,
+    shape: options.SHAPE = None,
     no_accuracy: Annotated[
         bool, typer.Option("--no-accuracy", help="Leave out the test split.")
     ] = False,
@@ -92,7 +89,7 @@ def bench(
     profile = profiles.find(device)
     request = room.Request(
         rounds=rounds, seconds=seconds, passes=min(passes, rounds), batch=batch,
-        shapes=dict(_shape(text) for text in shape or []), **(profile.asked() if profile else {}),
+        **(profile.asked() if profile else {}),
     )  # fmt: skip
     if mlperf:
         request = replace(request, samples=1024, seconds=60.0, limit=600.0)
@@ -104,6 +101,7 @@ def bench(
         )  # fmt: skip
     place = devices.reach(device, python)
     run, models, names = targets(what or [])
+    request = replace(request, shapes=shapes(shape or [], models))
     with run.lock() if run is not None else nullcontext():  # its networks stay what they are
         results = [
             one(
@@ -343,12 +341,27 @@ def progress(
         yield watch
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    name, _, sizes = text.rpartition("=")
-    try:
-        return name, tuple(int(v) for v in sizes.split(","))
-    except ValueError:
-        raise EdgepruneError(f"--shape {text}", "not NAME=1,3,224,224") from None
+def shapes(words: list[str], models: list[Path]) -> dict[str, tuple[int, ...]]:
+    """``1x3x480x640`` of the only input, or ``NAME=1,3,480,640``: input -> its sizes."""
+    from ..bench import subject
+
+    found = {}
+    for word in words:
+        name, _, sizes = word.rpartition("=")
+        try:
+            wanted = tuple(int(v) for v in re.split("[x,]", sizes))
+        except ValueError:
+            raise EdgepruneError(f"--shape {word}", "not 1x3x480x640 or NAME=1x3x480x640") from None
+        if not name:
+            inputs = subject.input_names(models[0])
+            if len(inputs) != 1:
+                raise EdgepruneError(
+                    f"--shape {word}", f"{models[0]} has {len(inputs)} inputs",
+                    f"say which: {' or '.join(f'{n}={sizes}' for n in inputs[:4])}",
+                )  # fmt: skip
+            name = inputs[0]
+        found[name] = wanted
+    return found
 
 
 def _result_path(run: Run | None, device: str, threads: int) -> Path:

@@ -56,6 +56,7 @@ def doctor(
             "the run.",
         ),
     ] = None,
+    shape: options.SHAPE = None,
     as_json: options.JSON = False,
 ) -> None:
     """Say where the time goes, layer by layer, what holds each back, and what to do next.
@@ -68,7 +69,7 @@ def doctor(
     """
     from .. import doctor as room
     from ..runs import TELLING
-    from .bench import targets
+    from .bench import shapes, targets
 
     if probe:
         swept, known = sweep(device), profile(device)
@@ -82,7 +83,8 @@ def doctor(
             "--fix", "needs a run with a pruned network", "edgeprune doctor RUN --fix"
         )
     output.note("profiling …")
-    cases = room.examine(models, names=names, device=device)
+    sizes = shapes(shape or [], models)
+    cases = room.examine(models, names=names, device=device, shapes=sizes)
     predicts = kept(device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
     entries = ledger(cases, predicts, run)

@@ -12,6 +12,15 @@ RUN = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run's name or path; default: the latest.")
 ]
 
+SHAPE = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="[NAME=]1x3x480x640",
+        help="Size of an input that the file leaves open; NAME where there are several.",
+    ),
+]
+
 
 def model(more: str = "") -> Any:
     text = (

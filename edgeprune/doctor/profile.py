@@ -41,7 +41,7 @@ class Node:
 class Profile:
     """What the runtime did with one model on this machine (batch 1 unless asked, 1 thread)."""
 
-    model: Any  # onnx.ModelProto as given, external data not loaded
+    model: Any  # onnx.ModelProto with the input's sizes, external data not loaded
     nodes: tuple[Node, ...]
     shapes: Mapping[str, tuple[int, ...]]  # of the weights in the optimised graph, padding included
     seconds: float  # a whole run without the profiler
@@ -59,6 +59,8 @@ def profile(
 
     Raises :class:`EdgepruneError` for what is no ONNX model or what the runtime cannot run.
     """
+    import onnx
+
     subjects = subject.inspect(models, batch=batch, shapes=shapes)
     with tempfile.TemporaryDirectory(prefix="edgeprune-doctor-") as name:
         folder = Path(name)
@@ -74,7 +76,14 @@ def profile(
                     shutil.copyfile(path, target)
         document = _run(folder, there, [str(m) for m in models], seconds, batch, shapes)
         return [
-            _read(path, folder / raw["optimised"], raw, document["environment"])
+            _read(
+                subject.with_sizes(
+                    onnx.load(path, load_external_data=False), batch=batch, shapes=shapes
+                ),
+                folder / raw["optimised"],
+                raw,
+                document["environment"],
+            )
             for path, raw in zip(models, document["models"], strict=True)
         ]
 
@@ -92,8 +101,17 @@ def _run(
         words += ["--shape", f"{name}={','.join(map(str, shape))}"]
     script = str(runner_path().with_name("profiler.py"))
     lines: list[str] = []
-    stream([python(), script, *words, "--", *there], lambda x: lines.append(x), cwd=folder)
-    document = json.loads(lines[-1])
+    ended = stream([python(), script, *words, "--", *there], lines.append, cwd=folder)
+    try:
+        document = json.loads(lines[-1]) if ended.code in (0, 2) else {}
+    except (IndexError, ValueError):
+        document = {}
+    if not document:  # a killed child, or one that fell over
+        raise EdgepruneError(
+            ", ".join(known_as),
+            f"the profiling process ended with code {ended.code}",
+            ended.said or "run it once more",
+        )
     if "error" in document:
         model = document["model"]
         where = known_as[there.index(model)] if model in there else "doctor"
@@ -101,7 +119,7 @@ def _run(
     return document
 
 
-def _read(path: Path, optimised: Path, raw: Mapping[str, Any], environment: Any) -> Profile:
+def _read(model: Any, optimised: Path, raw: Mapping[str, Any], environment: Any) -> Profile:
     import onnx
 
     graph = onnx.load(optimised).graph
@@ -120,7 +138,7 @@ def _read(path: Path, optimised: Path, raw: Mapping[str, Any], environment: Any)
     samples = raw["whole"]["wall_s" if clean else "cpu_s"]
     whole = _typical(samples, clean)
     return Profile(
-        model=onnx.load(path, load_external_data=False),
+        model=model,
         nodes=_without_profiler(nodes, whole),
         shapes={t.name: tuple(t.dims) for t in graph.initializer},
         seconds=whole,

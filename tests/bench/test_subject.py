@@ -186,3 +186,21 @@ def test_external_data_anywhere_in_the_file_stay_in_its_folder(tmp_path: Path) -
         (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(EdgepruneError, match="outside its folder"):
             subject.inspect([tmp_path / "a.onnx"])
+
+
+def in_constants(model):
+    """The same model with its weights in ``Constant`` nodes, as some exporters write them."""
+    nodes = [
+        onnx.helper.make_node("Constant", [], [t.name], value=t) for t in model.graph.initializer
+    ]
+    rest = [*nodes, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(rest)
+    return model
+
+
+def test_parameters_in_constant_nodes_are_counted() -> None:
+    model = conv_net(width=4)
+    counts = subject.count(model)
+    assert counts["params"]
+    assert subject.count(in_constants(conv_net(width=4))) == counts

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from edgeprune import checkpoint, graph, models, runs, ways
+from edgeprune.bench.devices.base import Ended
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
-from edgeprune.doctor import fix, rounding, sweep
+from edgeprune.doctor import fix, profile, rounding, sweep
 from edgeprune.doctor import probe as probes
 from edgeprune.models import Convention, ModelSpec
 from edgeprune.runtime import channel_block
@@ -20,6 +21,7 @@ from edgeprune.runtime.device import Device, Error
 from edgeprune.runtime.predictor import NONE, Model
 from edgeprune.train import Recipe
 from tests.doctor.test_findings import PEAKS
+from tests.tiny_onnx import conv_net, save
 
 
 def call(*words: str) -> int:
@@ -157,3 +159,45 @@ def test_probe_of_another_device(
     assert "--round-to auto is 4 (measured)" in shown.err
     assert "off by 3.0 % (median), 10.0 % at worst" in shown.err
     assert asked == ["ssh://board", "ssh://board"]
+
+
+def open_net(path: Path) -> Path:
+    """A model whose height and width are open, as detectors are exported."""
+    model = conv_net(batch=1)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims[2].dim_param, dims[3].dim_param = "h", "w"
+    return save(path, model)
+
+
+def test_open_sizes_are_asked_for_and_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = open_net(tmp_path / "open.onnx")
+    assert call("doctor", model) == 2
+    line = " ".join(capsys.readouterr().err.split())
+    assert "open.onnx: input images" in line
+    assert "--shape" in line
+    assert "Traceback" not in line
+    assert call("doctor", model, "--shape", "1x3x24x16", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    flops = {row["layer"]: row["flops_0"] for row in told["ledger"]}
+    assert 2 * 8 * 24 * 16 * 27 in flops.values()  # 8 filters of 3x3x3 at each place
+    for shape, said in (("images=1,3", "4 axes"), ("x=1x3x8x8", "no such input"), ("3", "4 axes"),
+                        ("1x3xh", "not 1x3x480x640")):  # fmt: skip
+        assert call("doctor", model, "--shape", shape) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("code", "lines"), [(-9, []), (1, ['{"profiler": 1}']), (0, ["{"])])
+def test_a_profiling_process_that_fell_over_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int,
+    lines: list[str],
+) -> None:  # fmt: skip
+    def stream(command: Any, on_line: Any, **more: Any) -> Ended:
+        for line in lines:
+            on_line(line)
+        return Ended(code, "")
+
+    monkeypatch.setattr(profile, "stream", stream)
+    assert call("doctor", save(tmp_path / "m.onnx")) == 2
+    assert f"m.onnx: the profiling process ended with code {code}" in capsys.readouterr().err

@@ -8,7 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from edgeprune import files, models, report, runs
 from edgeprune.cli import app, errors
@@ -17,7 +19,7 @@ from tests.ways import tiny
 
 UNLABELLED = (
     "prune --post-training --keep-flops 0.6 --round-to 1 --model {here}/net.py:tiny "
-    "--weights {here}/w.safetensors --size 16 --images {here}/tiny.npz --name r"
+    "--weights {here}/w.safetensors --size 16 --images {here}/photos --name r"
 )
 QUICK = "--rounds 1 --passes 1 --seconds 0.1"
 
@@ -34,6 +36,12 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def type_it(words: str) -> int:
     sys.argv = ["edgeprune", *shlex.split(words)]
     return errors.run(app.app, sys.argv[1:])
+
+
+def photos(folder: Path) -> None:
+    folder.mkdir()
+    for i, pixels in enumerate(np.load("tiny.npz")["train_images"]):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
 def advised() -> list[str]:
@@ -55,6 +63,7 @@ def test_what_is_advised_works_when_typed(
     if way != "paper":
         sys.path.insert(0, str(typed))
         spec = models.ModelSpec(f"{typed}/net.py:tiny", 3, "original")
+        photos(typed / "photos")
         files.write_tensors(typed / "w.safetensors", models.fresh(spec, 0).state_dict())
     assert type_it(words) == 0
     run = runs.find("r")
