@@ -67,6 +67,7 @@ def bench(
         int, typer.Option("--batch", min=1, help="Images per run where the model leaves it open.")
     ] = 1,
     shape: options.SHAPE = None,
+    test: options.TEST = None,
     no_accuracy: Annotated[
         bool, typer.Option("--no-accuracy", help="Leave out the test split.")
     ] = False,
@@ -102,11 +103,18 @@ def bench(
     place = devices.reach(device, python)
     run, models, names = targets(what or [])
     request = replace(request, shapes=shapes(shape or [], models))
+    if test is not None and (run is None or no_accuracy):
+        why = (
+            "--no-accuracy judges nothing" if no_accuracy else "the files do not say their classes"
+        )
+        raise EdgepruneError(f"--test {test}", why, "edgeprune bench RUN --test FOLDER")
+
+    def accuracy() -> Images | None:
+        return None if no_accuracy or run is None else test_images(run, models, test)
+
     with run.lock() if run is not None else nullcontext():  # its networks stay what they are
         results = [
-            one(
-                run, models, names, device, place, replace(request, threads=count), out, no_accuracy
-            )
+            one(run, models, names, device, place, replace(request, threads=count), out, accuracy)
             for count in counts
         ]
     if not as_json:
@@ -121,16 +129,16 @@ def bench(
 
 def one(
     run: Run | None, models: list[Path], names: list[str] | None, device: str, place: Any,
-    request: Request, out: Path | None, no_accuracy: bool,
+    request: Request, out: Path | None, accuracy: Callable[[], Images | None],
 ) -> Result:  # fmt: skip
     """One measurement, with the bar on stderr."""
     from .. import bench as room
 
-    accuracy = None if no_accuracy or run is None else test_images(run, models)
+    images = accuracy()
     with progress(request, names) as watch:
         return room.measure(
             models, out=out or _result_path(run, device, request.threads), device=place,
-            label=device, request=request, names=names, accuracy=accuracy, watch=watch,
+            label=device, request=request, names=names, accuracy=images, watch=watch,
         )  # fmt: skip
 
 
@@ -167,8 +175,11 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     return run, [run.onnx_path(n) for n in names], names
 
 
-def test_images(run: Run, models: list[Path]) -> Images | None:
-    """The run's test split, in the convention that the files were exported with; None: no labels."""
+def test_images(run: Run, models: list[Path], test: str | None) -> Images | None:
+    """The run's test split, or the images of ``test``; None: no labels.
+
+    In the convention that the files were exported with.
+    """
     from .. import bench as room
     from ..bench import subject
     from ..records import Convention
@@ -187,7 +198,7 @@ def test_images(run: Run, models: list[Path]) -> Images | None:
             f"{models[-1]} does not say how its input is made",
             next=f"edgeprune export {run.word}, or --no-accuracy",
         )
-    if not exporting.labelled(run):
+    if test is None and not exporting.labelled(run):
         output.note(
             "no labels in this run: accuracy is left out (edgeprune export tells agreement)"
         )
@@ -195,7 +206,9 @@ def test_images(run: Run, models: list[Path]) -> Images | None:
     if not (task := exporting.task_of(run)).counted:
         output.note(f"{task.title} is left out: the runner on a device counts classes alone")
         return None
-    return room.images_of(exporting.dataset_of(run).test, Convention.from_json(convention))
+    return room.images_of(
+        exporting.of_test(run, test, output.note), Convention.from_json(convention)
+    )
 
 
 def document(result: Result) -> dict[str, Any]:

@@ -12,6 +12,15 @@ RUN = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run's name or path; default: the latest.")
 ]
 
+TEST = Annotated[
+    str | None,
+    typer.Option(
+        "--test",
+        metavar="FOLDER",
+        help="Labelled images that judge, never split or trained on: class folders, an archive, a "
+        "name; default: the data set's own test part.",
+    ),
+]
 SHAPE = Annotated[
     list[str] | None,
     typer.Option(

@@ -17,6 +17,7 @@ class Train:
     init: options.INIT = "scratch"
     weights: options.WEIGHTS = None
     data: options.DATA = "cifar10"
+    test: options.TEST = None
     size: options.SIZE = None
     head: options.HEAD = "paper"
     epochs: options.EPOCHS = None

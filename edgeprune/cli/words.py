@@ -33,6 +33,7 @@ class What(Panel, title="What to prune"):
             help="Unlabelled images for --post-training: a folder or archive, however deep they lie.",
         ),
     ] = None
+    test: options.TEST = None
     size: options.SIZE = None
 
 

@@ -1,6 +1,6 @@
 """Images and labels: a name becomes a checked, split data set, and that becomes batches."""
 
-from .loaders import Dataset, Loader, Split, evaluation_batches, load
+from .loaders import Dataset, Loader, Split, evaluation_batches, held_out, load
 from .sources import listed, natural_size
 from .transforms import augment_for
 from .unlabelled import unlabelled
@@ -11,6 +11,7 @@ __all__ = [
     "Split",
     "augment_for",
     "evaluation_batches",
+    "held_out",
     "listed",
     "load",
     "natural_size",

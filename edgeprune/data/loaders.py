@@ -22,7 +22,7 @@ from ..runs import cores
 from . import splits
 from .faults import Faults
 from .pictures import PARTS, Found, Labels, Pictures
-from .sources import Progress, find
+from .sources import Progress, find, judged_by, judges
 from .transforms import AUGMENTS, BadImageError, Pixels, canvas_for, centre, normalise
 
 CHUNK = 64  # images that a thread decodes before it reports
@@ -129,6 +129,7 @@ def load(
     seed: int = 0,
     limit: int | None = None,
     skip_bad: bool = False,
+    test: str | None = None,
     notes: Callable[[str], None] = lambda note: None,
     parts: Sequence[str] = PARTS,
     memory: int | None = None,
@@ -139,7 +140,8 @@ def load(
 
     ``size`` is the side of the network's input in pixels. A test or validation split of the set's
     own stays what it is; what is missing is taken from the training images, class by class, by
-    ``seed``. ``limit`` then takes that many of the training images, each class in proportion.
+    ``seed``. ``test`` names another set that judges instead: its test part, or all
+    of it. ``limit`` then takes that many of the training images, each class in proportion.
     Every image of ``parts`` is decoded once, so that none is found broken later; all are kept as
     uint8 where they take at most ``memory`` bytes (default: `memory_budget`), else they are read
     again as they are needed. Parts left out are neither checked nor kept, but can be read.
@@ -151,8 +153,11 @@ def load(
         raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
     faults = Faults(name, skip_bad)
     found = find(name, faults, download=download, progress=progress)
+    if test is not None:
+        found = judged_by(found, test, faults, progress)
     said = [*found.notes, *faults.settle()]
     indices, how, more = _split(found, seed, limit)
+    how |= {"test": f"all of {test}"} if test is not None else {}
     said += more
     canvas = canvas_for(size)
     loaded = {}
@@ -189,6 +194,40 @@ def load(
         "in_memory": all(loaded[part].in_memory for part in parts),
     }
     return Dataset(name, found.classes, **loaded, source=source, notes=said)
+
+
+def held_out(
+    test: str,
+    classes: Sequence[str],
+    *,
+    size: int,
+    skip_bad: bool = False,
+    notes: Callable[[str], None] = lambda note: None,
+    progress: Progress = lambda what, done, total: None,
+) -> Split:
+    """The images that judge, none of them split off: the test part of the set ``test``, or all of it.
+
+    ``classes`` are the network's, which the set's are matched with by name; where those are only
+    numbers, the set's classes in alphabetical order.
+    """
+    faults = Faults(test, skip_bad)
+    pictures, labels, said = judges(test, tuple(classes), faults, progress)
+    split = Split(pictures, np.arange(len(labels)), labels, canvas_for(size))
+    total, done = len(split), 0
+
+    def told(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(f"decoding {test}", done, total)
+
+    if not split.in_memory:
+        canvas = canvas_for(size)
+        split.decode(total * canvas * canvas * 3 <= memory_budget(), faults, told)
+    for note in [*said, *faults.settle()]:
+        notes(note)
+    if not len(split):
+        raise EdgepruneError(f"--test {test}", "no image left in it")
+    return split
 
 
 def _split(

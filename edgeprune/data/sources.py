@@ -6,19 +6,21 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from .. import files
 from ..errors import EdgepruneError, closest
 from ..fetch import fetch, home
 from . import archives
-from .faults import Faults
+from .faults import Faults, some
 from .folders import read_tree
 from .known import KNOWN
 from .npz import read_npz
-from .pictures import Found
+from .pictures import Found, Labels, Pictures
 from .transforms import BadImageError
 
 SUFFIXES = (*archives.SUFFIXES, ".npz")
@@ -63,6 +65,50 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
         f"no such name, no such path, and no {folder / name} (folder, .zip, .tar.gz, .npz)",
         closest(name, [known.name for known in listed()]),
     )
+
+
+def judged_by(found: Found, test: str, faults: Faults, progress: Progress) -> Found:
+    """``found`` with another test part: the test part of the set ``test``, or all of it."""
+    pictures, labels, notes = judges(test, found.classes, faults, progress, but=found)
+    if "test" in found.parts:
+        notes.append(f"its own {len(found.parts['test'][1]):,} test images are not used (--test)")
+    parts = {**found.parts, "test": (pictures, labels)}
+    return replace(found, parts=parts, notes=[*found.notes, *notes])
+
+
+def judges(
+    test: str,
+    classes: tuple[str, ...],
+    faults: Faults,
+    progress: Progress,
+    but: Found | None = None,
+) -> tuple[Pictures, Labels, list[str]]:
+    """``(images, labels as ``classes`` count them, notes)`` of a set that judges, none split off.
+
+    Refused are the set ``but`` itself, and classes that ``classes`` has not.
+    """
+    what = f"--test {test}"
+    held = find(test, faults, download=True, progress=progress)
+    part = "test" if "test" in held.parts else "train"
+    if but is not None and part == "train" and held.origin == but.origin:
+        raise EdgepruneError(what, "is the set that is trained on", "name other images")
+    numbers = classes == tuple(str(i) for i in range(len(classes)))
+    if but is None and numbers and held.classes != classes:
+        if len(held.classes) != len(classes):
+            raise EdgepruneError(
+                what, f"{len(held.classes)} classes, and the network has {len(classes)}"
+            )
+        return *held.parts[part], [*held.notes, f"{what}: its classes in alphabetical order"]
+    if odd := [c for c in held.classes if c not in classes]:
+        raise EdgepruneError(
+            what, f"{some(odd)}: no class of the training set", f"it has {some(list(classes))}"
+        )
+    number = np.array([classes.index(c) for c in held.classes], np.int64)
+    pictures, labels = held.parts[part]
+    notes = [*held.notes]
+    if absent := [c for c in classes if c not in held.classes]:
+        notes.append(f"{what} has no images of {len(absent):,} classes: {some(absent)}")
+    return pictures, number[labels], notes
 
 
 def natural_size(name: str) -> int:

@@ -240,6 +240,7 @@ class Recipe:
     partial: bool | None = None
     data: str | None = None
     images: str | None = None
+    test: str | None = None
     size: Count | None = None
     limit: Count | None = None
     skip_bad: bool = False

@@ -269,6 +269,8 @@ def _images(recipe: Recipe) -> str:
         where = "" if recipe.data is None else f": {recipe.images}"
         many = f", at most {recipe.limit:,}" if recipe.limit else ""
         text += f"; looked at without labels{many}{where}"
+    if recipe.test:
+        text += f"; judged on {recipe.test}"
     return text + (", unreadable images skipped" if recipe.skip_bad else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import torch
 
@@ -59,7 +60,8 @@ def task_of(run: Run) -> Task:
 
 def labelled(run: Run) -> bool:
     """Whether the run knows a data set with labels; one pruned after training may know none."""
-    return run.recipe().get("data") is not None
+    recipe = run.recipe()
+    return recipe.get("data") is not None or recipe.get("test") is not None
 
 
 def judging(run: Run) -> Split:
@@ -68,7 +70,7 @@ def judging(run: Run) -> Split:
     Those bear the dense network's answers as labels, so that what is counted is agreement.
     """
     if labelled(run):
-        return dataset_of(run).test
+        return of_test(run)
     asked = Asked.from_json(run.recipe())
     if asked.images is None or asked.limit is None:
         raise EdgepruneError(f"run {run.name}", "names neither a data set nor images")
@@ -84,6 +86,20 @@ def judging(run: Run) -> Split:
     return held_out
 
 
+def of_test(
+    run: Run, test: str | None = None, notes: Callable[[str], None] = lambda note: None
+) -> Split:
+    """The labelled images that judge the run: those of ``test`` if given, else of its own words."""
+    asked = Asked.from_json(run.recipe())
+    test = test or asked.test
+    if test is None:
+        return dataset_of(run).test
+    spec = checkpoint.read_spec(run)
+    return data.held_out(
+        test, spec.classes, size=spec.input.size, skip_bad=asked.skip_bad, notes=notes
+    )
+
+
 def dataset_of(run: Run) -> Dataset:
     """The data set that the run's recipe names, split as it was for training."""
     asked = Asked.from_json(run.recipe())
@@ -92,5 +108,6 @@ def dataset_of(run: Run) -> Dataset:
     limit = asked.limit if asked.images is None else None  # of those images, not of the set
     return data.load(
         asked.data, size=asked.size, seed=asked.seed, limit=limit, skip_bad=asked.skip_bad,
+        test=asked.test,
         notes=lambda text: None,  # told when it was trained
     )  # fmt: skip

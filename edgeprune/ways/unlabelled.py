@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import checkpoint, files, train
+from .. import checkpoint, data, files, train
+from ..data import Split
 from ..errors import EdgepruneError
 from ..prune import Plan
 from . import position
@@ -19,6 +20,8 @@ from .position import target_of
 from .post_training import PostTraining, Settings, post_training
 from .target import reached
 from .way import SETTINGS, Row, Words, Work, names, own, settings_of
+
+Judges = tuple[Split | None, Split | None]  # validation, test; None: no labels
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ def page(work: Work[Unlabelled]) -> str:
 
     A command that is killed starts over; whatever it had written is written again.
     """
+    judges = judging(work)  # refused before the work, not after it
     done = computed(work)
     with work.open():
-        ended = write(work, done)
+        ended = write(work, done, judges)
     return f"{ended}; {done.seconds:.0f} s"
 
 
@@ -68,14 +72,14 @@ def computed(work: Work[Unlabelled]) -> PostTraining:
     return done
 
 
-def write(work: Work[Unlabelled], done: PostTraining) -> str:
+def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     """Everything into the run, ``pruned.safetensors`` last: with it the run is whole."""
     run, dense = work.run, work.dense
     dense_widths = {name: group.width for name, group in dense.graph.groups.items()}
     keep = {name: list(units) for name, units in done.plan.keep.items()}
     if not run.has("dense"):
         record_result(
-            run, "dense", dense.graph, *_accuracies(dense.model, work), precision="fp32",
+            run, "dense", dense.graph, *_accuracies(work, dense.model, judges), precision="fp32",
             lowest_lr=None, stopped="given, not trained here",
         )  # fmt: skip
         checkpoint.write_spec(
@@ -85,7 +89,7 @@ def write(work: Work[Unlabelled], done: PostTraining) -> str:
     made = position.plan_of(dense.graph, keep, done.plan.method, target_of(work.way.settings))
     ended = reached(made)
     record_result(
-        run, "pruned", done.graph, *_accuracies(done.model, work),
+        run, "pruned", done.graph, *_accuracies(work, done.model, judges),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
         variance_kept=done.forecast.variance_kept, seconds=done.seconds,
     )  # fmt: skip
@@ -100,15 +104,26 @@ def dry(work: Work[Unlabelled]) -> Plan:
     return computed(work).plan
 
 
+def judging(work: Work[Unlabelled]) -> Judges:
+    """The labelled images of validation and test, as far as there are any."""
+    if work.dataset is not None:
+        return work.dataset.validation, work.dataset.test
+    if work.asked.test is None:
+        return None, None
+    held_out = data.held_out(
+        work.asked.test, work.dense.classes, size=work.dense.convention.size,
+        skip_bad=work.asked.skip_bad, notes=work.watch.note, progress=work.watch.on_progress,
+    )  # fmt: skip
+    return None, held_out
+
+
 def _accuracies(
-    model: Any, work: Work[Unlabelled]
+    work: Work[Unlabelled], model: Any, judges: Judges
 ) -> tuple[train.Judged | None, train.Judged | None]:
     """On validation and test; None without labels."""
-    if work.dataset is None:
-        return None, None
     validation, test = (
-        train.evaluate(model, part, work.dense.convention, task=work.task)
-        for part in (work.dataset.validation, work.dataset.test)
+        None if part is None else train.evaluate(model, part, work.dense.convention, task=work.task)
+        for part in judges
     )
     return validation, test
 

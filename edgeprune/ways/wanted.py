@@ -39,6 +39,7 @@ class Wanted:
     size: int | None = None  # pixels
     data: str | None = None
     images: str | None = None
+    test: str | None = None
     limit: int | None = None
     skip_bad: bool = False
     seed: int = 0
@@ -83,7 +84,7 @@ def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Datas
     recipe = recipe.but(**{k: v for k, v in chosen.items() if v is not None})
     asked = Asked(
         model, wanted.init, head, wanted.partial, name, size,
-        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=wanted.task,
+        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=wanted.task, test=wanted.test,
     )  # fmt: skip
     return asked, dataset
 
@@ -94,7 +95,8 @@ def of_run(parent: Run, way: Way, wanted: Wanted) -> Asked:
     images = wanted.images or before.images
     limit = wanted.limit if images is not None and wanted.limit else before.limit
     skip_bad = before.skip_bad or wanted.skip_bad
-    return replace(before, pruning=way, images=images, limit=limit, skip_bad=skip_bad)
+    test = wanted.test or before.test
+    return replace(before, pruning=way, images=images, limit=limit, skip_bad=skip_bad, test=test)
 
 
 def given_whole(
@@ -108,7 +110,9 @@ def given_whole(
         parent = runs.find(wanted.run)
         asked = of_run(parent, way, wanted)
         dense = checkpoint.load(parent, "dense")
-        return parent, asked, dense, labelled(asked, watch) if asked.data else None
+        if asked.data:
+            return parent, asked, dense, labelled(asked, watch)
+        return parent, asked, dense, None
     return None, *_checkpoint(wanted, way, watch)
 
 
@@ -128,7 +132,7 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, 
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT
     asked = Asked(
         model, wanted.init, dense.spec.head, False, wanted.data, dense.convention.size, limit,
-        wanted.skip_bad, wanted.seed, None, way, wanted.images, wanted.task,
+        wanted.skip_bad, wanted.seed, None, way, wanted.images, wanted.task, wanted.test,
     )  # fmt: skip
     return asked, dense, dataset
 
@@ -139,7 +143,7 @@ def labelled(asked: Asked, watch: Watch) -> Dataset:
         raise no_labels()
     # with images the limit is on those
     limit = asked.limit if asked.images is None else None
-    wanted = Wanted(seed=asked.seed, limit=limit, skip_bad=asked.skip_bad)
+    wanted = Wanted(seed=asked.seed, limit=limit, skip_bad=asked.skip_bad, test=asked.test)
     return load_data(asked.data, asked.size, wanted, watch)
 
 
@@ -147,6 +151,7 @@ def load_data(name: str, size: int, wanted: Wanted, watch: Watch) -> Dataset:
     """The set ``name`` with the seed, limit and leniency of ``wanted``."""
     return data.load(
         name, size=size, seed=wanted.seed, limit=wanted.limit, skip_bad=wanted.skip_bad,
+        test=wanted.test,
         notes=watch.note, progress=watch.on_progress,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune import files, models, report, runs
+from edgeprune import report, runs
 from edgeprune.cli import app, errors
 from edgeprune.report import page, results
 from tests.ways import tiny
@@ -61,10 +61,8 @@ def test_what_is_advised_works_when_typed(
     monkeypatch.setattr(sys, "argv", [])
     words = (tiny.WORDS if way == "paper" else UNLABELLED).format(here=typed)
     if way != "paper":
-        sys.path.insert(0, str(typed))
-        spec = models.ModelSpec(f"{typed}/net.py:tiny", 3, "original")
         photos(typed / "photos")
-        files.write_tensors(typed / "w.safetensors", models.fresh(spec, 0).state_dict())
+        tiny.weights(typed / "w.safetensors")
     assert type_it(words) == 0
     run = runs.find("r")
     assert type_it(f"plot r --out {typed}/figures") == 0

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from edgeprune import prune, report, train, ways  # noqa: F401  preloaded for every child
+from edgeprune import files, prune, report, train, ways  # noqa: F401  preloaded for every child
 from edgeprune.cli import app, errors
 
 NETWORK = """
@@ -28,6 +29,14 @@ WORDS = (
     "prune --model {here}/net.py:tiny --data {here}/tiny.npz --size 16 --epochs 3 --batch-size 16 --lr 0.01 "
     "--retrain-epochs 2 --step 0.25 --max-steps 3 --max-drop 60 --round-to 1 --precision fp32 --name r"
 )
+
+
+def weights(path: Path) -> None:
+    """The network's weights, fresh, as a file."""
+    made: dict[str, Any] = {}
+    exec(NETWORK, made)
+    torch.manual_seed(0)
+    files.write_tensors(path, made["tiny"](3).state_dict())
 
 
 def prepare(folder: Path) -> str:
