@@ -25,7 +25,7 @@ def pictures(batch: int, seed: int) -> Tensor:
 
 
 CALIBRATION = Images([pictures(16, seed) for seed in range(8)])
-FRESH = pictures(32, 99)
+FRESH = pictures(128, 99)  # of 32, which are drawn moves a loss by a tenth
 
 
 def logits(graph: Graph, x: Tensor = FRESH) -> Tensor:
@@ -83,8 +83,7 @@ def test_repair_helps_on_fresh_images(dense: Graph) -> None:
     compensate.mean(dense, folded, keep, CALIBRATION)
     report = compensate.lstsq(dense, repaired, keep, CALIBRATION)
     assert lost(dense, repaired) < lost(dense, bare)
-    # A few places of a few small images: which are drawn moves this ratio from 1.03 to 1.13 (Dense).
-    assert lost(dense, repaired) < lost(dense, folded) * 1.2
+    assert lost(dense, repaired) < lost(dense, folded)
     for layer in report:
         assert layer.after <= layer.before * 1.1
     again = narrow(dense, keep)
