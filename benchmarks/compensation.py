@@ -20,7 +20,9 @@ import argparse
 import fcntl
 import json
 import statistics
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -281,6 +283,7 @@ def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
             "agreement": right(logits, dense_logits.argmax(1)),
             "cpu_seconds": round(seconds, 1),
             "threads": torch.get_num_threads(),
+            "code": code(),
         }
         write_down(kept, key, found)
         print(
@@ -345,6 +348,13 @@ def right(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(1) == labels).double().mean())
 
 
+def code() -> str:
+    """The commit that is measured; "" outside a checkout."""
+    words = ["git", "-C", str(RESULTS), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
 def read(kept: Path) -> dict[str, Any]:
     return json.loads(kept.read_text()) if kept.is_file() else {}
 
@@ -394,7 +404,7 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
             "",
             f"{rows[0]['about']}. Seeds: {', '.join(str(s) for s in sorted({r['seed'] for r in rows}))}. "
             f"{len(set(grid) & {(Row(**r['row']), r['share']) for r in rows})} of the {planned} rows "
-            "planned.",
+            f"planned. {_codes(rows)}",
             "",
             "| criterion | then | " + " | ".join(f"{s:g}" for s in shares) + " | CPU s |",
             "| --- | --- |" + " ---: |" * (len(shares) + 1),
@@ -407,6 +417,12 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
             lines.append(f"| {_chosen(row)} | {_then(row)} | {' | '.join(cells)} | {seconds:.0f} |")
         lines += ["", f"![{case}](compensation-{case}.png)", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _codes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which commits the measurements are of; those of before this was written down are "earlier"."""
+    counts = Counter(str(r.get("code") or "earlier code") for r in rows)
+    return "Measured with " + ", ".join(f"{c} ({n} measurements)" for c, n in counts.items()) + "."
 
 
 def by(rows: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:

@@ -52,7 +52,7 @@ class Settings:
     method: str = ""  # one of prune.plan.METHODS; "": each group its own share where the score
     # says what each width loses (reconstruction), else the same share everywhere (uniform)
     compensate: str = "lstsq"  # one of COMPENSATIONS
-    views: int = 2  # of each image: plain, mirrored, then random crops
+    views: int = 1  # of each image: plain, mirrored, then random crops
     block_steps: int = 80  # with "blocks": batches for each block
     distil_steps: int = 0  # batches of distillation at the end; still without labels
     floor: float = 0.1  # least share of a group's width
