@@ -24,7 +24,7 @@ from ..graph.tensors import fetch
 from .compensate import Told, kept_index, least_squares, repair_layer, silent
 from .images import Images
 from .readers import find_readers
-from .walk import Walk, run
+from .walk import Walk, bfloat16_pays, run
 
 
 @dataclass(frozen=True)
@@ -261,13 +261,6 @@ def distil(
             told("distilling", step + 1, steps)
 
     descend(weights, losses(), steps, lr)
-
-
-def bfloat16_pays() -> bool:
-    """Whether this processor computes in bfloat16 and does not only emulate it."""
-    return torch.backends.mkldnn.is_available() and bool(
-        torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
 
 
 def _first(value: Any) -> Tensor:

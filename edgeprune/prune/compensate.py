@@ -46,11 +46,12 @@ from .readers import (
 from .walk import Walk
 
 RIDGES = (10.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # l as a share of the mean of diag(S)
+USUAL = 2  # the ridge that is tried first
 UNJUDGED = 0.03  # the ridge where there is one fold only
 ROWS_PER_INPUT = 40  # rows of X wanted for each of its columns (assumption)
 ROWS = (8_000, 64_000)  # least and most rows wanted
 ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
-LIVE = 1 << 30  # bytes of both networks' maps over all images; beyond it the last views sit out
+LIVE = 768 << 20  # bytes of both networks' maps over all images; beyond it the last views sit out
 CHUNK = 64 << 20  # bytes of rows that are summed up at once
 NARROW = 512  # columns up to which the ridge, too, is chosen in double precision
 UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
@@ -97,13 +98,14 @@ class Moments:
         self.xy = self.xy + (X.permute(1, 2, 0) @ Y.transpose(0, 1)).double()
         self.yy = self.yy + Y.square().sum(0).double()
 
-    def __add__(self, other: Moments) -> Moments:
+    def absorb(self, other: Moments) -> None:
+        """Take over the rows of ``other``, which is not to be used any more."""
         self.settle()
         other.settle()
-        return Moments(
-            self.n + other.n, self.x + other.x, self.y + other.y, self.xx + other.xx,
-            self.xy + other.xy, self.yy + other.yy,
-        )  # fmt: skip
+        for name in ("n", "x", "y", "xx", "xy", "yy"):
+            mine, more = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine + more if isinstance(mine, int | float) else mine.add_(more))
+        other.xx = other.xy = 0.0
 
     def about(self, W0: Tensor, offset: bool) -> Regression:
         """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to."""
@@ -111,11 +113,12 @@ class Moments:
         n = max(1, self.n)
         x, y, S, C, v = (t / n for t in (self.x, self.y, self.xx, self.xy, self.yy))
         assert isinstance(S, Tensor)
+        assert isinstance(C, Tensor)
         assert isinstance(x, Tensor)
         assert isinstance(y, Tensor)
         if offset:
-            S = S - x[:, :, None] * x[:, None, :]
-            C = C - x[:, :, None] * y[:, None, :]
+            S.baddbmm_(x[:, :, None], x[:, None, :], alpha=-1)  # in place: it may be large
+            C.baddbmm_(x[:, :, None], y[:, None, :], alpha=-1)
             v = v - y.square()
         Wt = W0.transpose(1, 2)
         R = C - S @ Wt
@@ -337,15 +340,18 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
     scale = scale_of(reader, lambda name: tensor(name).detach().double())
     weights = torch.ones(W0.shape[0] * W0.shape[1]) if scale is None else scale.square()
     weights = weights.double().reshape(W0.shape[:2])
-    total = (folds[0] + folds[1]).about(W0, True)
+    halves = [_half(f, W0, reader.has_offset) for f in folds if f.n or f.waiting]
+    rows = folds[0]
+    rows.absorb(folds[1])
+    total = rows.about(W0, True)
     variance = max(float((total.v * weights).sum()), 1e-30)
     # bare: with the old weights and the old offset
     bias_error = (total.offset(W0) - b0).square().reshape(weights.shape)
     before = float(((total.bare.clamp_min(0) + bias_error) * weights).sum()) / variance
     if before < UNTOUCHED:
         return None
-    problem = total if reader.has_offset else (folds[0] + folds[1]).about(W0, False)
-    halves = [f.about(W0, reader.has_offset) for f in folds if f.n]
+    problem = total if reader.has_offset else rows.about(W0, False)
+    rows.xx = 0.0  # large, and done with
     W, result = solver(problem, halves, W0, weights)
     with torch.no_grad():
         weight.copy_(as_weight(reader, W, weight.shape))
@@ -368,16 +374,19 @@ def _set_offset(reader: Reader, tensor: Callable[[str], Tensor], change: Tensor)
         tensor(reader.norm.mean).sub_(change)
 
 
+def _half(fold: Moments, W0: Tensor, offset: bool) -> Regression:
+    """To choose the ridge by: in single precision where double would take long."""
+    half = fold.about(W0, offset)
+    return half.rounded() if W0.shape[2] > NARROW else half
+
+
 def least_squares(
     both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
 ) -> tuple[Tensor, Repaired]:
     """The ridge that predicts the other fold best, then all rows."""
     if len(halves) < 2:
         return _solved(both, W0, weights, UNJUDGED)
-    if W0.shape[2] > NARROW:
-        halves, rough = [h.rounded() for h in halves], weights.float()
-    else:
-        rough = weights
+    rough = weights.to(halves[0].S.dtype)
 
     def error(number: int) -> float:
         """On the other half."""
@@ -394,20 +403,18 @@ def _solved(both: Regression, W0: Tensor, weights: Tensor, ridge: float) -> tupl
     return W0 + step.transpose(1, 2), Repaired("", 0, both.error(step, weights), ridge)
 
 
-def least(value: Callable[[int], float], n: int) -> tuple[int, float]:
-    """Where a function of 0..n-1 that falls, then rises, is least, and the least: by bisection."""
-    known: dict[int, float] = {}
-
-    def at(i: int) -> float:
-        if i not in known:
-            known[i] = value(i)
-        return known[i]
-
-    low, high = 0, n - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if at(middle) <= at(middle + 1) else (middle + 1, high)
-    return low, at(low)
+def least(value: Callable[[int], float], n: int, start: int = USUAL) -> tuple[int, float]:
+    """Where a function of 0..n-1 that falls, then rises, is least, and the least: downhill."""
+    at = min(start, n - 1)
+    found = {at: value(at)}
+    for way in (-1, 1):
+        while 0 <= at + way < n:
+            if at + way not in found:
+                found[at + way] = value(at + way)
+            if not found[at + way] < found[at]:
+                break
+            at += way
+    return at, found[at]
 
 
 def _mean_only(

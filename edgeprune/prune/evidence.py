@@ -25,7 +25,7 @@ from .compensate import Told, gram, silent
 from .elimination import Elimination, Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
-from .walk import Walk, run
+from .walk import Walk, bfloat16_pays, run
 
 LOOKED_AT = 2000  # images that the readers' second moments are taken from, at most (assumption)
 PLACES = 24  # places of a map that are looked at in each image
@@ -282,10 +282,12 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
         if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
             break
         walk = Walk(graph.module, [x])
+        rough = x.dtype == torch.float32 and x.device.type == "cpu" and bfloat16_pays()
         for reader in readers:
             node = walk.node(reader.node)
-            walk.reach(walk.index[reader.node])
-            value = walk.values[0][node.args[0]]  # type: ignore[index]
+            with torch.autocast("cpu", torch.bfloat16, enabled=rough):
+                walk.reach(walk.index[reader.node])
+            value = walk.values[0][node.args[0]].to(x.dtype)  # type: ignore[index]
             at = sample(reader, len(x), graph.values[node].shape, places, generator)
             seen[reader.node].images += len(x)
             seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))

@@ -81,3 +81,10 @@ def _last_uses(nodes: Sequence[fx.Node], index: dict[str, int]) -> dict[fx.Node,
         n: end if n.op == "output" else max((index[u.name] for u in n.users), default=-1)
         for n in nodes
     }
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor computes in bfloat16 and does not only emulate it."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

@@ -126,7 +126,7 @@ def post_training(
     begun = time.perf_counter()
     _check(model, pixels, convention)
     calibrating, judging = split(len(pixels))
-    judge = [plain(pixels[rows], convention) for rows in _batches(judging)]
+    judge = Images([plain(pixels[rows], convention) for rows in _batches(judging)]).batches
     expected = _sound(answers(model, judge))
     images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
     size = convention.size
