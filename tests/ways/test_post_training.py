@@ -205,7 +205,7 @@ def test_what_is_left_is_told(net: torch.nn.Module) -> None:
         lambda what, done, of, left=math.nan: told.append((what, done, of, left)),
     )  # fmt: skip
     assert [what for what, *_ in told if what in ("looking", "choosing", "judging")] == [
-        *["looking"] * 8, *["choosing"] * 2, *["judging"] * 2
+        *["looking"] * 4, *["choosing"] * 2, *["judging"] * 2
     ]  # fmt: skip
     assert all(0 <= done <= of for _, done, of, _ in told)
     assert math.isnan(told[0][-1])  # nothing is done yet
