@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import checkpoint, files, prune
 from .errors import EdgepruneError, closest
 from .graph import Graph, trace
+from .graph.tensors import floating
 from .prune import NEEDS, SCORES, Plan
 from .prune import plan as planning
 from .prune.evidence import gather
@@ -141,7 +142,9 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
         raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
     for one in cuts:
         exact = one.get("exact_norms") is True
-        graph = trace(model.eval(), torch.zeros(one["example"]), exact_norms=exact)
+        graph = trace(
+            model.eval(), torch.zeros(one["example"]).to(floating(model)), exact_norms=exact
+        )
         if graph.fingerprint != one["network"]:
             raise EdgepruneError(
                 f"{path} was cut from another network",

@@ -14,6 +14,7 @@ from . import files, models, prune, records
 from .errors import EdgepruneError
 from .graph import Graph, trace
 from .graph.kept import Keep
+from .graph.tensors import floating
 from .models import Convention, ModelSpec, code
 from .runs import Run
 
@@ -35,7 +36,7 @@ class Loaded:
 
     @property
     def example(self) -> Tensor:
-        return example(self.convention)
+        return example(self.convention).to(floating(self.model))
 
 
 def example(convention: Convention) -> Tensor:

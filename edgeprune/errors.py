@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 SHOWN = 20  # names in a message
 
 
@@ -23,6 +26,17 @@ class EdgepruneError(Exception):
         if self.next:
             text += f" — {self.next}"
         return text
+
+
+@contextmanager
+def told(what: str, next: str = "") -> Iterator[None]:
+    """Whatever is raised inside is raised as an :class:`EdgepruneError` that names its cause."""
+    try:
+        yield
+    except EdgepruneError:
+        raise
+    except Exception as e:
+        raise EdgepruneError(what, f"{type(e).__name__}: {one_line(str(e))[:300]}", next) from e
 
 
 def one_line(text: str) -> str:

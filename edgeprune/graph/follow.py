@@ -66,7 +66,13 @@ class Follow:
             return args[0][args[1]]
         if not isinstance(node.target, torch._ops.OpOverload) or is_symbolic(node):
             return plain(node)
-        return rule_for(node)(self, node, *args, **kwargs)
+        try:
+            return rule_for(node)(self, node, *args, **kwargs)
+        except EdgepruneError:
+            raise
+        except Exception as e:  # a form that the rule does not know: what touches it stays
+            reason = f"its rule does not know this form ({type(e).__name__}: {e})"
+            return unknown(self, node, *args, reason=" ".join(reason.split())[:200], **kwargs)
 
     def arguments(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The node's arguments with labels for tensors and the traced ints for symbols."""
@@ -120,6 +126,8 @@ class Follow:
         """``x`` with nothing that may leave; recorded if anything could have."""
         if x.labels is not None and (self.classes.find(x.labels) != PINNED).any():
             self.classes.pin(x.labels)
+            if x.free:
+                return Labelled(x.shape, constant=x.constant)
             where = layer(node) or node.name
             self.refusals.append(Refusal(where, short_name(node), reason, source(node)))
         return Labelled(x.shape, constant=x.constant)
@@ -145,10 +153,12 @@ class Follow:
         )
 
 
-def unknown(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
-    """An operator without a rule: what touches it stays."""
+def unknown(
+    f: Follow, node: fx.Node, *args: Any, reason: str = "no rule for this operator", **kwargs: Any
+) -> Any:
+    """An operator without a rule, or a form of it that its rule does not know: what touches it stays."""
     for x in _labelled((args, kwargs)):
-        f.pin(node, f.data(x), "no rule for this operator")
+        f.pin(node, f.data(x), reason)
     return plain(node)
 
 

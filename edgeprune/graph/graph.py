@@ -13,7 +13,7 @@ from ..errors import EdgepruneError, closest
 from .follow import Contraction, Refusal
 from .groups import Group
 from .labels import Vector
-from .recipe import evaluate, outputs
+from .recipe import evaluate, outputs, sources
 from .tensors import leaves, share_tensors
 
 
@@ -58,15 +58,8 @@ class Graph:
         return leaves(self.module)
 
     def sources(self, tensor: str) -> set[str]:
-        """The parameters that a folded constant is computed from (none for any other tensor)."""
-        known = [] if self.recipe is None else outputs(self.recipe.graph)
-        nodes = [node for node in known if node.name == tensor]
-        found: set[str] = set()
-        while nodes:
-            node = nodes.pop()
-            found |= {str(node.target)} if node.op == "get_attr" else set()
-            nodes += node.all_input_nodes
-        return found
+        """The parameters and buffers that a folded constant is computed from (none for any other tensor)."""
+        return sources(self.recipe, tensor)
 
     def group(self, group: Group | str) -> Group:
         """A group by its name; the error names what there is."""

@@ -74,7 +74,7 @@ def _signatures(classes: int, vectors: Iterable[Vector]) -> Vector:
     for roots in vectors:
         if seen.setdefault(roots.tobytes()) is None:
             factor = random.integers(1, 2**62, dtype=np.int64)
-            total += np.bincount(roots, minlength=classes) * factor
+            np.add.at(total, roots, factor)
     return total
 
 

@@ -63,6 +63,12 @@ class Kept:
         pairs = zip(leaf.shape, found, strict=True)
         return tuple(size if labels is None else self.count(labels) for size, labels in pairs)
 
+    def cuts(self, name: str) -> bool:
+        """Whether something of the parameter, buffer or folded constant leaves."""
+        ndim = max((axis for tensor, axis in self.graph.sites if tensor == name), default=-1) + 1
+        found = [self.graph.sites.get((name, axis)) for axis in range(ndim)]
+        return any(labels is not None and not self.stays(labels).all() for labels in found)
+
     def tensor(self, name: str, value: Tensor) -> Tensor:
         """``value``, in the shape of the parameter or buffer ``name``, after the cut; a new storage."""
         with torch.no_grad():

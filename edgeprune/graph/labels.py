@@ -28,6 +28,7 @@ class Labelled:
     labels: Vector | None = None  # [shape[axis]]
     constant: bool = False  # computed from parameters and buffers alone
     name: str | None = None  # of the parameter, buffer or folded constant that this tensor is
+    free: bool = False  # its labels were made by repeating one element: they give way to all others
 
     @property
     def ndim(self) -> int:

@@ -1,10 +1,11 @@
-"""Eval mode for a while, and silence about what is handled."""
+"""Eval mode for a while, silence about what is handled, no garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 
@@ -19,8 +20,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for m, training in modes.items():
-            m.training = training
+        set_modes(modes)
+
+
+def set_modes(modes: Mapping[nn.Module, bool]) -> None:
+    """Each module (parents before children) in its own mode, through its own ``train`` where it has one."""
+    for m, training in modes.items():
+        if type(m).train is not nn.Module.train and m.training != training:
+            m.train(training)
+    for m, training in modes.items():
+        m.training = training
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which looks at all of timm again and again while graphs are made."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import fx
+from collections.abc import Mapping
 
-from .tensors import put
+import torch
+from torch import Tensor, fx, nn
+
+from .tensors import named_tensors, put, unsaved
 
 
 def outputs(graph: fx.Graph) -> list[fx.Node]:
@@ -18,3 +20,62 @@ def evaluate(recipe: fx.GraphModule, module: fx.GraphModule) -> None:
     """Write the folded constants, from the present parameters, into ``module``."""
     for node, value in zip(outputs(recipe.graph), recipe(), strict=True):
         put(module, node.name, value.detach())
+
+
+def sources(recipe: fx.GraphModule | None, tensor: str) -> set[str]:
+    """The parameters and buffers that a folded constant is computed from (none for another tensor)."""
+    known = [] if recipe is None else outputs(recipe.graph)
+    nodes = [node for node in known if node.name == tensor]
+    found: set[str] = set()
+    while nodes:
+        node = nodes.pop()
+        found |= {str(node.target)} if node.op == "get_attr" else set()
+        nodes += node.all_input_nodes
+    return found
+
+
+def reduced(
+    recipe: fx.GraphModule, names: set[str], tensors: Mapping[str, Tensor]
+) -> fx.GraphModule | None:
+    """The recipe of ``names`` alone, on ``tensors``; None without any."""
+    if not names:
+        return None
+    graph, known = fx.Graph(), dict[fx.Node, fx.Node]()
+    wanted = [node for node in outputs(recipe.graph) if node.name in names]
+    needed = set(wanted)
+    for node in reversed(recipe.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in recipe.graph.nodes:
+        if node in needed:
+            known[node] = graph.node_copy(node, known.__getitem__)
+            known[node].name = node.name
+    graph.output(tuple(known[node] for node in wanted))
+    root = nn.Module()
+    for name in {str(n.target) for n in graph.nodes if n.op == "get_attr"}:
+        put(root, name, tensors[name])
+    return fx.GraphModule(root, graph, class_name="Recipe")
+
+
+def unfolded(module: fx.GraphModule, recipe: fx.GraphModule | None) -> fx.GraphModule:
+    """``module`` computing what the recipe computes, around the same tensors; itself without one."""
+    if recipe is None:
+        return module
+    root = nn.Module()
+    anew = unsaved(module)
+    folded = {node.name: node for node in outputs(recipe.graph)}
+    for name, value in {**named_tensors(recipe), **named_tensors(module)}.items():
+        if name not in folded:
+            put(root, name, value, persistent=name not in anew)
+    graph, known = fx.Graph(), dict[fx.Node, fx.Node]()
+    graph.graph_copy(recipe.graph, known)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target in folded:
+            known[node] = known[folded[node.target]]
+        elif node.op == "output":
+            graph.output(fx.map_arg(node.args[0], known.__getitem__))
+        else:
+            known[node] = graph.node_copy(node, known.__getitem__)
+    graph.set_codegen(module.graph._codegen)
+    made = fx.GraphModule(root, graph, class_name=type(module).__name__)
+    return made.train(module.training)

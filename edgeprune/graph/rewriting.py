@@ -83,19 +83,19 @@ class Rewriter:
         node.meta["val"] = value
         return node
 
+    def argument(self, node: fx.Node, position: int, name: str, default: Any) -> Any:
+        """A node's argument, wherever it is written; symbols as the traced ints."""
+        found = node.kwargs.get(name, default)
+        if position < len(node.args):
+            found = node.args[position]
+        return fx.map_arg(found, self.known)
+
     def known(self, node: fx.Node) -> Any:
         """A node's value: of parameters and buffers the tensor, of symbols the traced int."""
         value = self.value(node)
         if isinstance(value, Labelled) and value.name in self.constants:
             return self.constants[str(value.name)]
         return value
-
-
-def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    """A node's argument, wherever it is written."""
-    if position < len(node.args):
-        return node.args[position]
-    return node.kwargs.get(name, default)
 
 
 def set_argument(node: fx.Node, position: int, value: Any, default: tuple[Any, ...] = ()) -> None:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, fx, nn
 
 
 def unsaved(model: nn.Module) -> set[str]:
     """Names of the buffers that no file holds: each build makes them anew."""
     return {name for name, _ in model.named_buffers()} - set(model.state_dict())
+
+
+def floating(model: nn.Module) -> Tensor:
+    """The first floating parameter or buffer: its device and type are those of the network's input."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
 
 
 def leaves(module: fx.GraphModule) -> dict[str, Tensor]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, told
 from .fold import fold
 from .follow import Follow
 from .graph import Graph
 from .groups import find_groups
 from .labels import Labelled
-from .modes import evaluating, quiet
+from .modes import evaluating, quiet, uncollected
 from .operators import operator_of, rule_for
 from .operators.written_out import Writer
 from .record import record
@@ -28,6 +28,12 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when its
     forward cannot be recorded (:mod:`.record`).
     """
+    if not isinstance(example, Tensor):
+        raise EdgepruneError(
+            f"example of type {type(example).__name__}",
+            "networks of one input tensor (N, C, ...) are followed",
+            "wrap the network in a module that makes its other inputs of one tensor",
+        )
     if example.ndim < 2 or example.shape[0] < 2:
         raise EdgepruneError(
             f"example of shape {tuple(example.shape)}",
@@ -35,6 +41,14 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
             "trace with a batch of 2",
         )
     model = unwrap(model)
+    with (
+        told(f"{type(model).__name__} cannot be traced", "please report this network"),
+        uncollected(),
+    ):
+        return _trace(model, example, exact_norms)
+
+
+def _trace(model: nn.Module, example: Tensor, exact_norms: bool) -> Graph:
     module = recorded(model, example)
     recipe = fold(module)
     if exact_norms:

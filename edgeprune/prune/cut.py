@@ -9,10 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, told
 from ..graph import Graph, trace
 from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled
+from ..graph.modes import uncollected
+from ..graph.recipe import reduced, unfolded
 from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
 from .module import adapt, patched, trainable
@@ -56,30 +58,57 @@ def narrow(
     heads or groups: the finer of two couplings is chosen by size.)
     """
     kept = kept_classes(graph, keep)
+    with (
+        told(f"{type(graph.model).__name__} cannot be cut", "please report this network"),
+        uncollected(),
+    ):
+        return _narrow(kept, optimizer, ema)
+
+
+def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module | None) -> Graph:
+    graph = kept.graph
     rewriter = rewrite(kept)
-    constants = graph.constants()
-    for name in graph.folded:  # what was computed from weights is trained from now on
-        if constants[name].is_floating_point():
-            constants[name] = nn.Parameter(constants[name])
-    tensors = {name: kept.tensor(name, value) for name, value in constants.items()}
-    used = {str(n.target) for n in rewriter.new.nodes if n.op == "get_attr"}
-    device = next((t.device for t in tensors.values()), torch.device("cpu"))
-    tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
-    tensors = {name: t for name, t in tensors.items() if name in used}
-    module = _graph_module(graph, rewriter.new, tensors)
-    groups = rewriter.groups
-    model, reason = patched(graph.model, module, tensors, groups, graph.example)
+    module, recipe = _smaller(kept, rewriter)
+    whole = unfolded(module, recipe)
+    model, reason = patched(graph.model, whole, rewriter.groups, graph.example)
     if model is None:
-        model = trainable(module).train(graph.model.training)
+        model = trainable(whole).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = reason  # type: ignore[assignment]
-    known = _names_in_graph(graph)
-    slices = partial(_cut_by_any_name, kept, known)
+    slices = partial(_cut_by_any_name, kept, _names_in_graph(graph))
     if optimizer is not None:
         follow_optimizer(optimizer, graph, model, slices)
     if ema is not None:
-        _cut_average(ema, model, slices, groups)
-    return _narrowed(graph, rewriter, module, model)
+        _cut_average(ema, model, slices, rewriter.groups)
+    return _narrowed(rewriter, module, model, recipe)
+
+
+def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphModule | None]:
+    """The new operators around the smaller tensors, and what the network still computes itself.
+
+    A constant of which nothing left, nor of what it is computed from, goes on being computed. What
+    was computed from weights and is cut is trained from now on, if one of those weights was.
+    """
+    graph = kept.graph
+    constants = graph.constants()
+    named = named_tensors(graph.model)
+    small = {name: kept.tensor(name, value) for name, value in constants.items()}
+    origins = {name: graph.sources(name) for name in graph.folded}
+    same: set[str] = set()
+    for name, sources in origins.items():
+        if not any(kept.cuts(n) for n in (name, *sources)):
+            same.add(name)
+            small.update({n: kept.tensor(n, named[n]) for n in sources if n not in small})
+        elif small[name].is_floating_point():
+            trained = any(named[n].requires_grad for n in sources)
+            small[name] = nn.Parameter(small[name]) if trained else small[name]
+    used = {str(n.target) for n in rewriter.new.nodes if n.op == "get_attr"}
+    device = next((t.device for t in small.values()), torch.device("cpu"))
+    tensors = {n: t for n, t in small.items() if n in used}
+    tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
+    module = _graph_module(graph, rewriter.new, tensors)
+    recipe = None if graph.recipe is None else reduced(graph.recipe, same & used, small)
+    return module, recipe
 
 
 def _names_in_graph(graph: Graph) -> dict[str, str]:
@@ -104,8 +133,11 @@ def _graph_module(
     return module
 
 
-def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: nn.Module) -> Graph:
+def _narrowed(
+    rewriter: Rewriter, module: fx.GraphModule, model: nn.Module, recipe: fx.GraphModule | None
+) -> Graph:
     """The old labels without those that left, on the new operators."""
+    graph = rewriter.graph
     new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
     nodes = {old: new_of[new] for old, new in rewriter.nodes.items() if new in new_of}
     values = {
@@ -129,6 +161,7 @@ def _narrowed(graph: Graph, rewriter: Rewriter, module: fx.GraphModule, model: n
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         exact_norms=graph.exact_norms,
+        recipe=recipe,
         values=values,
         sites={key: rewriter.kept.left(labels) for key, labels in graph.sites.items()},
         contractions=contractions,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
-from ..graph.modes import evaluating, quiet
+from ..graph.modes import evaluating, quiet, set_modes
 from ..graph.operators import operator_of
-from ..graph.tensors import named_tensors, put, unsaved
+from ..graph.tensors import floating, named_tensors, put, unsaved
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -20,23 +21,20 @@ TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1
 
 
 def patched(
-    model: nn.Module,
-    graph: fx.GraphModule,
-    tensors: Mapping[str, Tensor],
-    groups: Mapping[str, int],
-    example: tuple[int, ...],
+    model: nn.Module, graph: fx.GraphModule, groups: Mapping[str, int], example: tuple[int, ...]
 ) -> tuple[nn.Module | None, str]:
-    """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
-    named = named_tensors(model)
+    """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``."""
+    named, tensors = named_tensors(model), named_tensors(graph)
     foreign = [name for name in tensors if name not in named]
     if foreign:
         return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
     if isinstance(model, fx.GraphModule):
         return None, "the network is an fx.GraphModule"
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
-    memo = {id(named[name]): value for name, value in tensors.items()}
+    memo: dict[int, Any] = {id(named[name]): value for name, value in tensors.items()}
     try:
         small = copy.deepcopy(model, memo)
+        restore(small, model, memo)
     except Exception as e:
         return None, f"it cannot be copied: {_words(e)}"
     by_id = {id(named[name]): count for name, count in groups.items()}
@@ -45,15 +43,28 @@ def patched(
     return (None, reason) if reason else (small, "")
 
 
+def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
+    """Give a copy what its class's own ``__deepcopy__`` left out: attributes, hooks, flags, modes."""
+    pairs = list(zip(small.modules(), model.modules(), strict=True))
+    for new, old in pairs:
+        for name, value in vars(old).items():
+            empty = name.endswith("_hooks") and not getattr(new, name, None)
+            if name not in vars(new) or (empty and value):
+                new.__dict__[name] = copy.deepcopy(value, memo)
+    for p, whole in zip(small.parameters(), model.parameters(), strict=True):
+        p.requires_grad_(whole.requires_grad)
+    set_modes({new: old.training for new, old in pairs})
+
+
 def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
     """Set each layer's own counts to what its tensors now have.
 
     ``groups``: of convolutions and group norms, by the name of their weight.
     """
     for name, layer in model.named_modules():
-        weight = layer._parameters.get("weight")
-        if weight is None:
-            weight = layer._buffers.get("running_mean")
+        own = {**layer._buffers, **layer._parameters}
+        found = (own.get(leaf) for leaf in ("weight", "running_mean", "weight_ih_l0"))
+        weight = next((t for t in found if t is not None), None)
         if weight is not None:
             _adapt(layer, weight, groups.get(f"{name}.weight".removeprefix(".")))
 
@@ -71,6 +82,8 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
         module.num_features = weight.shape[0]
     elif isinstance(module, nn.GroupNorm):
         module.num_channels, module.num_groups = weight.shape[0], groups or module.num_groups
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = weight.shape[1]
     elif isinstance(module, nn.PReLU):
         module.num_parameters = weight.shape[0]
 
@@ -104,8 +117,10 @@ def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) 
         got = _run(small, shaken, x)
     except Exception as e:
         return f"its forward raises: {_words(e)}"
-    pairs = list(zip(_outputs(got), _outputs(expected), strict=False))
-    same = pairs and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
+    ours, theirs = _outputs(got), _outputs(expected)
+    pairs = list(zip(ours, theirs, strict=False))
+    same = len(ours) == len(theirs) > 0
+    same = same and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
     return "" if same else "its forward gives other values than the cut graph"
 
 
@@ -114,7 +129,7 @@ def _probe(
 ) -> tuple[Mapping[str, Tensor], Tensor, object]:
     """Weights, input, and what the graph makes of them: random weights in float64, so that no
     tiny layer scale hides a difference, and another batch than the traced one, where it can."""
-    like = next(iter(graph.parameters()), torch.zeros(()))
+    like = floating(graph)
     tensors = named_tensors(graph)
     for batch in (BATCH, example[0]):
         shape = (batch, *example[1:])
@@ -135,7 +150,7 @@ def _probe(
 def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
     tensors = {name: t.clone() for name, t in named_tensors(model).items()}
-    like = next(iter(model.parameters()), torch.zeros(()))
+    like = floating(model)
     with evaluating(model):
         model.train()
         try:
@@ -172,14 +187,18 @@ def _shaken(value: Tensor, seed: int) -> Tensor:
 def _outputs(value: object) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    values = value.values() if isinstance(value, dict) else value
-    return [t for v in values for t in _outputs(v)]  # type: ignore[attr-defined]
+    if isinstance(value, dict | list | tuple):
+        values = value.values() if isinstance(value, dict) else value
+        return [t for v in values for t in _outputs(v)]
+    return []  # None, numbers
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    if not b.numel():
-        return True
-    return bool((a - b).abs().max() <= TOLERANCE[b.dtype] * b.abs().max())
+    """Floats within rounding; integers and truth values exactly."""
+    if a.dtype != b.dtype or not (b.is_floating_point() or b.is_complex()):
+        return torch.equal(a, b)
+    size = b.abs()
+    return not b.numel() or bool((a - b).abs().max() <= TOLERANCE[size.dtype] * size.max())
 
 
 def _words(error: Exception) -> str:

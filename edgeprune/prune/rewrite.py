@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, told
 from ..graph.follow import short_name
 from ..graph.kept import Kept
 from ..graph.labels import Labelled
@@ -27,11 +27,14 @@ def rewrite(kept: Kept) -> Rewriter:
     r = Rewriter(kept)
     for old in r.graph.module.graph.nodes:
         r.nodes[old] = new = r.new.node_copy(old, r.nodes.__getitem__)
+        if not any(r.loses(r.value(n)) for n in (old, *old.all_input_nodes)):
+            continue
         row = operator_of(old)
-        if row.rewrite is not None:
-            row.rewrite(r, old, new)
-        if row.moves:
-            check(r, old, new)
+        with told(f"{short_name(old)} ({old.name}) cannot be cut", "please report this network"):
+            if row.rewrite is not None:
+                row.rewrite(r, old, new)
+            if row.moves:
+                check(r, old, new)
     r.new.set_codegen(r.graph.module.graph._codegen)
     r.new.eliminate_dead_code()
     return r
@@ -42,8 +45,6 @@ def rewrite(kept: Kept) -> Rewriter:
 
 def check(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     """Number every input element; cutting after the operator and before it must agree."""
-    if not any(_labelled(r.value(n)) for n in old.all_input_nodes):
-        return
     whole: dict[fx.Node, Any] = {}
     small: dict[fx.Node, Any] = {}
     first = 0
@@ -60,11 +61,6 @@ def check(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
             "the self-check found that its smaller form moves other elements",
             "please report this network",
         )
-
-
-def _labelled(value: Any) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(v, Labelled) and (v.axis is not None or v.name) for v in values)
 
 
 def _numbered(r: Rewriter, node: fx.Node, first: int) -> tuple[Any, int]:

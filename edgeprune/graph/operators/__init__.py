@@ -2,7 +2,7 @@
 
 Families, one file each; letters: N batch, C channels, O filters, I inputs per group.
 
-    moves      the same operator runs on the labels      convolutions
+    moves      the same operator runs on the labels      convolutions, recurrent
     picks      moves along one axis                      norms      with parameters
     sizes      channels of an operator's own             products   linear, matmul, einsum, attention
     pointwise  elements that meet become one class       along      windows, mixes, reductions
@@ -14,12 +14,12 @@ import torch
 from torch import fx
 
 from ..follow import Rule, unknown
-from . import along, convolutions, moves, norms, picks, pointwise, products, sizes
+from . import along, convolutions, moves, norms, picks, pointwise, products, recurrent, sizes
 from .row import Operator, Work
 
 __all__ = ["OPERATORS", "Operator", "Work", "operator_of", "row_of", "rule_for", "twin_of"]
 
-FAMILIES = (moves, picks, sizes, pointwise, along, convolutions, norms, products)
+FAMILIES = (moves, picks, sizes, pointwise, along, convolutions, norms, products, recurrent)
 UNKNOWN = Operator("", unknown)
 
 OPERATORS: dict[str, Operator] = {

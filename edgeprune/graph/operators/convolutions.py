@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from ..follow import Follow, unknown
+from ...errors import EdgepruneError
+from ..follow import Follow, owner, unknown
 from ..labels import Labelled, Vector
-from ..rewriting import Rewriter, argument, set_argument
+from ..rewriting import Rewriter, set_argument
 from .row import Operator, Work
 
 
@@ -28,7 +29,9 @@ def convolution(
 ) -> Any:
     """conv1d/2d/3d; weight (O, I, *kernel) with I = C / groups."""
     if weight.name is None:
-        return unknown(f, node, x, weight, bias)
+        return unknown(f, node, x, weight, bias, reason="its weight is computed")
+    if any(isinstance(a, fx.Node) for a in node.args[3:]):
+        return unknown(f, node, x, weight, bias, reason="its groups or window hang on the input")
     x, channels = _convolved(f, node, x, weight)
     inputs = f.labels(x, channels)
     if groups == 1:
@@ -85,7 +88,9 @@ def transposed_convolution(
 ) -> Any:
     """conv_transpose1d/2d/3d; weight (C, O / groups, *kernel)."""
     if weight.name is None:
-        return unknown(f, node, x, weight, bias)
+        return unknown(f, node, x, weight, bias, reason="its weight is computed")
+    if any(isinstance(a, fx.Node) for a in node.args[3:]):
+        return unknown(f, node, x, weight, bias, reason="its groups or window hang on the input")
     x, channels = _convolved(f, node, x, weight)
     inputs = f.labels(x, channels)
     if groups == weight.shape[0] > 1:  # depthwise: every channel's filters share weight's axis 1
@@ -104,7 +109,7 @@ def transposed_convolution(
 
 def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool = False) -> None:
     """``groups`` follows the channels: depthwise and whole groups shrink, offsets keep theirs."""
-    groups = int(argument(old, 6, "groups", 1))
+    groups = int(r.argument(old, 6, "groups", 1))
     if groups == 1:
         return
     x, weight = r.value(old.args[0]), r.value(old.args[1])
@@ -114,7 +119,13 @@ def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool
     else:
         inputs = r.graph.sites.get((weight.name, 1))
         per_group = weight.shape[1] if inputs is None else r.kept.count(inputs)
-        kept = r.length(x, channels) // per_group
+        kept, rest = divmod(r.length(x, channels), per_group)
+        if rest:
+            raise EdgepruneError(
+                f"{owner(old, str(weight.name))} cannot be cut",
+                f"{r.length(x, channels)} channels are left for groups of {per_group}",
+                "please report this network",
+            )
     defaults = (None, None, None, 1, 0, 0 if transposed else 1)
     new.kwargs = {k: v for k, v in new.kwargs.items() if k != "groups"}
     set_argument(new, 6, kept, defaults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from ..follow import Follow, plain, unknown
-from ..labels import Labelled
-from ..rewriting import Rewriter, argument, set_argument
+from ..labels import Labelled, axes_of
+from ..rewriting import Rewriter, set_argument
 from .row import Operator
 from .writes import permute_back, shape_back, split_back, transpose_back, unbind_back
 
@@ -35,7 +35,12 @@ def move(
     if all(x.axis is None for x in seen):
         return plain(node)
     moved = (run or node.target)(*arrays, **kwargs)  # type: ignore[operator]
-    form = partial(f.classes.normal_form, constant=all(x.constant for x in seen))
+    free = all(x.free for x in seen if x.axis is not None)
+
+    def form(array: Tensor) -> Labelled:
+        out = f.classes.normal_form(array, constant=all(x.constant for x in seen))
+        return replace(out, free=free)
+
     return form(moved) if isinstance(moved, Tensor) else [form(t) for t in moved]
 
 
@@ -66,9 +71,35 @@ def _along(f: Follow, leaf: Labelled, dim: int) -> Labelled:
 
 
 def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
-    """``x`` in the shape of ``like``, which is cut with it."""
-    moved = f.classes.normal_form(f.data(x).array().expand(like.shape), x.constant)
+    """``x`` in the shape of ``like``, which is cut with it; what is repeated is cut as ``like`` is."""
+    x = f.data(x)
+    if x.axis is None and like.axis is not None:
+        own = like.axis - like.ndim + x.ndim
+        if own < 0 or x.shape[own] == 1:
+            return Labelled(like.shape, like.axis, like.labels, x.constant)
+    moved = f.classes.normal_form(x.array().expand(like.shape), x.constant)
     return _cut_alike(f, like, moved)
+
+
+def repeat(f: Follow, node: fx.Node, x: Labelled, sizes: Sequence[int], **kwargs: Any) -> Any:
+    """expand, repeat, tile: what one element is repeated into can leave, at the written number."""
+    out = move(f, node, x, sizes, **kwargs)
+    if out.axis is not None or not isinstance(sizes, list | tuple):
+        return out
+    start = out.ndim - x.ndim
+    written: Any = node.args[1]
+    free = [
+        axis
+        for axis in range(start, out.ndim)
+        if x.shape[axis - start] == 1 < out.shape[axis]
+        and axis - out.ndim >= -len(written)
+        and isinstance(written[axis - out.ndim], int)
+    ]
+    if not free:
+        return out
+    axis = min(free, key=lambda d: d != 1)  # the channels', where it is one of them
+    labels = f.classes.fresh(out.shape[axis])
+    return Labelled(out.shape, axis, labels, out.constant, free=True)
 
 
 def scatter(f: Follow, node: fx.Node, base: Labelled, src: Labelled, *args: Any, **kw: Any) -> Any:
@@ -101,7 +132,7 @@ def sizes(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
 
 def unflatten(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     x, out = r.value(old.args[0]), r.value(old)
-    first = int(old.args[1]) % x.ndim  # type: ignore[arg-type]
+    first = int(r.argument(old, 1, "dim", 0)) % x.ndim
     written = list(new.args[2])  # type: ignore[arg-type]
     if out.axis is not None and 0 <= out.axis - first < len(written):
         if written[out.axis - first] != -1:
@@ -112,7 +143,7 @@ def unflatten(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
 def parts(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     """split, chunk: the parts' own new sizes, which may be unequal."""
     x = r.value(old.args[0])
-    dim = int(argument(old, 2, "dim", 0)) % x.ndim
+    dim = int(r.argument(old, 2, "dim", 0)) % x.ndim
     if not x.on(dim):
         return
     ends = np.cumsum([part.shape[dim] for part in r.value(old)])[:-1]
@@ -123,36 +154,70 @@ def parts(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
 
 def slice_scatter(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     out = r.value(old)
-    dim = int(argument(old, 2, "dim", 0))
+    dim = int(r.argument(old, 2, "dim", 0)) % out.ndim
     if not out.on(dim):
         return
-    start, end, _ = slice(
-        *(argument(old, 3 + i, name, None) for i, name in enumerate(("start", "end", "step")))
-    ).indices(out.shape[dim])
-    before = np.concatenate([[0], np.cumsum(r.stays(out))])
-    new.args = (new.args[0], new.args[1], dim, int(before[start]), int(before[max(start, end)]))
+    words = (("start", None), ("end", None), ("step", 1))
+    bounds = [r.argument(old, 3 + i, name, default) for i, (name, default) in enumerate(words)]
+    written = np.arange(out.shape[dim])[slice(*bounds)]
+    stays = r.stays(out)
+    wanted = (np.cumsum(stays) - 1)[written[stays[written]]]
+    steps = set(np.diff(wanted).tolist())
+    if len(steps) <= 1:
+        first = int(wanted[0]) if len(wanted) else 0
+        last = int(wanted[-1]) + 1 if len(wanted) else 0
+        new.args = (*new.args[:2], dim, first, last, *steps)
+    else:
+        index = r.constant(new, torch.from_numpy(wanted))
+        new.target = aten.index_copy.default
+        new.args = (new.args[0], dim, index, new.args[1])
     new.kwargs = {}
 
 
 def select_scatter(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     out = r.value(old)
-    dim, i = int(argument(old, 2, "dim", 0)), int(argument(old, 3, "index", 0))
+    dim, i = int(r.argument(old, 2, "dim", 0)), int(r.argument(old, 3, "index", 0))
     if out.on(dim):
         new.args = (*new.args[:2], dim, int(r.stays(out)[: i % out.shape[dim]].sum()))
+        new.kwargs = {}
+
+
+def repeats(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    """repeat, tile: one element that was repeated is repeated less often."""
+    x, out = r.value(old.args[0]), r.value(old)
+    if out.axis is None or out.axis < out.ndim - x.ndim:
+        return
+    if x.shape[out.axis - out.ndim] == 1:
+        written = list(new.args[1])  # type: ignore[arg-type]
+        written[out.axis - out.ndim] = r.length(out, out.axis)
+        set_argument(new, 1, written)
+
+
+def squeezed(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    """An axis of which one channel is left is not one that was squeezed: the axes are written."""
+    x = r.value(old.args[0])
+    if x.axis is None or r.length(x, x.axis) != 1:
+        return
+    meant = axes_of(r.argument(old, 1, "dim", None), x.ndim)
+    new.target = aten.squeeze.dims
+    new.args = (new.args[0], [axis for axis in sorted(meant) if x.shape[axis] == 1])
+    new.kwargs = {}
 
 
 ROWS = (
     Operator(
-        "unfold stack flip repeat repeat_interleave tile pixel_shuffle pixel_unshuffle movedim",
+        "unfold stack flip repeat_interleave pixel_shuffle pixel_unshuffle movedim",
         move,
         moves=True,
         vectors=True,
     ),
-    Operator("flatten unsqueeze squeeze view_as", move, moves=True, vectors=True, back=shape_back),
+    Operator("flatten unsqueeze view_as", move, moves=True, vectors=True, back=shape_back),
+    Operator("squeeze", move, squeezed, moves=True, vectors=True, back=shape_back),
     Operator("permute", move, moves=True, vectors=True, back=permute_back),
     Operator("transpose t swapaxes numpy_T", move, moves=True, vectors=True, back=transpose_back),
     Operator("unbind", move, moves=True, vectors=True, back=unbind_back),
-    Operator("expand", move, sizes, moves=True, vectors=True),
+    Operator("expand", repeat, sizes, moves=True, vectors=True),
+    Operator("repeat tile", repeat, repeats, moves=True, vectors=True),
     Operator("unflatten", move, unflatten, moves=True, vectors=True, back=shape_back),
     Operator(
         "split split_with_sizes chunk", move, parts, moves=True, vectors=True, back=split_back

@@ -67,7 +67,7 @@ def layer_norm(
 
 
 def norm_groups(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
-    x, groups = r.value(old.args[0]), int(old.args[1])  # type: ignore[arg-type]
+    x, groups = r.value(old.args[0]), int(r.argument(old, 1, "num_groups", 1))
     if x.on(1):
         kept = r.length(x, 1) * groups // x.shape[1]
         set_argument(new, 1, kept)

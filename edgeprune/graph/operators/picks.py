@@ -12,8 +12,8 @@ from torch import Tensor, fx
 
 from ..follow import Follow, plain, unknown
 from ..labels import Labelled, axes_of
-from ..rewriting import Rewriter, argument, set_argument
-from .moves import move
+from ..rewriting import Rewriter, set_argument
+from .moves import move, scatter
 from .row import Operator
 from .writes import narrow_back, select_back, slice_back
 
@@ -58,13 +58,13 @@ def _index_value(f: Follow, i: Labelled | None) -> Any:
 
 # -- the cut ---------------------------------------------------------------------------------------
 
-Along = Callable[[fx.Node, int], set[int]]  # (node, rank) -> the axes along which it picks
+Along = Callable[[Rewriter, fx.Node], Any]  # the axes along which it picks; None: all
 
 
 def gather(r: Rewriter, old: fx.Node, new: fx.Node, along: Along) -> None:
     """Positions along the labelled axis, as a slice if they are one."""
     x, out = r.value(old.args[0]), r.value(old)
-    if x.axis is None or x.axis not in along(old, x.ndim):
+    if x.axis is None or x.axis not in axes_of(along(r, old), x.ndim):
         return
     ids = Labelled(x.shape, x.axis, np.arange(x.shape[x.axis])).array()
     args, kwargs = fx.map_arg((old.args[1:], old.kwargs), r.known)
@@ -101,23 +101,47 @@ def _wanted(r: Rewriter, x: Labelled, out: Labelled, picked: Tensor) -> Tensor:
     return rank[picked]
 
 
-def _dim(node: fx.Node, ndim: int) -> set[int]:
-    return {int(argument(node, 1, "dim", 0)) % ndim}
+def _dim(r: Rewriter, node: fx.Node) -> Any:
+    return r.argument(node, 1, "dim", 0)
 
 
-def _rolled(node: fx.Node, ndim: int) -> set[int]:
-    return {int(d) % ndim for d in argument(node, 2, "dims", ())}
+def _rolled(r: Rewriter, node: fx.Node) -> Any:
+    return r.argument(node, 2, "dims", ())
 
 
-def _channels(node: fx.Node, ndim: int) -> set[int]:
-    return {1}
+def _channels(r: Rewriter, node: fx.Node) -> Any:
+    return 1
 
 
 def select(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     x = r.value(old.args[0])
-    dim, i = (int(a) for a in old.args[1:3])  # type: ignore[arg-type]
+    dim, i = (int(r.argument(old, at, word, 0)) for at, word in ((1, "dim"), (2, "index")))
     if x.on(dim):
         set_argument(new, 2, int(r.stays(x)[: i % x.shape[dim]].sum()))
+
+
+def index_copy(
+    f: Follow, node: fx.Node, base: Labelled, dim: int, i: Labelled, src: Labelled
+) -> Any:
+    """``base`` with ``src`` written at a constant index."""
+    value = _index_value(f, i)
+    if value is NotImplemented:
+        return unknown(f, node, base, src)
+    written = partial(_written, dim=dim, index=value)
+    return scatter(f, node, base, src, run=written)
+
+
+def _written(base: Tensor, src: Tensor, dim: int, index: Tensor) -> Tensor:
+    return base.index_copy(dim, index, src)
+
+
+def copy_by_index(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
+    out, dim = r.value(old), int(r.argument(old, 1, "dim", 0))
+    if out.on(dim):
+        picked = r.argument(old, 2, "index", None).cpu()
+        stays = torch.from_numpy(r.stays(out))
+        rank = stays.cumsum(0) - 1
+        set_argument(new, 2, r.constant(new, rank[picked[stays[picked]]]))
 
 
 ROWS = (
@@ -135,6 +159,7 @@ ROWS = (
     Operator("channel_shuffle", move, partial(gather, along=_channels), moves=True, vectors=True),
     Operator("select", move, select, moves=True, vectors=True, back=select_back),
     Operator("index_select", index_select, partial(gather, along=_dim), moves=True),
+    Operator("index_copy", index_copy, copy_by_index, moves=True),
     Operator("roll", roll, partial(gather, along=_rolled), moves=True),
     Operator("index", index, pick_by_index, moves=True),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import fx, nn
 
 from ..follow import Follow, plain, shape_of
@@ -26,13 +28,14 @@ def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> Labelled:
     constant = all(x.constant for x in operands)
     if not any(x.axis is not None for x in operands):
         operands = [f.data(x) if x.is_vector else x for x in operands]
-    axis = _meeting_axis(f, node, operands)
+    operands, axis = _meeting_axis(f, node, operands)
+    free = all(x.free for x in operands if x.axis is not None)
     if axis is not None:
         carriers = [x for x in operands if x.axis is not None and x.axis - x.ndim == axis]
         labels = f.labels(carriers[0], axis)
         for x in operands:
             if x not in carriers and x.name is None and x.ndim >= -axis and x.shape[axis] > 1:
-                f.pin(node, Labelled(labels.shape, 0, labels), "meets a tensor that cannot be cut")
+                f.pin(node, replace(carriers[0], free=free), "meets a tensor that cannot be cut")
             elif x.ndim >= -axis:
                 f.tie(x, axis, labels)
     for x in operands:
@@ -40,20 +43,32 @@ def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> Labelled:
             f.hold(x, free=axis if axis is not None and x.ndim >= -axis else None)
     if axis is None:
         return Labelled(shape, constant=constant)
-    return f.result(node, axis, labels, constant)
+    return replace(f.result(node, axis, labels, constant), free=free)
 
 
-def _meeting_axis(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> int | None:
-    """The one axis (from the right) on which operands bear labels; parameters give way to data."""
-    for constant in (True, False):
-        axes = {x.axis - x.ndim for x in operands if x.axis is not None}
-        if len(axes) <= 1:
-            return axes.pop() if axes else None
-        for x in operands:
-            if x.constant == constant:
-                f.pin(node, x, "meets another tensor's channels on another axis")
-        operands = [x for x in operands if x.constant != constant]
-    return None
+def _meeting_axis(
+    f: Follow, node: fx.Node, operands: Sequence[Labelled]
+) -> tuple[Sequence[Labelled], int | None]:
+    """The one axis (from the right) on which operands bear labels, and the operands with no others.
+
+    What was repeated gives way to all else, parameters give way to data, and of data the axis stays
+    on which most can leave.
+    """
+    axes: dict[int, tuple[bool, bool, int]] = {}
+    for x in operands:
+        if x.axis is not None:
+            roots = f.classes.find(f.labels(x, x.axis))
+            rank = (not x.free, not x.constant, len(np.unique(roots[roots > 0])))
+            axes[x.axis - x.ndim] = max(rank, axes.get(x.axis - x.ndim, rank))
+    if not axes:
+        return operands, None
+    axis = max(axes, key=lambda a: axes[a])
+    return [
+        x
+        if x.axis is None or x.axis - x.ndim == axis
+        else f.pin(node, x, "meets another tensor's channels on another axis")
+        for x in operands
+    ], axis
 
 
 def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
@@ -67,7 +82,7 @@ def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
 def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
     """The output bears its first operand's labels."""
     x = f.data(x)
-    return Labelled(shape_of(node), x.axis, x.labels, x.constant)
+    return replace(x, shape=shape_of(node), name=None)
 
 
 def nothing(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:

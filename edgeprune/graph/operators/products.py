@@ -31,7 +31,7 @@ def product(f: Follow, node: fx.Node, operands: Sequence[Operand], out: Sequence
         if letter not in out:
             _sum_over(f, node, operands, letter)
     passing = [c for c in dict.fromkeys(out) if any(_bears(x, ls, c) for _, x, ls in operands)]
-    letter = max(passing, key=lambda c: _free_classes(f, operands, c), default=None)
+    letter = max(passing, key=lambda c: _rank(f, operands, c), default=None)
     for _, x, letters in operands:
         if any(_bears(x, letters, c) for c in passing if c != letter):
             f.pin(node, x, "a product of tensors labelled on different axes")
@@ -52,10 +52,15 @@ def _bears(x: Labelled, letters: Sequence[Any], letter: Any) -> bool:
     return x.axis is not None and letters[x.axis] == letter
 
 
-def _free_classes(f: Follow, operands: Sequence[Operand], letter: Any) -> int:
-    """How many classes could leave along that letter: the axis with most keeps its labels."""
-    found = [f.classes.find(f.labels(x, axis)) for _, x, axis in _holders(operands, letter)]
-    return max(len(np.unique(roots[roots > 0])) for roots in found)
+def _rank(f: Follow, operands: Sequence[Operand], letter: Any) -> tuple[bool, int]:
+    """How many classes could leave along that letter: the axis with most keeps its labels.
+
+    What was repeated along the letter gives way to all else.
+    """
+    holders = _holders(operands, letter)
+    found = [f.classes.find(f.labels(x, axis)) for _, x, axis in holders]
+    real = any(x.on(axis) and not x.free for _, x, axis in holders)
+    return real, max(len(np.unique(roots[roots > 0])) for roots in found)
 
 
 def _holders(
