@@ -49,6 +49,31 @@ def test_a_floor_is_rounded_up(width: int, multiple: int, floor: float, least: i
         plan.make(graph, scores(graph), keep_flops=smallest - 1e-3, floor=floor, multiple=multiple)
 
 
+def test_the_units_of_highest_score_stay() -> None:
+    graph = traced(6)
+    made = plan.make(graph, {"0": torch.tensor([5.0, 1, 4, 2, 6, 3])}, shares={"0": 0.5})
+    assert made.keep == {"0": [0, 2, 4]}
+    assert plan.best_units(torch.tensor([2.0, 1, 2, 2]), 2) == [0, 2]  # of equals the first
+
+
+class Told:
+    """A price of one group that is written down: 10 at width 3, 7 at 2, 3 at 1."""
+
+    def at(self, widths: Mapping[str, int]) -> float:
+        return {3: 10.0, 2: 7.0, 1: 3.0}[widths["a"]]
+
+
+@pytest.mark.parametrize(
+    ("goal", "width"), [(10, 3), (9, 3), (8, 2), (6, 2), (4, 1), (3, 1), (5, 1)]
+)
+def test_the_walk_stops_on_the_nearer_side(goal: float, width: int) -> None:
+    """Of 10 and 7 nine is nearer to 10; five lies in the middle of 7 and 3, and is kept."""
+    widths = {"a": 3}
+    steps = iter([plan.Step("a", 3, 2), plan.Step("a", 2, 1)])
+    plan._walk(widths, steps, Told(), goal)  # type: ignore[arg-type]
+    assert widths == {"a": width}
+
+
 def test_uniform_is_the_same_share_of_wide_and_narrow() -> None:
     """4 and 32 filters: half of each, not the wide layer first."""
     graph = traced(4, 32)
@@ -82,6 +107,22 @@ def slowly(
         taken.append(best[1:])
         widths[best[1]] = best[2]
     return taken
+
+
+class Alike:
+    """Each unit of each group costs the same."""
+
+    def at(self, widths: Mapping[str, int]) -> float:
+        return float(sum(widths.values()))
+
+
+def test_a_loss_that_seems_to_fall_is_that_of_before() -> None:
+    """a loses 3, then (by noise) only 1, then 6: rises of 3, 0 and 3, all below b's first of 4."""
+    curves = {"a": [9.0, 6, 1, 3, 0], "b": [30.0, 20, 12, 4, 0]}  # at widths 0 to 4
+    grids = {"a": [4, 3, 2, 1], "b": [4, 3, 2, 1]}
+    found = plan._greedy(grids, curves, Alike())  # type: ignore[arg-type]
+    order = " ".join(f"{s.group}{s.after}" for s in found)
+    assert order == "a3 a2 a1 b3 b2 b1"
 
 
 @pytest.mark.parametrize("seed", range(4))
