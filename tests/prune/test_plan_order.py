@@ -140,3 +140,16 @@ def test_the_search_is_the_slow_one(seed: int) -> None:
     price = plan.Price(graph, "flops")
     found = plan._ordered("reconstruction", grids, scores(graph), curves, price)
     assert [(s.group, s.after) for s in found] == slowly(graph, curves, grids)
+
+
+def test_a_plan_for_a_network_of_the_same_widths_is_refused() -> None:
+    """The groups have the same names and widths, but the operator between them is another one."""
+    other, example = (
+        nn.Sequential(nn.Conv2d(3, 6, 1), nn.Tanh(), nn.Conv2d(6, 4, 1)),
+        torch.zeros(2, 3, 4, 4),
+    )
+    graph = trace(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval(), example)
+    made = plan.make(graph, scores(graph), keep_flops=0.5)
+    made.check(graph)
+    with pytest.raises(EdgepruneError, match="is for another network"):
+        made.check(trace(other.eval(), example))
