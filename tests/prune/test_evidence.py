@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgeprune.graph import trace
 from edgeprune.prune import scores
+from edgeprune.prune.elimination import Problem, eliminate
 from edgeprune.prune.evidence import gather
 from edgeprune.prune.images import Images
 from tests.nets import images
@@ -56,3 +58,16 @@ def test_a_constant_is_free_where_a_bias_takes_it_up(bias: bool, out: int) -> No
         net.a.weight[0], net.a.bias[0] = 0.0, 5.0
         net.r.weight.fill_(1.0)
     assert first_to_leave(net) == out
+
+
+def test_all_readers_of_a_group_decide_together() -> None:
+    """Independent inputs of variance 1; the outputs lose 1, 2, 10 here and 10, 1, 2 there, of 13."""
+    one, other = (
+        Problem(torch.eye(3).double(), torch.diag(torch.tensor(lost)).double(), np.arange(3))
+        for lost in ([1.0, 2, 10], [10.0, 1, 2])
+    )
+    found = eliminate([one, other], 3)
+    assert found.order.tolist() == [1, 0, 2]  # 3, 11 and 12 together
+    assert found.error[2] == pytest.approx(3 / 26, rel=2e-3)
+    assert eliminate([one], 3).order.tolist() == [0, 1, 2]
+    assert eliminate([other], 3).order.tolist() == [1, 2, 0]
