@@ -27,8 +27,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -352,36 +351,43 @@ def unresolved(table: Sequence[Row], tree: Path, state: Path) -> list[Row]:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def page(table: Sequence[Row], outcomes: dict[str, Outcome]) -> str:
-    """``results/mutants.md``: counts by room, the survivors with their reasons, all rows."""
-    found = [(row, outcomes[row.name]) for row in table if row.name in outcomes]
-    dead = sum(o.dead for _, o in found)
-    alive = [(r, o) for r, o in found if not o.dead]
+def page(table: Sequence[Row], outcomes: Mapping[str, Outcome], open_rows: Collection[str]) -> str:
+    """``results/mutants.md``: counts by room, the survivors with their reasons, all rows.
+
+    ``open_rows``: names of those whose outcome is missing or older than a change nearby.
+    """
+    seen = {r.name: outcomes[r.name] for r in table if r.name in outcomes}
+    dead = {name for name, o in seen.items() if o.dead}
+    alive = [r for r in table if r.name in seen and r.name not in dead | set(open_rows)]
+    waiting = [r for r in table if r.name not in dead and r not in alive]
+    older = dead & set(open_rows)
     lines = [
         "# Decisions and the tests that hold them",
         "",
         "Made by `python benchmarks/mutants.py` from `benchmarks/mutants.toml`; not edited by hand.",
         "Each row breaks one decision of the code and runs the nearby tests until one fails.",
         "",
-        f"{len(found)} decisions: {dead} killed, {len(alive)} survive "
-        f"({100 * len(alive) / max(len(found), 1):.1f} %).",
+        f"{len(table)} decisions: {len(dead)} killed ({len(older)} of them before a later change to the "
+        f"file or its tests), {len(alive)} survive ({100 * len(alive) / len(table):.1f} %), "
+        f"{len(waiting)} still to be run.",
         "",
-        "| room | decisions | killed | survive |",
-        "| --- | ---: | ---: | ---: |",
+        "| room | decisions | killed | survive | to be run |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
-    total, killed = Counter(r.room for r, _ in found), Counter(r.room for r, o in found if o.dead)
-    lines += [f"| {n} | {total[n]} | {killed[n]} | {total[n] - killed[n]} |" for n in sorted(total)]
+    for room in sorted({r.room for r in table}):
+        mine = [r.name for r in table if r.room == room]
+        parts = (dead, {r.name for r in alive}, {r.name for r in waiting})
+        counts = " | ".join(str(len(part & set(mine))) for part in parts)
+        lines.append(f"| {room} | {len(mine)} | {counts} |")
     lines += ["", "## Survivors", ""]
-    lines += [f"- **{r.name}** ({o.state}): {r.left or 'no test holds it yet'}" for r, o in alive]
-    lines += [] if alive else ["None."]
     lines += [
-        "",
-        "## All",
-        "",
-        "| decision broken | file | outcome | by | s |",
-        "| --- | --- | --- | --- | ---: |",
+        f"- **{r.name}** ({seen[r.name].state}): {r.left or 'no test holds it yet'}" for r in alive
     ]
-    for row, o in found:
+    lines += [] if alive else ["None."]
+    lines += ["", "## All", "", "| decision broken | file | outcome | by | s |"]
+    lines += ["| --- | --- | --- | --- | ---: |"]
+    for row in table:
+        o = Outcome(row.name, "to be run", 0.0, "") if row in waiting else seen[row.name]
         cells = (
             row.name,
             row.file.removeprefix("edgeprune/"),
@@ -443,7 +449,8 @@ def main() -> int:
         )
     outcomes = known(given.state)
     if given.state == STATE:
-        PAGE.write_text(page(everything, outcomes))
+        still = [row.name for row in unresolved(everything, ROOT, STATE)]
+        PAGE.write_text(page(everything, outcomes, still))
     alive = [r.name for r in everything if r.name in outcomes and not outcomes[r.name].dead]
     print(f"{len(alive)} of {len(everything)} survive: {'; '.join(alive) or 'none'}")
     return 0

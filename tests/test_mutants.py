@@ -108,11 +108,16 @@ def test_killed_survived_stale_timeout(
     assert found["the smaller one"].by == "tests/test_tiny.py::test_largest"
     assert (tree / "edgeprune/room/tiny.py").read_text() == CODE
     assert mutants.unresolved(table, tree, state) == []
+    page = mutants.page(table, mutants.known(state), [])
+    assert "6 decisions: 2 killed (0 of them before" in page
+    assert "4 survive (66.7 %), 0 still to be run." in page
+    assert "- **of equals the other** (survived): no test holds it yet" in page
     (tree / "tests/test_tiny.py").write_text(TESTS + "\ndef test_more():\n    pass\n")
     assert mutants.unresolved(table[:3], tree, state) == table[:3]
-    page = mutants.page(table, mutants.known(state))
-    assert "6 decisions: 2 killed, 4 survive" in page
-    assert "- **of equals the other** (survived): no test holds it yet" in page
+    still = [r.name for r in table]
+    page = mutants.page(table, mutants.known(state), still)
+    assert "2 killed (2 of them before" in page
+    assert "0 survive (0.0 %), 4 still to be run." in page
 
 
 def test_a_test_that_fails_anyway_kills_nothing(
