@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -358,3 +358,19 @@ def test_warm_up_ends_when_two_windows_agree(
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     times, stable = session.warm_up()
     assert (len(times), stable) == (runs, settled)
+
+
+def test_timed_runs_go_through_all_inputs(module: ModuleType) -> None:
+    """One after the other, on from where the last slice ended; each answer is looked at."""
+    session, seen, checked = module.Session.__new__(module.Session), [], []
+    session.feeds = [f"input {k}" for k in range(module.INPUTS)]
+    session.turn, session.preempted = 0, lambda: 5
+    session.session = SimpleNamespace(run=lambda names, feed: seen.append(feed) or [feed])
+    session.check = lambda outputs, k: checked.append((outputs, k))
+    slices = [session.run(n) for n in (module.INPUTS + 1, module.INPUTS)]
+    expected = [k % module.INPUTS for k in range(2 * module.INPUTS + 1)]
+    assert seen == [f"input {k}" for k in expected]
+    assert checked == [([f"input {k}"], k) for k in expected]
+    assert [len(s["wall_s"]) for s in slices] == [module.INPUTS + 1, module.INPUTS]
+    assert set(slices[0]["switches"]) == {0}
+    assert module.INPUTS > 1
