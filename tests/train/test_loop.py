@@ -172,6 +172,23 @@ def test_the_rate_and_the_dropout_of_every_step(monkeypatch: pytest.MonkeyPatch)
     assert seeds[:4] == seeds[4:]
 
 
+@pytest.mark.parametrize(("n", "batches"), [(33, [16, 16]), (32, [16, 16]), (5, [5])])
+def test_a_last_small_batch_is_left_out(
+    n: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image alone would stop batch norm; where there are fewer than a batch they are one."""
+    seen: list[int] = []
+    step = loop.Stepper.step
+
+    def counted(self: loop.Stepper, x: torch.Tensor, y: torch.Tensor, lr: float) -> torch.Tensor:
+        seen.append(len(x))
+        return step(self, x, y, lr)
+
+    monkeypatch.setattr(loop.Stepper, "step", counted)
+    fit(network(), dataset(n), CONVENTION, RECIPE.but(epochs=2))
+    assert seen == batches * 2
+
+
 def test_a_loss_under_a_teacher_says_nothing_about_chance() -> None:
     """A teacher that knows nothing: the pupil's loss may rest anywhere."""
     watch = Listener()
