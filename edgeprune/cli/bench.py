@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..bench import Images, Request, Result
@@ -25,6 +25,7 @@ def bench(
     what: Annotated[
         list[str] | None,
         typer.Argument(
+            autocompletion=complete.runs_or_files,
             metavar="[RUN | A.onnx B.onnx …]",
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
@@ -33,6 +34,7 @@ def bench(
         str,
         typer.Option(
             "--device",
+            autocompletion=complete.devices,
             help="Where to measure: cpu, ssh://user@host, adb, browser, arm64, or a profile's name; "
             "see edgeprune devices.",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -39,6 +39,7 @@ def cost(
         str | None,
         typer.Option(
             "--device",
+            autocompletion=complete.devices,
             help="Also predict the milliseconds there: cpu, or any device that "
             "edgeprune doctor --probe has measured.",
         ),

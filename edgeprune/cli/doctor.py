@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..doctor import Case, Finding
@@ -25,13 +25,18 @@ def doctor(
     what: Annotated[
         list[str] | None,
         typer.Argument(
+            autocompletion=complete.runs_or_files,
             metavar="[RUN | MODEL.onnx [OTHER.onnx]]",
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
     ] = None,
     device: Annotated[
         str,
-        typer.Option("--device", help="Where to look: cpu; with --probe any device of bench."),
+        typer.Option(
+            "--device",
+            autocompletion=complete.devices,
+            help="Where to look: cpu; with --probe any device of bench.",
+        ),
     ] = "cpu",
     probe: Annotated[
         bool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import cost, options, output
+from . import complete, cost, options, output
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def inspect(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run's name or path: its dense network."),
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's name or path: its dense network.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     model: Annotated[str | None, options.model()] = None,
     classes: Annotated[

@@ -7,15 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
+from . import complete
 
 RUN = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run's name or path; default: the latest.")
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A run's name or path; default: the latest.",
+        autocompletion=complete.runs,
+    ),
 ]
 
 TEST = Annotated[
     str | None,
     typer.Option(
         "--test",
+        autocompletion=complete.data,
         metavar="FOLDER",
         help="Labelled images that judge, never split or trained on: class folders, an archive, a "
         "name; default: the data set's own test part.",
@@ -36,7 +43,7 @@ def model(more: str = "") -> Any:
         "vgg16, mobilenetv1 (-0.75 for a width multiplier), torchvision/NAME, timm/NAME or "
         "FILE.py:FUNCTION." + more
     )
-    return typer.Option("--model", help=text)
+    return typer.Option("--model", help=text, autocompletion=complete.models)
 
 
 def init() -> Any:
@@ -44,7 +51,7 @@ def init() -> Any:
         "First weights: scratch, imagenet, a path (run, .safetensors, .pth), or NAME for "
         "weights/MODEL_NAME.safetensors in EDGEPRUNE_HOME."
     )
-    return typer.Option("--init", help=text)
+    return typer.Option("--init", help=text, autocompletion=complete.inits)
 
 
 def weights() -> Any:
@@ -80,7 +87,7 @@ def data(more: str = "") -> Any:
         "digits, cifar10, cifar100, svhn, caltech101, a name under EDGEPRUNE_HOME/data, or a path: "
         "folder of class folders, .zip, .tar.gz, .npz." + more
     )
-    return typer.Option("--data", help=text)
+    return typer.Option("--data", help=text, autocompletion=complete.data)
 
 
 def size() -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import EdgepruneError, closest
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,9 @@ def plot(
     run_b: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN_B]", help="A second run, drawn beside the first on the same axes."
+            metavar="[RUN_B]",
+            help="A second run, drawn beside the first on the same axes.",
+            autocompletion=complete.runs,
         ),
     ] = None,
     figure: Annotated[

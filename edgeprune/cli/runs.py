@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..report.results import Results
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 def runs(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run's name or path: show that one in detail."),
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's name or path: show that one in detail.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     as_json: options.JSON = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import options, output
+from . import complete, options, output
 from .typed import Panel, flat
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Choice(Panel, title="Which filters leave"):
         str | None,
         typer.Option(
             "--score",
+            autocompletion=complete.scores,
             help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
             "taylor_gate, car, reconstruction, random.",
         ),
@@ -126,7 +127,9 @@ class Choice(Panel, title="Which filters leave"):
     device: Annotated[
         str | None,
         typer.Option(
-            "--device", help="Where it will run, for --round-to auto; as in bench. Default: cpu."
+            "--device",
+            autocompletion=complete.devices,
+            help="Where it will run, for --round-to auto; as in bench. Default: cpu.",
         ),
     ] = None
 
@@ -208,6 +211,7 @@ class Prune:
     run: Annotated[
         str | None,
         typer.Argument(
+            autocompletion=complete.runs,
             metavar="[RUN]",
             help="Prune the dense network of this run instead of training one (--name NEW: a new run).",
         ),
