@@ -48,6 +48,7 @@ class Terminal(Watch):
         )
         self._task = self.bars.add_task("", total=1, words="", visible=False)
         self._last_line = 0.0
+        self._phase = Phase()
 
     def on_start(self, epochs: int, done: int, seconds: float) -> None:
         many = "epoch" if epochs == 1 else "epochs"
@@ -70,6 +71,8 @@ class Terminal(Watch):
         )
 
     def on_progress(self, what: str, done: int, of: int, left: float = math.nan) -> None:
+        if math.isnan(left):  # whoever works knows no better than how fast it went until now
+            left = self._phase.left(done, of, time.monotonic())
         words = "" if math.isnan(left) else f"about {units.duration(max(left, 1.0))} left"
         self._bar(what, done, of, words)
 
@@ -109,6 +112,22 @@ class Terminal(Watch):
     def _line(self, text: str) -> None:
         self.bars.console.print(one_line(text), markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
+
+
+class Phase:
+    """What is counted from 0 to ``of``: the seconds left at the pace until now."""
+
+    def __init__(self) -> None:
+        self._of, self._done = 0, 0
+        self._first, self._begun = 0, 0.0  # what was done when the phase was first heard of
+
+    def left(self, done: int, of: int, now: float) -> float:
+        """NaN while nothing is known: at the first call of a phase, and in its first second."""
+        if of != self._of or done < self._done:
+            self._of, self._first, self._begun = of, done, now
+        self._done = done
+        gone, passed = done - self._first, now - self._begun
+        return math.nan if gone < 1 or passed < 1 else passed / gone * (of - done)
 
 
 def _left(seconds: float) -> str:

@@ -418,11 +418,11 @@ def _free(word: Mark, placed: Sequence[Mark], least: float) -> Mark:
 
 def _width(name: str) -> float:
     """About how wide a name is, in per cent of the axes."""
-    return 2 + 1.4 * len(_short(name))
+    return 2 + 1.3 * len(_short(name))
 
 
 def _short(name: str) -> str:
-    return _label(name.partition(" · ")[0])
+    return _label(name.replace(" · ", " "))
 
 
 def _depth(layers: int) -> list[Any]:

@@ -51,7 +51,7 @@ class Bar:
     """A layer's width before and after, in per cent of the widest layer."""
 
     label: str
-    name: str  # the qualified name
+    paper: str  # what the paper calls it; "" where it does not
     dense: int
     pruned: int | None
     dense_share: float
@@ -387,7 +387,7 @@ def accuracy_chart(found: Results) -> Chart | None:
 
 
 def _step_dots(axes: Axes, step: Step, accuracy: float, found: Results) -> list[Mark]:
-    layer = found.short_labels().get(step.layer, "") if step.layer else "all layers"
+    layer = step.layer or "all layers"
     head = f"step {step.step}, {layer}: "
     dots = []
     before = step.before
@@ -464,7 +464,7 @@ def sensitivity_chart(found: Results) -> Chart | None:
         axes.y_ticks(lambda v: units.percent(v, 0)),
         x_label="filters removed in that layer alone",
     )
-    names, words = found.short_labels(), []
+    words = []
     for i, c in enumerate(curves):
         pairs = sorted(zip(c.shares, c.accuracy, strict=True))
         if pairs[0][0] > 0 and c.baseline is not None:
@@ -473,7 +473,7 @@ def sensitivity_chart(found: Results) -> Chart | None:
         depth = 100 * i / max(len(curves) - 1, 1)
         colour = f"color-mix(in oklch, var(--late) {depth:.0f}%, var(--early))"
         chart.lines.append(axes.line(xs, ys, "layer", colour))
-        layer = names.get(c.layer, c.layer)
+        layer = c.layer
         chart.dots.extend(
             axes.mark(
                 x, y, f"{layer}, {units.percent(x, 1)} removed: {results.accuracy(y)}", "small"
@@ -492,7 +492,7 @@ def bars(found: Results) -> list[Bar]:
     widest = max(dense.values(), default=1)
     names = found.short_labels()
     return [
-        Bar(names[g], g if names[g] != g else "", width, pruned.get(g), 100 * width / widest,
+        Bar(g, names[g] if names[g] != g else "", width, pruned.get(g), 100 * width / widest,
             100 * pruned.get(g, width) / widest)
         for g, width in dense.items()
     ]  # fmt: skip

@@ -324,7 +324,7 @@ def verdict(measurement: Measurement) -> str:
 
 def history_table(found: Results) -> Table:
     """The pruning steps, one row each."""
-    names, dense = found.short_labels(), found.dense
+    dense = found.dense
     rows = []
     for step in found.steps:
         layer = step.layer or "all"
@@ -332,7 +332,7 @@ def history_table(found: Results) -> Table:
         rows.append(
             {
                 "step": step.step,
-                "layer": names.get(layer, layer),
+                "layer": layer,
                 "removed": taken,
                 "width": Cell(width, ABSENT if width is None else f"{width + taken} → {width}"),
                 "params": step.params,
@@ -347,7 +347,7 @@ def history_table(found: Results) -> Table:
         )
     columns = [
         Column("step", "#"),
-        Column("layer", "Layer", align="left"),
+        Column("layer", "Layer", align="left", wraps=True),
         Column("removed", hidden=True),
         Column("width", "Filters"),
         Column("params", "Params", units.count),

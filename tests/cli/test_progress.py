@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,45 @@ def test_a_forecast_has_no_fractions_of_a_second(monkeypatch: pytest.MonkeyPatch
     with progress.watch(stream) as watch:
         watch.on_batch(Progress(2, 2, 39, 39, 0.592, 0.03636))
     assert "1.0 s left at most" in stream.getvalue()
+
+
+def test_a_phase_is_forecast_by_its_own_pace() -> None:
+    """Seconds a step times the steps to go; a new phase starts anew, whatever its steps are called."""
+    phase = progress.Phase()
+    assert math.isnan(phase.left(0, 10, 100.0))
+    assert math.isnan(phase.left(1, 10, 100.5))  # too early to tell
+    assert phase.left(4, 10, 108.0) == pytest.approx(2.0 * 6)
+    assert phase.left(10, 10, 120.0) == 0
+    assert math.isnan(phase.left(1, 10, 121.0))  # counted from the start again
+    assert phase.left(2, 10, 124.0) == pytest.approx(3.0 * 8)
+    assert math.isnan(phase.left(2, 20, 125.0))  # another number of steps
+
+
+def test_steps_without_a_forecast_of_their_own_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    clock = iter(range(0, 100, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    with progress.watch(stream) as watch:
+        for done in (1, 2):
+            watch.on_progress(f"features.{done}", done, 9)
+    first, second = stream.getvalue().splitlines()
+    assert first == "features.1, 1/9"
+    assert second.startswith("features.2, 2/9: about ")
+
+
+def test_a_layer_bears_one_name_in_progress_table_and_page(tmp_path: Path) -> None:
+    from edgeprune import report
+    from edgeprune.report import page, results
+    from tests.report import synthetic
+
+    found = report.read(synthetic.whole(tmp_path / "a"))
+    step = found.steps[0]
+    stream = io.StringIO()
+    with progress.watch(stream) as watch:
+        watch.on_step(step)
+    assert f"{step.layer} 512 -> 448" in stream.getvalue()
+    assert results.history_table(found).rows[0]["layer"] == step.layer
+    assert step.layer in {bar.label for bar in page.bars(found)}
+    assert step.layer in {word.text for word in page.sensitivity_chart(found).words}
+    assert step.layer in page.accuracy_chart(found).dots[0].text

@@ -69,9 +69,9 @@ def test_each_line_bears_its_name_in_its_colour_and_no_name_covers_another(norma
     figure = figures.ranked_norms({"A": layers, "B": layers[:5]}, normalise)
     for ax, count in zip(figure.axes, (14, 5), strict=True):
         words = {t.get_text(): t for t in ax.texts}
-        assert sorted(words) == sorted(f"conv{i}" for i in range(count))
+        assert sorted(words) == sorted(f"conv{i} features.{i}" for i in range(count))
         for line in ax.get_lines():
-            assert words[line.get_label().split(" · ")[0]].get_color() == line.get_color()
+            assert words[line.get_label().replace(" · ", " ")].get_color() == line.get_color()
         found = list(boxes(figure, ax).values())
         # a line's height of 7 points; glyphs themselves are lower than their boxes
         assert not [

@@ -164,7 +164,7 @@ def test_on_a_phone_nothing_is_cut_off(tmp_path, long):
     run = synthetic.whole(tmp_path / "a")
     text = page.html(report.read(run))
     if long:  # names as deep networks have them
-        text = text.replace("conv13", "stages.3.blocks.17.token_mixer.depthwise.conv")
+        text = text.replace("features.28", "stages.3.blocks.17.token_mixer.depthwise.conv")
     script = """<script>
         const wide = [...document.querySelectorAll("body *")].filter(
             e => !e.closest(".scroll table") && e.getBoundingClientRect().right > innerWidth + 1);
@@ -231,7 +231,7 @@ def test_charts_hold_every_step_and_layer(tmp_path):
     assert sum(d.style in ("ring", "below") for d in accuracy.dots) == 34
     sensitivity = page.sensitivity_chart(found)
     assert len(sensitivity.lines) == 13
-    assert {w.text for w in sensitivity.words} == {f"conv{i}" for i in range(1, 14)}
+    assert {w.text for w in sensitivity.words} == set(found.dense_widths) - {"classifier.0"}
     size = page.size_chart(found)
     assert {w.text for w in size.words} == {"FLOPs 67 %", "params 23 %"}
     for chart in (accuracy, sensitivity, size):

@@ -52,7 +52,7 @@ def test_steps_read_whole_at_80_columns(tmp_path):
     assert len(table.rows) == 34
     last = table.records()[-1]
     assert (last["layer"], last["width"], last["removed"], last["kept"]) == (
-        "conv4",
+        "features.7",
         112,
         16,
         False,
@@ -62,8 +62,8 @@ def test_steps_read_whole_at_80_columns(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ((), ["not trained to the end", "edgeprune bench"]),
-        (("spec", "dense"), ["edgeprune prune RUN", "edgeprune bench RUN"]),
+        ((), ["not trained to the end yet: edgeprune prune --model vgg16 --init imagenet"]),
+        (("spec", "dense"), ["not pruned to the end yet: edgeprune prune --model vgg16"]),
         (
             ("spec", "dense", "sensitivity", "pruned"),
             ["edgeprune export RUN", "edgeprune bench RUN"],
