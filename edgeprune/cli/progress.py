@@ -19,6 +19,7 @@ from ..records import Step
 from ..train import EpochRecord, Progress
 from ..ways import Watch
 
+LONGEST = 34  # characters of what a bar is of; the bar and the forecast need their place
 LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
 
 
@@ -73,7 +74,8 @@ class Terminal(Watch):
     def on_progress(self, what: str, done: int, of: int, left: float = math.nan) -> None:
         if math.isnan(left):  # whoever works knows no better than how fast it went until now
             left = self._phase.left(done, of, time.monotonic())
-        words = "" if math.isnan(left) else f"about {units.duration(max(left, 1.0))} left"
+        known = not math.isnan(left) and done < of
+        words = f"about {units.duration(max(left, 1.0))} left" if known else ""
         self._bar(what, done, of, words)
 
     def on_step(self, record: Step) -> None:
@@ -103,8 +105,9 @@ class Terminal(Watch):
 
     def _bar(self, what: str, done: int, of: int, words: str) -> None:
         if self.live:
+            said = what if len(what) <= LONGEST else f"…{what[1 - LONGEST :]}"
             self.bars.update(
-                self._task, description=what, completed=done, total=of, words=words, visible=True
+                self._task, description=said, completed=done, total=of, words=words, visible=True
             )
         elif time.monotonic() - self._last_line >= LINE_EVERY:
             self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
