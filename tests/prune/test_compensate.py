@@ -261,3 +261,50 @@ def test_wide_maps_need_few_images(dense: Graph, monkeypatch: pytest.MonkeyPatch
     bare, repaired = narrow(dense, keep), narrow(dense, keep)
     compensate.lstsq(dense, repaired, keep, CALIBRATION)
     assert lost(dense, repaired) < lost(dense, bare)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_the_least_ridge_is_found_downhill(n: int) -> None:
+    """Wherever the least of a falling, then rising row lies; nothing is tried twice."""
+    for best in range(n):
+        tried: list[int] = []
+
+        def value(i: int, best: int = best, tried: list[int] = tried) -> float:
+            tried.append(i)
+            return abs(i - best) + 0.25
+
+        assert compensate.least(value, n) == (best, 0.25)
+        assert len(set(tried)) == len(tried)
+        assert len(tried) <= abs(best - compensate.USUAL) + 3
+
+
+def test_how_sums_are_made_changes_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows summed up one batch at a time, and a ridge chosen in single precision."""
+    dense = trace(build("Plain"), images(2))
+    keep = half(dense)
+    usual, pieces, single = (narrow(dense, keep) for _ in range(3))
+    reports = [compensate.lstsq(dense, usual, keep, CALIBRATION)]
+    monkeypatch.setattr(compensate, "CHUNK", 1)
+    reports.append(compensate.lstsq(dense, pieces, keep, CALIBRATION))
+    torch.testing.assert_close(logits(pieces), logits(usual), rtol=1e-9, atol=1e-9)
+    monkeypatch.setattr(compensate, "NARROW", 0)
+    reports.append(compensate.lstsq(dense, single, keep, CALIBRATION))
+    torch.testing.assert_close(logits(single), logits(usual), rtol=1e-9, atol=1e-9)
+    for rows in zip(*reports, strict=True):
+        assert len({r.ridge for r in rows}) == 1
+        assert rows[0].after == pytest.approx(rows[2].after, rel=1e-3)
+
+
+def test_a_matrix_that_rounding_made_indefinite_is_solved_all_the_same() -> None:
+    S = torch.tensor([[[1.0, 1 + 1e-6], [1 + 1e-6, 1.0]]]).double()
+    R = torch.ones(1, 2, 1).double()
+    problem = compensate.Regression(*[torch.zeros(1, 2)] * 2, S, R, *[torch.ones(1, 1)] * 2)  # type: ignore[arg-type]
+    torch.testing.assert_close((S + 1e-12 * torch.eye(2)) @ problem.step(1e-12), R)
+
+
+def test_bytes_that_live_are_those_still_read() -> None:
+    """Depthwise at its pointwise layer: one map of 12 channels at 8 x 8, four bytes each."""
+    dense = trace(build("Depthwise"), images(2))
+    walk = Walk(dense.module, [images(2)])
+    reader = next(r for r in find_readers(dense) if r.layer == "pw.0")
+    assert compensate.live_bytes(dense, walk, walk.index[reader.node]) == 4 * 12 * 8 * 8
