@@ -30,7 +30,7 @@ from ..prune.images import Images
 from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import elimination_of
 from ..tasks import CLASSIFICATION, Task
-from .remaining import Remaining, Told, work_of
+from .remaining import Amounts, Remaining, Told, work_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
 FEWEST = 64  # images; fewer say too little of any layer (assumption)
@@ -131,7 +131,9 @@ def post_training(
     images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
     size = convention.size
     dense = trace(model, torch.zeros(2, 3, size, size))
-    looking, choosing, repairing, judged = _phases(dense, images, len(judging), settings, told)
+    looking, choosing, repairing, distilling, judged = _phases(
+        dense, images, len(judging), settings, told
+    )
     if given is None:
         evidence = gather(dense, images, parts=parts_of(settings), told=looking)
         made = choose(dense, evidence, settings, told=choosing)
@@ -139,7 +141,7 @@ def post_training(
     else:
         made = given
     pruned, repaired = repair(dense, made.keep, images, settings, repairing)
-    distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, told)
+    distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, distilling)
     judged("judging", 0, 1)
     found = compared(expected, answers(pruned.model, judge), task)
     judged("judging", 1, 1)
@@ -153,10 +155,15 @@ def post_training(
 def _phases(
     dense: Graph, images: Images, judges: int, settings: Settings, told: Told
 ) -> list[Part]:
-    """What tells of looking, choosing, repairing and judging, each with the time left of all."""
-    share = settings.keep_flops or settings.keep_params or 1.0
-    fitted = settings.block_steps * BATCH if settings.compensate == "blocks" else 0
-    phases = work_of(dense, len(images), judges, share, fitted)
+    """What tells of looking, choosing, repairing, distilling, judging, with the time left of all."""
+    amounts = Amounts(
+        calibrate=len(images),
+        fit=settings.block_steps * BATCH if settings.compensate == "blocks" else 0,
+        distil=settings.distil_steps * BATCH,
+        judge=judges,
+        share=settings.keep_flops or settings.keep_params or 1.0,
+    )
+    phases = work_of(dense, amounts)
     remaining = Remaining(phases, told, time.perf_counter)
     return [remaining.phase(number) for number in range(len(phases))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -45,11 +46,20 @@ class Remaining:
         return elapsed * (self.before[-1] - done) / done if done > 0 else math.nan
 
 
-def work_of(graph: Graph, images: int, judges: int, share: float, fitted: int) -> list[list[float]]:
-    """Multiply-adds of looking, choosing, repairing (layer by layer) and judging, roughly.
+@dataclass(frozen=True)
+class Amounts:
+    """How many images each phase sees, and what share of the network is left."""
 
-    ``share`` of the network is left; each block is fitted to ``fitted`` images beside.
-    """
+    calibrate: int
+    fit: int  # blocks, beside
+    distil: int
+    judge: int
+    share: float
+
+
+def work_of(graph: Graph, much: Amounts) -> list[list[float]]:
+    """Multiply-adds of looking, choosing, repairing (layer by layer), distilling, judging; roughly."""
+    share = much.share
     whole = cost(graph).macs
     weights = graph.constants()
     nodes = {node.name: node for node in graph.module.graph.nodes}
@@ -58,8 +68,9 @@ def work_of(graph: Graph, images: int, judges: int, share: float, fitted: int) -
         out, size = graph.values[nodes[reader.node]].shape, weights[reader.weight].numel()
         filters, space = (out[1], out[2:]) if reader.window else (out[-1], out[1:-1])
         columns = share * size / filters
-        looked_at = images * (1 + share) + 3 * share * fitted
+        looked_at = much.calibrate * (1 + share) + 3 * share * much.fit
         solved = (ROWS * columns**2 + SOLVES * columns**3) * (1 if reader.labels is not None else 0)
         layers.append(math.prod(space) * size * looked_at + solved)
     chosen = [2.0 * group.width**3 for group in graph.groups.values()]
-    return [[images * whole], chosen, layers, [judges * whole * (1 + share)]]
+    distilled, judged = (1 + 3 * share) * much.distil, (1 + share) * much.judge
+    return [[much.calibrate * whole], chosen, layers, [distilled * whole], [judged * whole]]
