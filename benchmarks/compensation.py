@@ -422,7 +422,7 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
 def _codes(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which commits the measurements are of; those of before this was written down are "earlier"."""
     counts = Counter(str(r.get("code") or "earlier code") for r in rows)
-    return "Measured with " + ", ".join(f"{c} ({n} measurements)" for c, n in counts.items()) + "."
+    return "Measured with " + ", ".join(f"{c} ({n})" for c, n in counts.items()) + "."
 
 
 def by(rows: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
