@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, files, prune
+from . import checkpoint, files, prices, prune
 from .errors import EdgepruneError, closest
 from .graph import Graph, trace
 from .graph.tensors import floating
-from .prune import NEEDS, SCORES, Plan
+from .prices import Target
+from .prune import Criterion, Plan
 from .prune import plan as planning
+from .prune import scores as scoring
 from .prune.evidence import gather
 from .prune.images import Images
 from .prune.scores import elimination_of
+from .runtime.device import Device, kept
 
 __all__ = ["cut", "load", "plan", "save", "trace"]
 
@@ -37,45 +41,75 @@ def plan(
     *,
     keep_flops: float | None = None,
     keep_params: float | None = None,
-    score: str = "l1",
+    target: Target | None = None,
+    score: str | Criterion | Callable[..., Any] = "l1",
     method: str = "uniform",
     images: Sequence[Tensor] = (),
-    floor: float = 0.0,
-    multiple: int = 1,
-    keep: Sequence[str] = (),
-    shares: Mapping[str, float] | None = None,
+    labels: Sequence[Tensor] | None = None,
+    device: str | None = None,
+    **limits: Any,
 ) -> Plan:
     """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1, of the network is left.
 
-    ``score``: one of ``prune.SCORES``; those that look at data want ``images``, batches [N, 3, H, W]
-    of normalised images without labels (a few hundred in all). ``keep``: globs of groups that stay
-    whole; ``shares``: glob -> share of the width that stays. The rest as `prune.plan.make`.
+    ``target``: the same in any price, ``Target("bytes", share=0.5)`` or, on a ``device`` that
+    ``edgeprune doctor --probe`` has measured, ``Target("ms", value=12)``. ``score``: one of
+    ``prune.SCORES``, or a function of your own, ``f(graph, group, evidence) -> [width]``, higher = keep,
+    whose attribute ``needs`` ("maps", "gradients", "readers", "labels") says what ``evidence`` is to
+    hold. Scores that look at data want ``images``, batches [N, 3, H, W] of normalised images (a few
+    hundred in all), and use ``labels`` [N] a batch where they are given. ``limits``: ``floor``,
+    ``multiple``, ``keep`` (globs of groups that stay whole) and ``shares`` (glob -> share of the width
+    that stays), as `prune.plan.Limits`.
     """
-    if score not in SCORES:
-        raise EdgepruneError(f"score {score!r}", closest(score, list(SCORES)))
+    given = prices.one({"flops": keep_flops, "params": keep_params})
+    if target is not None and given is not None:
+        raise EdgepruneError("a plan", "wants one target", "leave one out")
+    by = _criterion(score)
     evidence = None
-    if score in NEEDS:
+    if by.needs:
         if not images:
-            raise EdgepruneError(f"score {score}", "looks at images", "pass images=[...]")
-        need = NEEDS[score]
-        parts = [need] if need in ("maps", "gradients", "readers") else []
-        evidence = gather(graph, Images(list(images)), parts=parts)
-    scores = {name: SCORES[score](graph, name, evidence) for name in graph.groups}
+            raise EdgepruneError(f"score {by.name}", "looks at images", "pass images=[...]")
+        scoring.sound(graph.model)
+        evidence = gather(graph, Images(list(images), labels=labels), parts=by.parts)
     curves = None
     if method == "reconstruction" and evidence is not None and evidence.problems:
         curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
     return planning.make(
         graph,
-        scores,
+        scoring.scored(graph, by, evidence),
+        target or given,
         method=method,
-        keep_flops=keep_flops,
-        keep_params=keep_params,
-        floor=floor,
-        multiple=multiple,
-        keep=keep,
-        shares=shares,
+        limits=_limits(limits),
         curves=curves,
+        prices=None if device is None else prices.on(_known(device).model),
     )
+
+
+def _criterion(score: str | Criterion | Callable[..., Any]) -> Criterion:
+    if isinstance(score, Criterion):
+        return score
+    if isinstance(score, str):
+        return scoring.criterion(score)
+    if not callable(score):
+        raise EdgepruneError(f"score {score!r}", "neither a name nor a function")
+    return scoring.own(getattr(score, "__name__", "of your own"), score)
+
+
+def _limits(words: Mapping[str, Any]) -> planning.Limits:
+    known = [f.name for f in fields(planning.Limits)]
+    for word in words:
+        if word not in known:
+            raise TypeError(f"plan() has no argument {word!r}; {closest(word, known)}")
+    return planning.Limits(**{k: v for k, v in words.items() if v is not None})
+
+
+def _known(device: str) -> Device:
+    """What predicts times there."""
+    known = kept(device)
+    if known is None:
+        raise EdgepruneError(
+            f"device {device}", "was never probed", f"edgeprune doctor --probe --device {device}"
+        )
+    return known
 
 
 def cut(

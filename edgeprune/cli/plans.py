@@ -46,6 +46,8 @@ def show(planned: Planned, plan_out: Path | None, as_json: bool) -> None:
 
 def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
     from .. import units
+    from ..prune.plan import EVEN
+    from ..prune.scores import said
     from ..report.tables import Column, Table
 
     rows = [
@@ -76,6 +78,8 @@ def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
     notes = [promised]
     if made.target:
         notes.append(made.sentence())
+    even = [name for name, reason in made.reasons.items() if reason.endswith(EVEN)]
+    notes += [said(even, len(made.keep))] if even else []
     notes += predicted(made, dense)
     return Table(f"Plan ({made.method})", columns, rows, notes)
 

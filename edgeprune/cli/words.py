@@ -99,7 +99,7 @@ class Choice(Panel, title="Which filters leave"):
             "--score",
             autocompletion=complete.scores,
             help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
-            "taylor_gate, car, reconstruction, random.",
+            "taylor_gate, car, reconstruction, random; or a function of yours, FILE.py:FUNCTION.",
         ),
     ] = None
     method: Annotated[
@@ -230,6 +230,7 @@ class Prune:
 
         typed = {name: value for panel in PANELS for name, value in flat(panel(self)).items()}
         typed["keep"] = tuple(typed["keep"] or ()) or None
+        own_score(self.choice.score)
         typed["round_to"] = multiple(self.choice.round_to, self.choice.device)
         typed["seed"] = self.rest.seed
         known = {
@@ -256,6 +257,15 @@ def wanted(words: Any) -> Wanted:
     typed["argv"] = tuple(sys.argv[1:])
     names = {f.name for f in fields(ways.Wanted)}
     return ways.Wanted(**{name: value for name, value in typed.items() if name in names})
+
+
+def own_score(score: str | None) -> None:
+    """Let a ``FILE.py:FUNCTION`` that was typed now be a score; a run's own words never do."""
+    if score is not None and ".py:" in score:
+        from ..models import code
+        from ..prune import scores
+
+        scores.SCORES[score] = scores.own(score, code.function(score, "--score"))
 
 
 def multiple(text: str, device: str | None = None) -> int:

@@ -15,10 +15,11 @@ import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -136,6 +137,26 @@ def written_out(found: Bundle) -> Iterator[Path]:
 
 def build(path: Path, function: str, classes: int, what: str) -> nn.Module:
     """Run the file and call its function, with ``classes`` if it takes them; it must be allowed."""
+    with _function(path, function, what) as make:
+        takes = inspect.signature(make).parameters
+        word = next((w for w in ("classes", "num_classes") if w in takes), None)
+        network = make(**({word: classes} if word else {}))
+    if not isinstance(network, nn.Module):
+        raise EdgepruneError(what, f"{function} gave no nn.Module")
+    return network
+
+
+def function(name: str, option: str) -> Callable[..., Any]:
+    """The function of a ``FILE.py:FUNCTION`` that was typed after ``option`` now, and so may run."""
+    typed(name)
+    path, word = parts(name)
+    with _function(path, word, f"{option} {name}") as found:
+        return found
+
+
+@contextmanager
+def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., Any]]:
+    """Run the file; what its code raises meanwhile is told in one line. It must be allowed."""
     if not path.is_file():
         raise EdgepruneError(what, f"no such file: {path}")
     found = bundle(path)
@@ -146,21 +167,16 @@ def build(path: Path, function: str, classes: int, what: str) -> nn.Module:
         )  # fmt: skip
     with _importing(path.parent):
         try:
-            make = getattr(_module(path, found[path.name]), function, None)
-            if not callable(make):
+            made = getattr(_module(path, found[path.name]), function, None)
+            if not callable(made):
                 raise EdgepruneError(
                     what, f"no function {function}", closest(function, _named(path))
                 )
-            takes = inspect.signature(make).parameters
-            word = next((w for w in ("classes", "num_classes") if w in takes), None)
-            network = make(**({word: classes} if word else {}))
+            yield made
         except EdgepruneError:
             raise
         except (Exception, SystemExit) as e:  # whatever the user's code raises
             raise EdgepruneError(what, f"{type(e).__name__}: {e}") from None
-    if not isinstance(network, nn.Module):
-        raise EdgepruneError(what, f"{function} gave no nn.Module")
-    return network
 
 
 def _module(path: Path, source: bytes) -> ModuleType:

@@ -1,7 +1,8 @@
-"""What a plan is priced in: counts of the network, each an exact polynomial of the widths."""
+"""What a plan is priced in: counts of the network, exactly; and its time on a device, predicted."""
 
 from __future__ import annotations
 
-from .counts import Price
+from .price import Curve, Price, Target, one
+from .table import PRICES, on, price_of
 
-__all__ = ["Price"]
+__all__ = ["PRICES", "Curve", "Price", "Target", "on", "one", "price_of"]

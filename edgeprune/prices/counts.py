@@ -7,15 +7,16 @@ layer have a b_ij. A search asks for thousands of costs; the model itself takes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from ..graph import Cost, Graph, cost
+from .price import Price
 
 
-class Price:
-    """``at(widths)`` is ``cost(graph, widths)``'s FLOPs or parameters (missing groups: whole)."""
+class Counts:
+    """``at(widths)`` is ``cost(graph, widths)``'s FLOPs, parameters or bytes (missing groups: whole)."""
 
     def __init__(self, graph: Graph, what: str) -> None:
         self.names = list(graph.groups)
@@ -57,3 +58,8 @@ def _differ(a: Cost, b: Cost, what: str) -> set[int]:
     """Rows whose cost is another."""
     pairs = zip(a.rows, b.rows, strict=True)
     return {i for i, (x, y) in enumerate(pairs) if getattr(x, what) != getattr(y, what)}
+
+
+def counted(name: str, word: str, show: Callable[[float], str]) -> Price:
+    """The row of a total of the cost model."""
+    return Price(name, word, show, lambda graph: Counts(graph, name))

@@ -5,6 +5,17 @@ from .cut import cut, narrow
 from .keep import largest
 from .mask import masked
 from .plan import Plan
-from .scores import NEEDS, SCORES, l1
+from .scores import SCORES, Criterion, l1
 
-__all__ = ["NEEDS", "SCORES", "Keep", "Plan", "compose", "cut", "l1", "largest", "masked", "narrow"]
+__all__ = [
+    "SCORES",
+    "Criterion",
+    "Keep",
+    "Plan",
+    "compose",
+    "cut",
+    "l1",
+    "largest",
+    "masked",
+    "narrow",
+]

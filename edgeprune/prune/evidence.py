@@ -81,6 +81,7 @@ def gather(
 ) -> Evidence:
     """Look at ``images`` (and their ``labels`` [N] a batch) through the dense network."""
     graph.constants()  # bring what is computed from parameters up to date
+    labels = images.labels if labels is None else labels
     return Evidence(
         images=images,
         labels=labels,

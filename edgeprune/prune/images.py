@@ -1,4 +1,4 @@
-"""Unlabelled images for calibration."""
+"""Images for calibration, mostly without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import EdgepruneError
 
 @dataclass
 class Images:
-    """Unlabelled images, normalised: batches [N, 3, H, W], the most different ones first.
+    """Images, normalised: batches [N, 3, H, W], the most different ones first.
 
     Batches with the same number in ``sources`` show the same images, seen differently: all views of
     an image lie in one fold. They are kept channels last, as convolutions run fastest.
@@ -21,6 +21,7 @@ class Images:
 
     batches: Sequence[Tensor]
     sources: Sequence[int] = field(default_factory=list)  # default: each batch its own images
+    labels: Sequence[Tensor] | None = None  # [N] a batch, where there are any: gradients see them
 
     def __post_init__(self) -> None:
         if not self.batches:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,9 @@ from torch import Tensor
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, cost
 from ..graph.kept import kept_classes
-from ..prices.counts import Price
+from ..prices import PRICES, Price, Target, price_of
+from ..prices import Curve as PriceCurve
+from .scores import even
 
 METHODS = ("uniform", "global", "sensitivity", "reconstruction")
 FORMAT = 1
@@ -36,9 +38,9 @@ class Plan:
     method: str
     keep: dict[str, list[int]]
     reasons: dict[str, str]  # of each group's width
-    target: dict[str, float]  # {"flops": 0.5}, {"params": 0.5} or {}: share asked for
-    dense: dict[str, int]  # params, flops, macs, bytes before
-    promised: dict[str, int]  # and after
+    target: dict[str, float]  # {price: share asked for}, such as {"flops": 0.5}, or {}
+    dense: dict[str, float]  # params, flops, macs, bytes, and the target's price, before
+    promised: dict[str, float]  # and after
 
     @property
     def widths(self) -> dict[str, int]:
@@ -46,12 +48,13 @@ class Plan:
 
     def reached(self) -> dict[str, float]:
         """The share that is kept of what was asked for."""
-        return {what: self.promised[what] / self.dense[what] for what in self.target}
+        known = [what for what in self.target if what in self.promised]  # a time is not recounted
+        return {what: self.promised[what] / self.dense[what] for what in known}
 
     def sentence(self) -> str:
         """How closely the target is met: ``keeps 50.2 % of the FLOPs (50.0 % asked)``."""
         parts = [
-            f"keeps {100 * share:.1f} % of the {NAMES[what]} ({100 * self.target[what]:.1f} % asked)"
+            f"keeps {100 * share:.1f} % of the {word(what)} ({100 * self.target[what]:.1f} % asked)"
             for what, share in self.reached().items()
         ]
         return ", ".join(parts)
@@ -88,8 +91,8 @@ class Plan:
                 raise EdgepruneError(
                     f"the plan: units of {name}", "not a rising list of indices from 0"
                 )
-        for part, kind in (("reasons", str), ("target", float | int), ("dense", int),
-                           ("promised", int)):  # fmt: skip
+        for part, kind in (("reasons", str), ("target", float | int), ("dense", float | int),
+                           ("promised", float | int)):  # fmt: skip
             entries = value[part]
             if not isinstance(entries, dict) or not all(
                 isinstance(v, kind) for v in entries.values()
@@ -100,7 +103,23 @@ class Plan:
         return cls(**{name: value[name] for name in fields})
 
 
-NAMES = {"flops": "FLOPs", "params": "parameters"}
+def word(price: str) -> str:
+    """What people read for a price that a plan's file names."""
+    return PRICES[price].word if price in PRICES else {"ms": "predicted time"}.get(price, price)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the widths, whatever the target."""
+
+    floor: float = 0.0  # least share of a group's width
+    multiple: int = 1  # widths are multiples of it, or the dense width
+    keep: Sequence[str] = ()  # globs of groups that stay whole
+    shares: Mapping[str, float] = field(
+        default_factory=dict
+    )  # glob -> share of the width that stays
+    whole: Mapping[str, int] = field(default_factory=dict)  # widths that ``floor`` is a share of,
+    # where the network has been pruned already
 
 
 @dataclass(frozen=True)
@@ -115,51 +134,62 @@ class Step:
 def make(
     graph: Graph,
     scores: Mapping[str, Tensor],
+    target: Target | None = None,
     *,
     method: str = "uniform",
-    keep_params: float | None = None,
-    keep_flops: float | None = None,
-    floor: float = 0.0,
-    multiple: int = 1,
-    keep: Sequence[str] = (),
-    shares: Mapping[str, float] | None = None,
+    limits: Limits = Limits(),
     curves: Curves | None = None,
-    whole: Mapping[str, int] | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> Plan:
-    """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1 of the dense one's, is left.
+    """What stays when ``target`` of the dense network's price is left.
 
     ``scores``: float [width] for each group, higher = keep; equal scores leave in order of index,
-    the last first. ``method``: "uniform", the same share of every group; "global", units of lowest
-    score wherever they are; "sensitivity" and "reconstruction", where ``curves`` rise least per cost
-    saved (measured losses, or ``Elimination.error``). Widths are multiples of ``multiple`` or the
-    dense width, at least ``floor`` of it. Groups that match a glob of ``keep`` stay whole; ``shares``
-    maps globs to the share of the width that stays. ``whole``: the widths that ``floor`` is a share
-    of, where ``graph`` has been pruned already.
+    the last first. ``target``: None where shares of single groups are all that is asked. ``method``:
+    "uniform", the same share of every group; "global", units of lowest score wherever they are;
+    "sensitivity" and "reconstruction", where ``curves`` rise least per cost saved (measured losses, or
+    ``Elimination.error``). ``prices``: the table that the target's price stands in (default: the
+    counts; `prices.on` has a device's milliseconds too).
     """
-    target = _target(keep_params, keep_flops, bool(shares))
-    grids = _grids(graph, multiple, floor, whole or {})
-    fixed = _fixed(graph, keep, shares or {}, grids)
+    if target is None and not limits.shares:
+        options = " or ".join(row.option for row in PRICES.values())
+        raise EdgepruneError("a plan", "wants one target", f"give {options}")
+    grids = _grids(graph, limits)
+    fixed = _fixed(graph, limits, grids)
     grids |= {name: [width] for name, (width, _) in fixed.items()}
     if method not in METHODS:
-        raise EdgepruneError(f"--plan-method {method!r}", closest(method, METHODS))
+        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
     _check_scores(graph, scores, curves, method)
     widths = {name: g[0] for name, g in grids.items()}
-    for what, share in target.items():
-        price = Price(graph, what)
-        goal = share * price.dense
-        _reachable(price, grids, goal, what, share)
+    dense, share = _costs(graph, {}), {}
+    promised = dense
+    if target is not None:
+        row = price_of(target.price, prices)
+        price = row.of(graph)
+        share = {row.name: target.of(price.dense)}
+        goal = share[row.name] * price.dense
+        _reachable(price, grids, row, target)
         _walk(widths, _ordered(method, grids, scores, curves or {}, price), price, goal)
         _settle(widths, grids, price, goal)
+        dense = {row.name: price.dense, **dense}
+        promised = {row.name: price.at(widths)}
     kept = {name: best_units(scores[name], width) for name, width in widths.items()}
+    tied = set(even(scores))
     return Plan(
         network=graph.fingerprint,
         method=method,
         keep=kept,
-        reasons={name: _reason(name, widths, grids, fixed, graph, method) for name in widths},
-        target=target,
-        dense=_costs(graph, {}),
-        promised=_costs(graph, widths),
+        reasons={
+            name: _reason(name, widths, grids, fixed, method)
+            + (f"; {EVEN}" if name in tied and widths[name] < len(scores[name]) else "")
+            for name in widths
+        },
+        target=share,
+        dense=dense,
+        promised={**promised, **_costs(graph, widths)},
     )
+
+
+EVEN = "all units score the same"
 
 
 def grid(width: int, multiple: int, least: int) -> list[int]:
@@ -187,7 +217,7 @@ def _ordered(
     grids: Mapping[str, list[int]],
     scores: Mapping[str, Tensor],
     curves: Curves,
-    price: Price,
+    price: PriceCurve,
 ) -> Iterator[Step]:
     if method == "uniform":
         return iter(_by_key(grids, lambda name, before, after: -(before + after) / grids[name][0]))
@@ -209,7 +239,7 @@ def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float
     return [step for *_, step in sorted(found, key=lambda f: f[:3])]
 
 
-def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: Price) -> Iterator[Step]:
+def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: PriceCurve) -> Iterator[Step]:
     """Always the group whose loss rises least per cost saved at the widths reached so far.
 
     Savings only shrink as other groups get narrower, so a price computed earlier is too good at
@@ -240,7 +270,7 @@ def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: Price) -> Ite
             heapq.heappush(queue, priced(order, name, place + 1))
 
 
-def _walk(widths: dict[str, int], steps: Iterator[Step], price: Price, goal: float) -> None:
+def _walk(widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal: float) -> None:
     """Take steps until the goal is passed; stop on its nearer side. ``widths`` in place."""
     here = price.at(widths)
     if here <= goal:
@@ -256,7 +286,7 @@ def _walk(widths: dict[str, int], steps: Iterator[Step], price: Price, goal: flo
 
 
 def _settle(
-    widths: dict[str, int], grids: Mapping[str, list[int]], price: Price, goal: float
+    widths: dict[str, int], grids: Mapping[str, list[int]], price: PriceCurve, goal: float
 ) -> None:
     """Single steps up or down, the best first, while they bring the cost nearer to the goal."""
     open_groups = [name for name, g in grids.items() if len(g) > 1]
@@ -278,43 +308,27 @@ def _settle(
 # -- what was asked --------------------------------------------------------------------------------
 
 
-def _target(
-    keep_params: float | None, keep_flops: float | None, shares_alone: bool
-) -> dict[str, float]:
-    """One target; none where shares of single groups are all that is asked."""
-    asked = {"params": keep_params, "flops": keep_flops}
-    given = {what: share for what, share in asked.items() if share is not None}
-    if len(given) != 1 and not (shares_alone and not given):
-        raise EdgepruneError("a plan", "wants one target", "give --keep-flops or --keep-params")
-    for what, share in given.items():
-        if not 0 < share <= 1:
-            raise EdgepruneError(f"--keep-{what} {share}", "must lie above 0 and not above 1")
-    return given
-
-
-def _grids(
-    graph: Graph, multiple: int, floor: float, whole: Mapping[str, int]
-) -> dict[str, list[int]]:
+def _grids(graph: Graph, limits: Limits) -> dict[str, list[int]]:
     """The widths that each group may have."""
+    multiple, floor = limits.multiple, limits.floor
     if multiple < 1:
         raise EdgepruneError(f"multiple {multiple}", "must be at least 1")
     if not 0 <= floor <= 1:
         raise EdgepruneError(f"floor {floor}", "must lie in 0..1")
     return {
-        name: grid(g.width, multiple, max(1, int(np.ceil(floor * whole.get(name, g.width) - 1e-9))))
+        name: grid(
+            g.width, multiple, max(1, int(np.ceil(floor * limits.whole.get(name, g.width) - 1e-9)))
+        )
         for name, g in graph.groups.items()
     }
 
 
 def _fixed(
-    graph: Graph,
-    keep: Sequence[str],
-    shares: Mapping[str, float],
-    grids: Mapping[str, list[int]],
+    graph: Graph, limits: Limits, grids: Mapping[str, list[int]]
 ) -> dict[str, tuple[int, str]]:
     """Widths that globs decide, with the reason."""
     fixed: dict[str, tuple[int, str]] = {}
-    for pattern, share in [*shares.items(), *((p, 1.0) for p in keep)]:
+    for pattern, share in [*limits.shares.items(), *((p, 1.0) for p in limits.keep)]:
         names = [n for n in graph.groups if fnmatchcase(n, pattern)]
         if not names:
             raise EdgepruneError(
@@ -356,21 +370,29 @@ def _check_scores(
 
 
 def _reachable(
-    price: Price, grids: Mapping[str, list[int]], goal: float, what: str, share: float
+    price: PriceCurve, grids: Mapping[str, list[int]], row: Price, target: Target
 ) -> None:
-    least = price.at({name: g[-1] for name, g in grids.items()})
-    most = price.at({name: g[0] for name, g in grids.items()})
+    """Refuse a target that the grids do not reach, with the nearest one that they do."""
+    goal = target.of(price.dense)
+    least = price.at({name: g[-1] for name, g in grids.items()}) / price.dense
+    most = price.at({name: g[0] for name, g in grids.items()}) / price.dense
+    asked = f"{row.option} {target.share if target.share is not None else target.value}"
+
+    def said(share: float) -> str:
+        """As the target was given: a share, or a value."""
+        return f"{share:g}" if target.share is not None else f"{share * price.dense:g}"
+
     if goal < least * (1 - 1e-9):
         raise EdgepruneError(
-            f"--keep-{what} {share}",
-            f"at least {_up(least / price.dense)} of the {NAMES[what]} stay at these floors and multiples",
-            f"ask for --keep-{what} {_up(least / price.dense)} or more",
+            asked,
+            f"at least {_up(least)} of the {row.word} stay at these floors and multiples",
+            f"ask for {row.option} {said(_up(least))} or more",
         )
-    if goal > most * (1 + 1e-9) and most < price.dense:
+    if goal > most * (1 + 1e-9) and most < 1:
         raise EdgepruneError(
-            f"--keep-{what} {share}",
-            f"the shares given leave {most / price.dense:.4f} of the {NAMES[what]}",
-            f"ask for --keep-{what} {most / price.dense:.4f} or less",
+            asked,
+            f"the shares given leave {most:.4f} of the {row.word}",
+            f"ask for {row.option} {said(round(most, 4))} or less",
         )
 
 
@@ -383,18 +405,18 @@ def _reason(
     widths: Mapping[str, int],
     grids: Mapping[str, list[int]],
     fixed: Mapping[str, tuple[int, str]],
-    graph: Graph,
     method: str,
 ) -> str:
     if name in fixed:
         return fixed[name][1]
-    width, dense = widths[name], graph.groups[name].width
+    width, dense = widths[name], grids[name][0]
     if width == dense:
         return f"{method}: whole"
     at_floor = ", at its floor" if width == grids[name][-1] else ""
     return f"{method}: {100 * width / dense:.0f} % of {dense}{at_floor}"
 
 
-def _costs(graph: Graph, widths: Mapping[str, int]) -> dict[str, int]:
+def _costs(graph: Graph, widths: Mapping[str, int]) -> dict[str, float]:
+    """Every count at these widths, whatever the plan was made for."""
     c = cost(graph, widths)
     return {"params": c.params, "flops": c.flops, "macs": c.macs, "bytes": c.bytes}

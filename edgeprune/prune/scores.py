@@ -1,26 +1,30 @@
 """Scores: how much each unit of a group matters (higher = keep). One plain function a criterion.
 
-Each is ``score(graph, group, evidence=None) -> float64 [width]``. What it needs beside the weights
-says ``NEEDS``: the parts of :class:`~edgeprune.prune.evidence.Evidence`. A group that several layers
-make gets the sum (weights, gradients) or mean (maps) over all of them.
+Each is ``score(graph, group, evidence=None) -> float64 [width]`` and one row of :data:`SCORES`, which
+says what it needs beside the weights: a part of :class:`~edgeprune.prune.evidence.Evidence`. A group
+that several layers make gets the sum (weights, gradients) or mean (maps) over all of them. A user's own
+function is a row as well (:func:`own`); what any of them returns is checked in one place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, closest
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
 from ..graph.tensors import fetch
-from .elimination import RIDGE, Elimination, eliminate
-from .evidence import Evidence, Maps
+from .elimination import DEAD, RIDGE, Elimination, eliminate
+from .evidence import PARTS, Evidence, Maps
 from .mask import masked
 
 Score = Callable[[Graph, Group | str, Evidence | None], Tensor]
@@ -98,8 +102,15 @@ def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | Non
     """
     maps = _maps(graph, group, evidence, "linear_redundancy")
     S = maps.second / maps.rows
+    size = float(S.diagonal().max())
+    alive = S.diagonal() > DEAD * size
+    score = torch.zeros(len(S), dtype=S.dtype)  # a map of zeros says nothing: it leaves first
+    if not 0 < size < math.inf or not 1 / size < math.inf:  # none says anything
+        return score
+    S = S[alive][:, alive] / size  # numbers near 1, however small the maps are
     S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
-    return 1 / (torch.linalg.inv(S).diagonal() * S.diagonal()).clamp_min(1e-300)
+    score[alive] = 1 / (torch.linalg.inv(S).diagonal() * S.diagonal()).clamp_min(1e-300)
+    return score
 
 
 def pfa(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
@@ -270,25 +281,139 @@ def _maps(graph: Graph, group: Group | str, evidence: Evidence | None, score: st
     return maps
 
 
-SCORES: dict[str, Score] = {
-    "l1": l1,
-    "l2": l2,
-    "fpgm": fpgm,
-    "bn_scale": bn_scale,
-    "apoz": apoz,
-    "mean_response": mean_response,
-    "linear_redundancy": linear_redundancy,
-    "pfa": pfa,
-    "taylor": taylor,
-    "taylor_gate": taylor_gate,
-    "car": car,
-    "reconstruction": reconstruction,
-    "random": random,
+# -- the table -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One row: a function that scores a group's units, and what it looks at."""
+
+    name: str
+    function: Callable[
+        ..., Any
+    ]  # (graph, group, evidence) -> a number for each unit, higher = keep
+    needs: str = ""  # maps, gradients, labels, readers: a part of the evidence; "": weights alone
+    source: str = ""  # the paper, or the user's file
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What `evidence.gather` has to look for."""
+        return (self.needs,) if self.needs in PARTS else ()
+
+    def __call__(
+        self, graph: Graph, group: Group | str, evidence: Evidence | None = None
+    ) -> Tensor:
+        """Float64 [width], finite; an :class:`EdgepruneError` in one line for anything else."""
+        group = graph.group(group)
+        what = f"score {self.name} of {group.name}"
+        try:
+            value = self.function(*(graph, group, evidence)[: _taken(self.function)])
+        except EdgepruneError:
+            raise
+        except Exception as e:
+            if self.name in SCORES and SCORES[self.name] is self:
+                raise  # one of ours: a fault, not a refusal
+            raise EdgepruneError(what, f"{type(e).__name__}: {e}", "mend the function") from None
+        return _numbers(value, group.width, what)
+
+
+def _taken(function: Callable[..., Any]) -> int:
+    """How many of (graph, group, evidence) it takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return 2
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 3
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return min(3, max(2, len(places)))
+
+
+def _numbers(value: Any, width: int, what: str) -> Tensor:
+    try:
+        score = torch.as_tensor(value).detach().cpu().double()
+    except (TypeError, ValueError, RuntimeError):
+        raise EdgepruneError(
+            what, f"gave a {type(value).__name__}, not numbers", f"return one for each of {width} units"
+        ) from None  # fmt: skip
+    if score.shape != (width,):
+        raise EdgepruneError(
+            what, f"has the shape {tuple(score.shape)}", f"return one number for each of {width} units"
+        )  # fmt: skip
+    if not bool(score.isfinite().all()):
+        raise EdgepruneError(what, "NaN or infinite", "return finite numbers")
+    return score
+
+
+SCORES: dict[str, Criterion] = {
+    row.name: row
+    for row in (
+        Criterion("l1", l1, source="Li et al. 2017"),
+        Criterion("l2", l2, source="Li et al. 2017"),
+        Criterion("fpgm", fpgm, source="He et al. 2019"),
+        Criterion("bn_scale", bn_scale, source="Liu et al. 2017"),
+        Criterion("apoz", apoz, "maps", "Hu et al. 2016"),
+        Criterion("mean_response", mean_response, "maps", "Molchanov et al. 2017"),
+        Criterion("linear_redundancy", linear_redundancy, "maps", "Wang et al. 2018"),
+        Criterion("pfa", pfa, "maps", "Suau et al. 2018"),
+        Criterion("taylor", taylor, "gradients", "Molchanov et al. 2017"),
+        Criterion("taylor_gate", taylor_gate, "gradients", "Molchanov et al. 2019"),
+        Criterion("car", car, "labels", "Abbasi-Asl and Yu 2017"),
+        Criterion("reconstruction", reconstruction, "readers", "Hassibi and Stork 1993"),
+        Criterion("random", random),
+    )
 }
 
-NEEDS: dict[str, str] = {  # the part of the evidence; those not named look at weights alone
-    **dict.fromkeys(("apoz", "mean_response", "linear_redundancy", "pfa"), "maps"),
-    **dict.fromkeys(("taylor", "taylor_gate"), "gradients"),
-    "car": "labels",
-    "reconstruction": "readers",
-}
+
+def own(name: str, function: Callable[..., Any]) -> Criterion:
+    """A user's function as a row; its attribute ``needs`` says what it looks at (default: weights)."""
+    needs = getattr(function, "needs", "")
+    if needs not in ("", "labels", *PARTS):
+        raise EdgepruneError(
+            f"score {name}: needs {needs!r}", closest(str(needs), ["labels", *PARTS])
+        )
+    return Criterion(name, function, needs, "the user's")
+
+
+def is_own(score: str) -> bool:
+    """Whether a score's name is the user's own ``FILE.py:FUNCTION``."""
+    return ".py:" in score
+
+
+def criterion(score: str) -> Criterion:
+    """The row of that name; an error with the nearest one where there is none."""
+    if score in SCORES:
+        return SCORES[score]
+    if is_own(score):
+        raise EdgepruneError(f"score {score}", "is code that was not named now", f"--score {score}")
+    raise EdgepruneError(f"score {score!r}", closest(score, list(SCORES)))
+
+
+def scored(
+    graph: Graph, by: Criterion, evidence: Evidence | None = None, groups: Iterable[str] = ()
+) -> dict[str, Tensor]:
+    """The scores of all ``groups`` (default: every one), from weights that are numbers."""
+    sound(graph.model)
+    return {name: by(graph, name, evidence) for name in groups or graph.groups}
+
+
+def sound(model: nn.Module) -> None:
+    """Refuse weights that are not numbers: a property of the network, whatever the score."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise EdgepruneError(
+                f"weights {name}", "NaN or infinite values", "use another checkpoint"
+            )
+
+
+def even(scores: Mapping[str, Tensor]) -> list[str]:
+    """Groups whose units all score the same: there the order of the channels decides."""
+    return [n for n, s in scores.items() if len(s) > 1 and bool((s == s[0]).all())]
+
+
+def said(even: Sequence[str], of: int) -> str:
+    """One line on groups whose scores decide nothing; "" where there are none."""
+    if not even:
+        return ""
+    names = ", ".join(even[:3]) + (f" and {len(even) - 3} more" if len(even) > 3 else "")
+    return f"all units score the same in {len(even)} of {of} groups ({names}): there the last leave first"

@@ -151,15 +151,12 @@ def refuse_early(traced: Graph, way: Way | None) -> None:
             "edgeprune inspect --model … says why, layer by layer",
         )
     settings = way.settings
-    if settings.keep_flops is not None or settings.keep_params is not None:
+    if settings.target is not None:
         prune.plan.make(
             traced,
             {name: prune.l1(traced, name) for name in traced.groups},
-            keep_flops=settings.keep_flops,
-            keep_params=settings.keep_params,
-            floor=settings.floor,
-            multiple=settings.multiple,
-            keep=settings.keep,
+            settings.target,
+            limits=settings.limits(),
         )
 
 

@@ -122,7 +122,7 @@ def recounted(dense: Graph, plan: Plan) -> Plan:
     )
 
 
-def costs(dense: Graph, widths: Mapping[str, int]) -> dict[str, int]:
+def costs(dense: Graph, widths: Mapping[str, int]) -> dict[str, float]:
     """What a plan promises: the counts of the network at these widths."""
     found: Any = graph.cost(dense, widths)
     return {what: getattr(found, what) for what in ("params", "flops", "macs", "bytes")}
@@ -130,8 +130,8 @@ def costs(dense: Graph, widths: Mapping[str, int]) -> dict[str, int]:
 
 def target_of(settings: Settings) -> dict[str, float]:
     """``{"flops": 0.5}``, ``{"params": 0.5}``, or {} where no target was set."""
-    asked = {"flops": settings.keep_flops, "params": settings.keep_params}
-    return {what: share for what, share in asked.items() if share is not None}
+    target = settings.target
+    return {} if target is None or target.share is None else {target.price: target.share}
 
 
 def widths(traced: Graph) -> dict[str, int]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,16 @@ from ..errors import EdgepruneError, closest
 from ..graph import Graph, trace
 from ..graph.kept import kept_classes
 from ..models import Convention
-from ..prune import NEEDS, SCORES, Plan, narrow, plan
+from ..prices import Target, one
+from ..prune import SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
 from ..prune.compensate import Told as Part
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
+from ..prune.plan import Limits
 from ..prune.readers import find_readers, not_repaired
-from ..prune.scores import elimination_of
+from ..prune.scores import criterion, elimination_of, is_own, scored, sound
 from ..tasks import CLASSIFICATION, Task
 from .remaining import Amounts, Remaining, Told, work_of
 
@@ -36,6 +39,7 @@ COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
 FEWEST = 64  # images; fewer say too little of any layer (assumption)
 HELD_OUT = 5  # each fifth image judges
 BATCH = 32
+Labels = np.ndarray[Any, Any]
 
 
 def silent(what: str, done: int, of: int, left: float = math.nan) -> None:
@@ -68,10 +72,25 @@ class Settings:
             raise EdgepruneError(
                 f"--compensate {self.compensate!r}", closest(self.compensate, COMPENSATIONS)
             )
-        if self.score not in SCORES:
+        if self.score not in SCORES and not is_own(self.score):
             raise EdgepruneError(f"--score {self.score!r}", closest(self.score, list(SCORES)))
+        _ = self.target
         if self.views < 1 or self.block_steps < 1 or self.distil_steps < 0:
             raise EdgepruneError("views, block_steps, distil_steps", "too small")
+
+    @property
+    def target(self) -> Target | None:
+        """What is to be left; None where a plan says so, or the accuracy."""
+        return one({"flops": self.keep_flops, "params": self.keep_params})
+
+    def towards(self, share: float) -> Settings:
+        """The same with ``share`` (0..1) of its price as the target."""
+        target = self.target or Target("flops", share)
+        return replace(self, **{f"keep_{target.price}": share})  # type: ignore[arg-type]
+
+    def limits(self, whole: Mapping[str, int] | None = None) -> Limits:
+        """What bounds the widths; ``whole``: the dense ones, where the network was pruned before."""
+        return Limits(self.floor, self.multiple, self.keep, whole=whole or {})
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,7 @@ def _phases(
         fit=settings.block_steps * BATCH if settings.compensate == "blocks" else 0,
         distil=settings.distil_steps * BATCH,
         judge=judges,
-        share=settings.keep_flops or settings.keep_params or 1.0,
+        share=(settings.target and settings.target.share) or 1.0,
     )
     phases = work_of(dense, amounts)
     remaining = Remaining(phases, told, time.perf_counter)
@@ -226,18 +245,14 @@ def choose(
         scores: Mapping[str, Tensor] = {name: e.score() for name, e in order.items()}
         curves = losses or {name: e.error.tolist() for name, e in order.items()}
     else:
-        scores = {n: SCORES[settings.score](dense, n, evidence) for n in dense.groups}
+        scores = scored(dense, criterion(settings.score), evidence)
     return plan.make(
         dense,
         scores,
+        settings.target,
         method=settings.method,
-        keep_flops=settings.keep_flops,
-        keep_params=settings.keep_params,
-        floor=settings.floor,
-        multiple=settings.multiple,
-        keep=settings.keep,
+        limits=settings.limits(whole),
         curves=curves,
-        whole=whole,
     )
 
 
@@ -314,8 +329,10 @@ def plain(pixels: Pixels, convention: Convention) -> Tensor:
     return normalise(np.ascontiguousarray(centre(pixels, convention.size)), convention)
 
 
-def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -> Images:
-    """``views`` of each image, all first views before any second one.
+def calibration(
+    pixels: Pixels, convention: Convention, views: int, seed: int, labels: Labels | None = None
+) -> Images:
+    """``views`` of each image, all first views before any second one, with their ``labels`` [N] if any.
 
     A layer that cannot look at all of them then looks at as many different images as it can.
     """
@@ -324,6 +341,9 @@ def calibration(pixels: Pixels, convention: Convention, views: int, seed: int) -
     return Images(
         [view(pixels[rows], convention, i, rng) for i in range(views) for rows in sets],
         [source for _ in range(views) for source in range(len(sets))],
+        None
+        if labels is None
+        else [torch.from_numpy(labels[r]) for _ in range(views) for r in sets],
     )
 
 
@@ -349,8 +369,7 @@ def _batches(rows: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:  # ty
 
 
 def parts_of(settings: Settings) -> list[str]:
-    need = NEEDS.get(settings.score)
-    return [need] if need in ("maps", "gradients", "readers") else []
+    return list(criterion(settings.score).parts)
 
 
 def _check(model: nn.Module, pixels: Pixels, convention: Convention) -> None:
@@ -363,8 +382,4 @@ def _check(model: nn.Module, pixels: Pixels, convention: Convention) -> None:
             f"calibration images of shape {pixels.shape[1:]}",
             f"the network wants {convention.size} x {convention.size}",
         )
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise EdgepruneError(
-                f"weights {name}", "NaN or infinite values", "use another checkpoint"
-            )
+    sound(model)

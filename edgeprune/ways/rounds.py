@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import graph, prune, records, train
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
+from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
 from .dense import result, trained_in
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..prune import Plan
 
 Losses = Mapping[str, Sequence[float]]
-WEIGHTS_ALONE = [name for name in prune.SCORES if name not in prune.NEEDS]
 ALL_AT_ONCE = "later rounds plan anew, from the weights as they are then: this is all at once"
 
 
@@ -63,25 +63,25 @@ def means(work: Work[Any]) -> Means:
 
 
 def images_to_look_at(work: Work[Any]) -> Images | None:
-    """``way.images`` training images, labels unused; None where neither score nor repair looks."""
+    """``way.images`` training images, with their labels; None where neither score nor repair looks."""
     settings = work.way.settings
-    if settings.score in WEIGHTS_ALONE and settings.compensate == "none":
+    if not criterion(settings.score).needs and settings.compensate == "none":
         return None
     some = work.labelled.train.take(work.way.images)
     pixels = some.images(range(len(some)))
-    return calibration(pixels, work.dense.convention, settings.views, settings.seed)
+    return calibration(pixels, work.dense.convention, settings.views, settings.seed, some.labels)
 
 
 def look(traced: Graph, images: Images | None, settings: Settings) -> Evidence | None:
     """What the score needs to know; None where the weights tell it all."""
-    if images is None or settings.score in WEIGHTS_ALONE:
+    if images is None or not criterion(settings.score).needs:
         return None
     return gather(traced, images, parts=parts_of(settings))
 
 
 def score(traced: Graph, group: str, evidence: Evidence | None, settings: Settings) -> Tensor:
     """The score of a group's units, [width], higher = keep."""
-    return prune.SCORES[settings.score](traced, group, evidence)
+    return scored(traced, criterion(settings.score), evidence, [group])[group]
 
 
 def plan_to(
@@ -93,10 +93,7 @@ def plan_to(
     ``whole``: the dense network's widths. ``losses``: of each group at every width, where they were
     measured (sensitivity.py).
     """
-    if settings.keep_params is not None:
-        wanted = replace(settings, keep_params=share, keep_flops=None)
-    else:
-        wanted = replace(settings, keep_flops=share, keep_params=None)
+    wanted = settings.towards(share)
     seen = look(traced, images, settings)
     return choose(traced, seen, wanted, losses=losses, whole=whole)  # type: ignore[arg-type]
 

@@ -15,9 +15,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .. import graph, prune
+from .. import prune
 from ..errors import EdgepruneError
 from ..graph import Graph
+from ..prices import price_of
 from ..prune import Plan
 from ..prune.images import Images
 from . import position, rounds, schedules, sensitivity
@@ -129,8 +130,8 @@ def plan_towards(
 
 def share_left(settings: Settings, dense: Graph, now: Graph, share: float) -> float:
     """``share`` of what the dense network costs, as a share of what the present one costs."""
-    what = next(iter(target_of(settings)), "flops")
-    whole, present = (getattr(graph.cost(g), what) for g in (dense, now))
+    price = price_of(settings.target.price if settings.target else "flops")
+    whole, present = (price.of(g).dense for g in (dense, now))
     return min(1.0, share * whole / present)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from edgeprune import prune
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph, cost, trace
+from edgeprune.prices import Target, price_of
 from edgeprune.prune import plan
 
 
@@ -43,10 +44,11 @@ def test_a_floor_is_rounded_up(width: int, multiple: int, floor: float, least: i
     (name,) = graph.groups
     widths = [width, *(w for w in range(width - 1, 0, -1) if w % multiple == 0 and w >= least)]
     smallest = cost(graph, {name: widths[-1]}).flops / cost(graph).flops
-    made = plan.make(graph, scores(graph), keep_flops=smallest, floor=floor, multiple=multiple)
+    limits = plan.Limits(floor, multiple)
+    made = plan.make(graph, scores(graph), Target("flops", smallest), limits=limits)
     assert made.widths == {name: least}
     with pytest.raises(EdgepruneError, match="floors and multiples"):
-        plan.make(graph, scores(graph), keep_flops=smallest - 1e-3, floor=floor, multiple=multiple)
+        plan.make(graph, scores(graph), Target("flops", smallest - 1e-3), limits=limits)
 
 
 def test_the_units_of_highest_score_stay() -> None:
@@ -77,7 +79,7 @@ def test_the_walk_stops_on_the_nearer_side(goal: float, width: int) -> None:
 def test_uniform_is_the_same_share_of_wide_and_narrow() -> None:
     """4 and 32 filters: half of each, not the wide layer first."""
     graph = traced(4, 32)
-    made = plan.make(graph, scores(graph), method="uniform", keep_params=0.3)
+    made = plan.make(graph, scores(graph), Target("params", 0.3), method="uniform")
     a, b = (made.widths[n] / g.width for n, g in graph.groups.items())
     assert a < 1
     assert abs(a - b) <= 1 / 4
@@ -137,7 +139,7 @@ def test_the_search_is_the_slow_one(seed: int) -> None:
         rising = np.concatenate([[0], np.cumsum(steps)])  # with dips, as noise makes them
         curves[name] = np.maximum(rising, 0)[::-1].tolist()  # at width 0, 1, ...: 0 at full
     grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
-    price = plan.Price(graph, "flops")
+    price = price_of("flops").of(graph)
     found = plan._ordered("reconstruction", grids, scores(graph), curves, price)
     assert [(s.group, s.after) for s in found] == slowly(graph, curves, grids)
 
@@ -149,7 +151,7 @@ def test_a_plan_for_a_network_of_the_same_widths_is_refused() -> None:
         torch.zeros(2, 3, 4, 4),
     )
     graph = trace(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval(), example)
-    made = plan.make(graph, scores(graph), keep_flops=0.5)
+    made = plan.make(graph, scores(graph), Target("flops", 0.5))
     made.check(graph)
     with pytest.raises(EdgepruneError, match="is for another network"):
         made.check(trace(other.eval(), example))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.graph import Graph, cost, trace
+from edgeprune.graph import Graph, Group, cost, trace
 from edgeprune.prune import evidence as ev
 from edgeprune.prune import scores
 from edgeprune.prune.elimination import Problem, eliminate
@@ -273,6 +274,102 @@ def test_coupled_groups_add_up() -> None:
 
 
 def test_data_scores_need_images(graph: Graph) -> None:
-    for name in scores.NEEDS:
+    for name in (n for n, row in scores.SCORES.items() if row.needs):
         with pytest.raises(EdgepruneError, match="images"):
             scores.SCORES[name](graph, "a", None)
+
+
+# -- a user's own, and what any score must be ------------------------------------------------------
+
+
+def test_a_function_of_ones_own(graph: Graph, seen: ev.Evidence) -> None:
+    def last(graph: Graph, group: object) -> list[int]:
+        return list(range(WIDTH))
+
+    def zeros(graph: Graph, group: Group, evidence: ev.Evidence) -> Tensor:
+        return evidence.maps[group.name].zeros
+
+    zeros.needs = "maps"  # type: ignore[attr-defined]
+    close(scores.own("last", last)(graph, "a"), range(WIDTH))
+    row = scores.own("zeros", zeros)
+    assert row.parts == ("maps",)
+    close(row(graph, "a", seen), seen.maps["a"].zeros)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("no", "not numbers"),
+        (None, "not numbers"),
+        ([1.0], "one number for each"),
+        (torch.ones(WIDTH, 2), "one number for each"),
+        (torch.full((WIDTH,), torch.nan), "NaN or infinite"),
+        (torch.full((WIDTH,), torch.inf), "NaN or infinite"),
+        (ZeroDivisionError("a pixel of none"), "ZeroDivisionError: a pixel of none"),
+    ],
+)
+def test_what_is_no_score_is_refused_in_a_line(graph: Graph, value: object, said: str) -> None:
+    def mine(graph: Graph, group: Group) -> object:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    with pytest.raises(EdgepruneError, match=said) as e:
+        scores.own("mine", mine)(graph, "a")
+    assert "mine of a" in e.value.what
+
+
+def test_a_name_that_is_none(graph: Graph) -> None:
+    with pytest.raises(EdgepruneError, match="did you mean apoz"):
+        scores.criterion("apox")
+    with pytest.raises(EdgepruneError, match="not named now"):  # out of a run's recipe: never run
+        scores.criterion("mine.py:score")
+
+    def mine(graph: Graph, group: Group) -> list[int]:
+        return [0] * WIDTH
+
+    mine.needs = "map"  # type: ignore[attr-defined]
+    with pytest.raises(EdgepruneError, match="did you mean maps"):
+        scores.own("mine", mine)
+
+
+def test_weights_that_are_no_numbers_are_refused_for_every_score(batches: list[Tensor]) -> None:
+    torch.manual_seed(0)
+    sick = Tiny().double().eval()
+    sick_graph = trace(sick, batches[0][:2])
+    with torch.no_grad():
+        sick.b.weight[0, 0] = torch.nan  # the score of "a" alone would not see it
+    for name in ("l1", "bn_scale", "random"):
+        with pytest.raises(EdgepruneError, match=r"weights b.weight"):
+            scores.scored(sick_graph, scores.SCORES[name], groups=["a"])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-150, 1e-300, 0.0])
+def test_dead_maps_leave_first_by_redundancy(graph: Graph, seen: ev.Evidence, size: float) -> None:
+    """A channel of zeros was the hardest to rebuild of all, and stayed longest."""
+    maps = ev.Maps(n=1, rows=seen.maps["a"].rows, second=seen.maps["a"].second * size**2)
+    maps.second = maps.second.clone()
+    maps.second[2], maps.second[:, 2] = 0, 0
+    found = scores.linear_redundancy(graph, "a", replace(seen, maps={"a": maps}))
+    assert found.isfinite().all()
+    assert found[2] == 0
+    if size > 1e-100:
+        assert found.argmin() == 2
+        assert (found > 0).sum() == WIDTH - 1
+
+
+def test_labels_of_the_images_reach_the_gradients(
+    graph: Graph, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
+    own = ev.gather(graph, Images(batches, labels=labels), parts=("gradients",))
+    blind = ev.gather(graph, Images(batches), parts=("gradients",))
+    close(scores.taylor(graph, "a", own), scores.taylor(graph, "a", seen))
+    assert not torch.allclose(scores.taylor(graph, "a", own), scores.taylor(graph, "a", blind))
+    close(scores.car(graph, "a", own), scores.car(graph, "a", seen))
+
+
+def test_equal_scores_are_named() -> None:
+    found = {"a": torch.ones(4), "b": torch.arange(4.0), "c": torch.zeros(2)}
+    assert scores.even(found) == ["a", "c"]
+    assert "2 of 3 groups (a, c)" in scores.said(["a", "c"], 3)
+    assert scores.said([], 3) == ""

@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeprune import prune
 from edgeprune.graph import Graph, cost, trace
+from edgeprune.prices import Target
 from edgeprune.records import Result
 from edgeprune.train import Recipe
 from edgeprune.train.recipes import learning_rate
@@ -96,7 +97,9 @@ def three() -> Graph:
 
 def test_a_round_counts_from_the_dense_network(three: Graph) -> None:
     """Half of it is there; 0.4 of the dense one is then 0.8 of what is there, and 0.6 is all of it."""
-    made = prune.plan.make(three, {n: prune.l1(three, n) for n in three.groups}, keep_flops=0.5)
+    made = prune.plan.make(
+        three, {n: prune.l1(three, n) for n in three.groups}, target=Target("flops", 0.5)
+    )
     small = prune.narrow(three, made.keep)
     there = cost(small).flops / cost(three).flops
     for settings in (Settings(keep_flops=0.4), Settings(keep_params=0.4)):
@@ -125,6 +128,8 @@ def test_a_layer_that_was_measured_as_sensitive_is_spared(three: Graph, tender: 
     widths = rounds.widths(three)
     losses = sensitivity.losses(curves, widths, widths)
     scores = {n: prune.l1(three, n) for n in three.groups}
-    made = prune.plan.make(three, scores, method="sensitivity", keep_flops=0.6, curves=losses)
+    made = prune.plan.make(
+        three, scores, method="sensitivity", target=Target("flops", 0.6), curves=losses
+    )
     assert made.widths[tender] == 16
     assert sum(made.widths.values()) < 48
