@@ -284,6 +284,9 @@ def _maps(graph: Graph, group: Group | str, evidence: Evidence | None, score: st
 # -- the table -------------------------------------------------------------------------------------
 
 
+YOURS = "the user's own"
+
+
 @dataclass(frozen=True)
 class Criterion:
     """One row: a function that scores a group's units, and what it looks at."""
@@ -293,7 +296,7 @@ class Criterion:
         ..., Any
     ]  # (graph, group, evidence) -> a number for each unit, higher = keep
     needs: str = ""  # maps, gradients, labels, readers: a part of the evidence; "": weights alone
-    source: str = ""  # the paper, or the user's file
+    source: str = ""  # the paper, or YOURS
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -311,7 +314,7 @@ class Criterion:
         except EdgepruneError:
             raise
         except Exception as e:
-            if self.name in SCORES and SCORES[self.name] is self:
+            if self.source != YOURS:
                 raise  # one of ours: a fault, not a refusal
             raise EdgepruneError(what, f"{type(e).__name__}: {e}", "mend the function") from None
         return _numbers(value, group.width, what)
@@ -372,7 +375,7 @@ def own(name: str, function: Callable[..., Any]) -> Criterion:
         raise EdgepruneError(
             f"score {name}: needs {needs!r}", closest(str(needs), ["labels", *PARTS])
         )
-    return Criterion(name, function, needs, "the user's")
+    return Criterion(name, function, needs, YOURS)
 
 
 def is_own(score: str) -> bool:

@@ -1,0 +1,132 @@
+"""A criterion, a price, a device, a finding: each is added by one function and one row, and used.
+
+The other three stand beside their tables: an operator in tests/graph/test_operators.py, a way in
+tests/ways/test_table.py, a task in tests/tasks/test_add_a_task.py.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune import bench, cut, plan, prices, trace
+from edgeprune.bench import devices
+from edgeprune.bench.devices.fake import Fake
+from edgeprune.cli import words
+from edgeprune.doctor.findings import Case, Finding, findings
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph
+from edgeprune.prices import PRICES, Price, Target
+from edgeprune.prune import SCORES, Criterion
+from edgeprune.report import ledger
+from tests.doctor import networks
+from tests.doctor.test_findings import vgg
+from tests.tiny_onnx import conv_net, save
+
+
+@pytest.fixture
+def graph() -> Graph:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(12 * 12 * 12, 5),
+    )  # fmt: skip
+    return trace(net.eval(), torch.randn(2, 3, 16, 16))
+
+
+def test_a_criterion(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(graph: Graph, group: object, evidence: object) -> list[int]:
+        """Channels of odd number matter."""
+        return [i % 2 for i in range(graph.group(group).width)]  # type: ignore[arg-type]
+
+    row = Criterion("odd", odd)
+    monkeypatch.setitem(SCORES, row.name, row)
+    made = plan(graph, keep_flops=0.4, score="odd")
+    for name, kept in made.keep.items():
+        assert [i for i in kept if i % 2] or graph.groups[name].width == len(kept)
+        assert sum(i % 2 for i in kept) == min(len(kept), graph.groups[name].width // 2)
+    assert cut(graph, made)(torch.randn(1, 3, 16, 16)).shape == (1, 5)
+    assert plan(graph, keep_flops=0.4, score=odd).keep == made.keep  # a function needs no row
+
+
+def test_a_criterion_out_of_a_file_that_was_typed(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("edgeprune.prune.scores.SCORES", dict(SCORES))
+    path = tmp_path / "mine.py"
+    path.write_text(
+        textwrap.dedent("""
+        def last(graph, group):
+            return range(group.width)
+
+        def broken(graph, group):
+            return 1 / 0
+    """)
+    )
+    name = f"{path}:last"
+    with pytest.raises(EdgepruneError, match="not named now"):
+        plan(graph, keep_flops=0.5, score=name)
+    words.own_score(name)
+    made = plan(graph, keep_flops=0.5, score=name)
+    for group, kept in made.keep.items():
+        width = graph.groups[group].width
+        assert kept == list(range(width - len(kept), width))
+    words.own_score(f"{path}:broken")
+    with pytest.raises(EdgepruneError, match="ZeroDivisionError"):
+        plan(graph, keep_flops=0.5, score=f"{path}:broken")
+    with pytest.raises(EdgepruneError, match="did you mean last"):
+        words.own_score(f"{path}:lost")
+
+
+def test_a_price(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Channels:
+        def __init__(self, graph: Graph) -> None:
+            self.widths = {name: group.width for name, group in graph.groups.items()}
+            self.dense = float(sum(self.widths.values()))
+
+        def at(self, widths: dict[str, int]) -> float:
+            return float(sum((self.widths | dict(widths)).values()))
+
+    row = Price("channels", "channels", str, Channels)
+    monkeypatch.setitem(PRICES, row.name, row)
+    made = plan(graph, target=Target("channels", share=0.5))
+    assert sum(made.widths.values()) == 10 == made.promised["channels"]
+    assert made.sentence() == "keeps 50.0 % of the channels (50.0 % asked)"
+    assert plan(graph, target=Target("channels", value=10)).keep == made.keep
+    with pytest.raises(EdgepruneError, match="--keep-channels"):
+        plan(graph, target=Target("channels", share=1e-3))
+    assert prices.price_of("channels") is row
+
+
+def test_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(name: str) -> Fake:
+        return Fake(tmp_path / "there", lambda model, number, turn, k: (1e-3, 0))
+
+    row = devices.Kind(make, {"toaster": "a toaster"}, lambda name: None)
+    monkeypatch.setitem(devices.DEVICES, "toaster", row)
+    model = save(tmp_path / "model.onnx", conv_net())
+    result = bench.measure([model], out=tmp_path / "r.json", device="toaster", label="toaster")
+    assert result.networks[0]["latency"]["median_s"] == pytest.approx(1e-3)
+    assert devices.forms("toaster") == ("toaster",)
+
+
+def test_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def square(case: Case) -> Iterator[Finding]:
+        """Layers that read as many channels as they make."""
+        for x in case.network.layers:
+            if x.width_in == x.width_out:
+                yield Finding("square", f"{x.name} is square", "so it was built", "nothing", 1.0)
+
+    room = import_module("edgeprune.doctor.findings")  # `doctor.findings` is the function
+    monkeypatch.setattr(room, "FINDINGS", (*room.FINDINGS, square))
+    found = findings(vgg(networks.VGG16, "dense"))
+    assert next(f.seen for f in found if f.kind == "square") == "conv2 is square"
+    assert found[0].kind == "square"  # the most expensive first
+    assert "conv2 is square" in ledger.told(found).text()
