@@ -26,7 +26,7 @@ def read(path: Path) -> Plan:
         raise EdgepruneError(f"{path}: {e.what}", e.why, e.next) from None
 
 
-def show(planned: Planned, plan_out: Path | None, as_json: bool) -> None:
+def show(planned: Planned, plan_out: Path | None, as_json: bool, device: str = "cpu") -> None:
     """The plan as a table or as JSON, which is a plan file; what it promises is counted anew."""
     from .. import files, models
     from ..ways import position
@@ -39,12 +39,12 @@ def show(planned: Planned, plan_out: Path | None, as_json: bool) -> None:
     if as_json:
         output.show_json(made.to_json())
     else:
-        output.show(table(made, dense, models.layer_names(dense.spec)))
+        output.show(table(made, dense, models.layer_names(dense.spec), device))
     if planned.note:
         output.note(planned.note)
 
 
-def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
+def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu") -> Any:
     from .. import units
     from ..prune.plan import EVEN
     from ..prune.scores import said
@@ -80,25 +80,24 @@ def table(made: Plan, dense: Loaded, names: dict[str, str]) -> Any:
         notes.append(made.sentence())
     even = [name for name, reason in made.reasons.items() if reason.endswith(EVEN)]
     notes += [said(even, len(made.keep))] if even else []
-    notes += predicted(made, dense)
+    notes += predicted(made, dense, device)
     return Table(f"Plan ({made.method})", columns, rows, notes)
 
 
-def predicted(made: Plan, dense: Loaded) -> list[str]:
-    """The milliseconds that the plan is worth on this machine, where it was probed once."""
-    from .. import graph, units
-    from ..runtime import device, predictor
+def predicted(made: Plan, dense: Loaded, device: str = "cpu") -> list[str]:
+    """The milliseconds that the plan is worth on ``device``, where it was probed once."""
+    from .. import prices
+    from ..runtime.device import kept
 
-    known = device.kept("cpu")
+    known = kept(device)
     if known is None:
         return []
-    widths = {name: len(kept) for name, kept in made.keep.items()}
-    before, after = (
-        predictor.predict(known.model, graph.cost(dense.graph, asked).rows).seconds
-        for asked in ({}, widths)
-    )
+    price = prices.on(known.model)["ms"]
+    curve = price.of(dense.graph)
+    after = curve.at({name: len(units) for name, units in made.keep.items()})
+    where = "this machine" if device == "cpu" else device
     return [
-        f"predicted on this machine {units.milliseconds(before)} → {units.milliseconds(after)} a run "
+        f"predicted on {where} {price.show(curve.dense)} → {price.show(after)} a run "
         f"({known.sentence()})"
     ]
 

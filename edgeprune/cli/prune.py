@@ -35,7 +35,7 @@ def prune(asked: words.Prune) -> None:
         else:
             planned = ways.dry(wanted, way, given, watch)
     if asked.how.dry_run:
-        plans.show(planned, asked.how.plan_out, asked.rest.as_json)
+        plans.show(planned, asked.how.plan_out, asked.rest.as_json, asked.choice.device or "cpu")
         return
     if asked.how.plan_out is not None:
         files.write_json(asked.how.plan_out, files.read_json(done.run.plan_path))

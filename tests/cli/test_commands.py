@@ -9,9 +9,10 @@ import pytest
 
 from edgeprune import files
 from edgeprune.cli import app, errors
+from edgeprune.graph import cost
 from edgeprune.runtime import device as devices
 from edgeprune.runtime.device import Device, Error
-from edgeprune.runtime.predictor import NONE, Model
+from edgeprune.runtime.predictor import COUNTED, NONE, Model
 
 WAYS = ("first", "plain 1x1", "plain kxk", "plain depthwise", "linear")
 
@@ -70,3 +71,23 @@ def test_cost_predicts_the_times_of_a_probed_device(
         1e-6 * len(timed) + 1e-10 * found["macs"], rel=0.05
     )
     assert "predicted" in said("cost --model mobilenetv1-0.25 --device cpu", capsys)
+
+
+def test_a_plan_is_told_in_the_milliseconds_of_the_device_that_is_meant(empty_home: Path) -> None:
+    """Two devices, one with three times the cost of a layer; a third was never probed."""
+    from edgeprune import checkpoint, models, plan
+    from edgeprune.cli import plans
+    from edgeprune.records import Convention, ModelSpec
+
+    for name, each in (("board", 1e-3), ("slow", 3e-3)):
+        model = Model(1, NONE, {}, (0.0, 0.0), (0.0, each, 0.0))
+        known = Device(name, "1.0", model, Error(0.01, 0.02, 0.03, 4), "now")
+        files.write_json(devices.profile_path(name), known.to_json())
+    spec = ModelSpec("mobilenetv1-0.25", 10)
+    dense = checkpoint.Loaded(models.fresh(spec, 0).eval(), spec, Convention(size=32), (), {})
+    made = plan(dense.graph, keep_flops=0.5)
+    (board,), (slow,) = (plans.predicted(made, dense, name) for name in ("board", "slow"))
+    layers = sum(row.kind in COUNTED for row in cost(dense.graph).rows)
+    assert f"predicted on board {layers:d} ms" in board
+    assert f"predicted on slow {3 * layers:d} ms" in slow
+    assert plans.predicted(made, dense, "never probed") == []
