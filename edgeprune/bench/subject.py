@@ -310,6 +310,6 @@ def convention(subject: Subject) -> dict[str, Any] | None:
     """The input convention in the file's metadata, or None."""
     try:
         value = json.loads(subject.metadata["edgeprune.input"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -109,15 +109,16 @@ def doctor(
         repair(run, cases[-1], as_json)
 
 
-def sweep(device: str) -> dict[str, Any]:
+def sweep(device: str) -> Any:
     """Measure which multiple of channels the device computes in, and tell."""
+    from .. import records
     from ..doctor import rounding
 
     output.note(f"sweeping widths on {device} …")
     swept = rounding.probe(device)
     how = "measured" if swept.how == "measured" else "known; the sweep was too noisy to tell"
     output.note(f"{device}: --round-to auto is {swept.multiple} ({how})")
-    return asdict(swept)
+    return records.plain(swept)
 
 
 def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:

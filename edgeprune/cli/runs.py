@@ -100,6 +100,8 @@ def _one(run: Any, as_json: bool) -> None:
     from .. import records, report
     from ..report import results
 
+    if run.spec_path.is_file():
+        records.read(run.spec_path, records.Spec)  # in detail means whole: a damaged one is told
     found = report.read(run)
     table, steps = report.comparison(run, found), results.history_table(found)
     if as_json:

@@ -25,6 +25,8 @@ Pixels = NDArray[np.uint8]
 # Only plain raster formats: Pillow would start Ghostscript for an EPS that calls itself .jpg.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 90_000_000  # an image above this is taken for a decompression bomb (Pillow's limit)
+MAX_BYTES = 768 << 20  # that decoding one may take at its peak
+ROWS = 64  # of 16-bit pixels that are scaled at a time
 PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {  # EXIF orientation -> what undoes it (EXIF 2.32, table 4.6.4 A)
@@ -65,6 +67,11 @@ def decode(raw: bytes, canvas: int) -> Pixels:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImageError(f"{image.width}x{image.height} px, a decompression bomb")
             image.draft(None, (2 * canvas, 2 * canvas))  # JPEG: decode at 1/2, 1/4 or 1/8 scale
+            needed = image.width * image.height * _bytes_a_pixel(image)
+            if needed > MAX_BYTES:
+                raise BadImageError(
+                    f"{image.width}x{image.height} px, {needed >> 20} MiB to decode: a decompression bomb"
+                )
             turn = _turn(image)
             return fit(image, canvas, turn)
     except BadImageError:
@@ -121,15 +128,30 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
+def _bytes_a_pixel(image: Image.Image) -> int:
+    """At the peak of `_rgb`: Pillow keeps 4 bytes of an RGB pixel, and each conversion is a copy."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return 12
+    if image.has_transparency_data:
+        return 16
+    return 4 if image.mode == "RGB" else 8
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImageError("grey values beyond 16 bits")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image)
+        grey = np.empty(values.shape, np.uint8)
+        for block in range(
+            0, len(values), ROWS
+        ):  # a copy of all of it in int64 would be 8 bytes a pixel
+            rows = values[block : block + ROWS].astype(np.int64)
+            if rows.min() < 0 or rows.max() > 65535:
+                raise BadImageError("grey values beyond 16 bits")
+            grey[block : block + ROWS] = (rows + 128) // 257
+        return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise BadImageError("floating-point pixels without a known range")
     if image.has_transparency_data:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import bench, files, runs
+from .. import bench, files, records, runs
 from ..runtime import Network, Prediction, channel_block, predictor
 from ..runtime.device import Device, Error, cpu, profile_path
 from ..runtime.predictor import Whole
@@ -37,7 +37,7 @@ def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None
     note(f"probing {device}, a minute or two")
     found = probe() if device == "cpu" else probe_elsewhere(device)
     path = profile_path(device)
-    files.write_json(path, found.to_json())
+    files.write_json(path, records.plain(found))
     note(f"kept in {path}")
     return found
 

@@ -13,11 +13,11 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from .. import bench, fetch, files, runs
+from .. import bench, fetch, files, records, runs
 from ..bench.devices import profiles
 from ..errors import EdgepruneError
 from ..runtime import channel_block
@@ -45,13 +45,15 @@ class Rounding:
     ``waste``: class -> time over the line, with its interval.
     """
 
-    multiple: int
+    multiple: records.Count
     how: str
     device: str
     int8: bool = False
-    waste: Mapping[str, list[float]] | None = None
+    waste: dict[str, list[float]] | None = None
     onnxruntime: str | None = None
     created: str | None = None
+    format: int = FORMAT
+    __pydantic_config__: ClassVar[Any] = records.FINITE
 
 
 def multiple(device: str = "cpu", *, int8: bool = False) -> int:
@@ -107,7 +109,7 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
         with suppress(
             EdgepruneError
         ):  # a home folder that may not be written: then it is asked again
-            files.write_json(kept_path(device, int8), {"format": FORMAT, **asdict(rounding)})
+            files.write_json(kept_path(device, int8), records.plain(rounding))
     return rounding
 
 
@@ -176,15 +178,18 @@ def kept_path(device: str, int8: bool) -> Path:
 def load(device: str, int8: bool = False) -> Rounding | None:
     """What was measured there; None where nothing was, or by another version."""
     path = kept_path(device, int8)
-    if not path.is_file():
+    return read(path) if path.is_file() else None
+
+
+def read(path: Path) -> Rounding | None:
+    """The sweep in a file; None if it is of another version."""
+    if records.read(path, records.Format).format != FORMAT:
         return None
-    value = files.read_json(path)
     try:
-        if value.pop("format") != FORMAT or value["multiple"] not in (*CLASSES, 2 * max(CLASSES)):
-            return None
-        return Rounding(**value)
-    except (AttributeError, KeyError, TypeError):
-        raise EdgepruneError(str(path), "not a sweep of widths", "delete it") from None
+        found = records.read(path, Rounding)
+    except EdgepruneError as e:
+        raise EdgepruneError(str(path), f"not a sweep of widths ({e.why})", "delete it") from None
+    return found if found.multiple in (*CLASSES, 2 * max(CLASSES)) else None
 
 
 def _transport(device: str) -> str:

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
+from .. import records
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, cost
 from ..graph.kept import kept_classes
 from ..prices import PRICES, Price, Target, price_of
 from ..prices import Curve as PriceCurve
+from ..records import CLOSED, Amount, Count, Share
 from .scores import even
 
 METHODS = ("uniform", "global", "sensitivity", "reconstruction")
@@ -36,11 +38,12 @@ class Plan:
 
     network: str  # the graph's fingerprint
     method: str
-    keep: dict[str, list[int]]
+    keep: dict[str, list[Count]]
     reasons: dict[str, str]  # of each group's width
-    target: dict[str, float]  # {price: share asked for}, such as {"flops": 0.5}, or {}
-    dense: dict[str, float]  # params, flops, macs, bytes, and the target's price, before
-    promised: dict[str, float]  # and after
+    target: dict[str, Share]  # {price: share asked for}, such as {"flops": 0.5}, or {}
+    dense: dict[str, Amount]  # params, flops, macs, bytes, and the target's price, before
+    promised: dict[str, Amount]  # and after
+    __pydantic_config__: ClassVar[Any] = CLOSED
 
     @property
     def widths(self) -> dict[str, int]:
@@ -75,32 +78,21 @@ class Plan:
     @classmethod
     def from_json(cls, value: Any) -> Plan:
         """A plan from a file that may have been written by anybody."""
-        fields = {"network", "method", "keep", "reasons", "target", "dense", "promised"}
-        if not isinstance(value, dict) or set(value) != {*fields, "format"}:
-            raise EdgepruneError(
-                "the plan", f"is no object with the keys {', '.join(sorted(fields))}"
-            )
-        if value["format"] != FORMAT:
-            raise EdgepruneError("the plan", f"format {value['format']!r}, {FORMAT} is known")
-        keep = value["keep"]
-        if not isinstance(keep, dict):
-            raise EdgepruneError("the plan", "keep is no object")
-        for name, units in keep.items():
-            sound = isinstance(units, list) and all(type(i) is int and i >= 0 for i in units)
-            if not sound or not units or sorted(set(units)) != units:
+        if not isinstance(value, dict):
+            raise EdgepruneError("the plan", "is no JSON object")
+        if value.get("format") != FORMAT:
+            raise EdgepruneError("the plan", f"format {value.get('format')!r}, {FORMAT} is known")
+        rest = {key: given for key, given in value.items() if key != "format"}
+        found = records.value(rest, cls, "the plan")
+        for name, units in found.keep.items():
+            if not units or sorted(set(units)) != units:
                 raise EdgepruneError(
                     f"the plan: units of {name}", "not a rising list of indices from 0"
                 )
-        for part, kind in (("reasons", str), ("target", float | int), ("dense", float | int),
-                           ("promised", float | int)):  # fmt: skip
-            entries = value[part]
-            if not isinstance(entries, dict) or not all(
-                isinstance(v, kind) for v in entries.values()
-            ):
-                raise EdgepruneError(f"the plan: {part}", "not what a plan holds")
-        if not isinstance(value["network"], str) or not isinstance(value["method"], str):
-            raise EdgepruneError("the plan", "network and method are no words")
-        return cls(**{name: value[name] for name in fields})
+        for what in found.target:
+            if found.dense.get(what, 0) <= 0 or what not in found.promised:
+                raise EdgepruneError("the plan", f"dense or promised holds no {what}")
+        return found
 
 
 def word(price: str) -> str:

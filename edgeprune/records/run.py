@@ -11,6 +11,14 @@ from ..errors import EdgepruneError
 from .network import Convention, ModelSpec
 from .typed import FINITE, Count, Positive, Share, parse, plain
 
+
+@dataclass(frozen=True)
+class Format:
+    """The version that a file says it is of; 0: it says none."""
+
+    format: int = 0
+
+
 # -- history.jsonl: one line an epoch, a sensitivity curve, a pruning step, a result ----------------
 
 

@@ -32,6 +32,7 @@ CLOSED: Any = {**FINITE, "extra": "forbid"}  # of a record whose every key must 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0), Lt(2**63)]
 Positive = Annotated[int, Ge(1), Lt(2**63)]
+Amount = Count | Annotated[float, Ge(0)]  # a count, or milliseconds
 Seconds = Annotated[float, Ge(0), Lt(1e9)]
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from .. import fetch, files
+from .. import fetch, records
 from ..errors import EdgepruneError
 from .predictor import Model
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Error:
     """Share by which predictions missed, on networks that were left out of the fit."""
 
+    __pydantic_config__: ClassVar[Any] = records.FINITE
     median: float
     worst: float
     layer_median: float | None  # None: the layers' own times are not known
@@ -33,9 +32,8 @@ class Device:
     model: Model
     error: Error
     created: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self), "model": self.model.to_json()}
+    format: Literal[1] = 1
+    __pydantic_config__: ClassVar[Any] = records.FINITE
 
     def sentence(self) -> str:
         """How far to trust a prediction."""
@@ -61,17 +59,12 @@ def profile_path(device: str = "cpu") -> Path:
 
 
 def load(path: Path) -> Device:
-    value = files.read_json(path)
+    """The profile in a file; :class:`EdgepruneError` where it is none of this version."""
     try:
-        if value["format"] != FORMAT:
-            raise KeyError
-        return Device(
-            value["cpu"], value["onnxruntime"], Model.from_json(value["model"]),
-            Error(**value["error"]), value["created"],
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError):
+        return records.read(path, Device)
+    except EdgepruneError as e:
         raise EdgepruneError(
-            str(path), "not a device's profile of this version", "delete it"
+            str(path), f"not a device's profile of this version ({e.why})", "delete it"
         ) from None
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..errors import EdgepruneError
+from ..records import FINITE, Positive
 from .layout import Network, laid_out, padded
 from .roofline import Peaks, bandwidth
 
@@ -57,11 +59,17 @@ LIKE = {  # a way that a probe has not met takes the time of another, of as much
 class Process:
     """A fitted Gaussian process: ``mean + kernel(x, points) @ weights``, squared-exponential."""
 
+    __pydantic_config__: ClassVar[Any] = FINITE
     points: list[list[float]]
     weights: list[float]
     scales: list[float]
     variance: float
     mean: float
+
+    def __post_init__(self) -> None:
+        alike = all(len(p) == len(self.scales) for p in self.points) and all(self.scales)
+        if len(self.points) != len(self.weights) or not alike:
+            raise EdgepruneError("a process", "points, weights and scales do not go together")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """``x`` [n, features] -> [n]."""
@@ -75,7 +83,8 @@ class Process:
 class Model:
     """Everything that a device's probe taught."""
 
-    block: int
+    __pydantic_config__: ClassVar[Any] = FINITE
+    block: Positive
     peaks: Peaks
     processes: Mapping[str, Process]  # by way
     move: tuple[float, float]  # seconds of a reorder: constant, and per byte
@@ -84,19 +93,6 @@ class Model:
     ]  # of a network beside its layers: constant, per layer, per byte of maps
     lines: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by way; of terms()
     whole: tuple[float, ...] = ()  # correction of a network's sum; of about()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Model:
-        return cls(
-            value["block"], Peaks.from_json(value["peaks"]),
-            {way: Process(**p) for way, p in value["processes"].items()},
-            tuple(value["move"]), tuple(value["rest"]),
-            {way: tuple(line) for way, line in value.get("lines", {}).items()},
-            tuple(value.get("whole", ())),
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

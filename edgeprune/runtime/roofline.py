@@ -12,8 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
+from ..records import FINITE
 from .layout import Layer, Network
 
 OVERHEAD = 0.25  # share of attainable below which neither arithmetic nor memory explains the time
@@ -24,6 +25,7 @@ Curve = Sequence[Sequence[float]]  # (bytes, bytes a second), by size
 class Peaks:
     """Measured on the spot, one thread, in this runtime."""
 
+    __pydantic_config__: ClassVar[Any] = FINITE
     flops: float  # a second, float32
     int8: float | None  # the same in int8, where it was measured
     weights: Curve  # reading weights (matrix x vector)
@@ -32,10 +34,6 @@ class Peaks:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Peaks:
-        return cls(**value)
 
 
 @dataclass(frozen=True)

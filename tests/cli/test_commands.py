@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune import files
+from edgeprune import files, records
 from edgeprune.cli import app, errors
 from edgeprune.graph import cost
 from edgeprune.runtime import device as devices
@@ -62,7 +62,7 @@ def test_cost_predicts_the_times_of_a_probed_device(
     lines = dict.fromkeys(WAYS, (1e-06, 1e-10, 0.0, 0.0, 0.0, 0.0))
     known = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0), lines)
     device = Device("c", "1", known, Error(0.03, 0.1, None, 64), "now")
-    files.write_json(devices.profile_path("cpu"), device.to_json())
+    files.write_json(devices.profile_path("cpu"), records.plain(device))
     found = json.loads(said("cost --model mobilenetv1-0.25 --device cpu --json", capsys))
     timed = [row for row in found["layers"] if row["predicted_s"] is not None]
     assert {row["kind"] for row in timed} == {"conv", "depthwise", "linear"}

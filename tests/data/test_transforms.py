@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,3 +245,36 @@ def test_augmentation_suits_the_set() -> None:
 
 def test_canvas() -> None:
     assert [transforms.canvas_for(s) for s in (28, 32, 64, 96, 224)] == [28, 32, 64, 110, 256]
+
+
+def test_a_small_file_of_many_deep_pixels_is_refused_by_its_peak(tmp_path: Path) -> None:
+    """173 KB of 16-bit grey, 9,000 x 9,900 px: decoding it took 1.6 GB."""
+    import subprocess
+    import sys
+
+    program = (
+        "import io, resource, sys\n"
+        "from PIL import Image\n"
+        "from edgeprune.data.transforms import BadImageError, decode\n"
+        "out = io.BytesIO()\n"
+        "Image.new('I;16', (9000, 9900)).save(out, 'PNG')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: decode(out.getvalue(), 32)\n"
+        "except BadImageError as e: print(e)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    said, more = done.stdout.splitlines()
+    assert "decompression bomb" in said
+    assert int(more) < 100  # MiB
+
+
+def test_sixteen_bits_are_scaled_block_by_block() -> None:
+    values = (np.arange(200 * 150, dtype=np.uint32) * 2 % 65536).astype(np.uint16).reshape(200, 150)
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG")
+    with Image.open(io.BytesIO(out.getvalue())) as image:
+        found = np.asarray(transforms._rgb(image))[:, :, 0]
+    assert np.array_equal(found, ((values.astype(np.int64) + 128) // 257).astype(np.uint8))

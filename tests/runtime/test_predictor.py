@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune import records
 from edgeprune.doctor import probe
 from edgeprune.doctor.layers import counted
 from edgeprune.errors import EdgepruneError
@@ -119,7 +120,7 @@ def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
 def test_a_profile_survives_its_file(model: predictor.Model, tmp_path: Path) -> None:
     known = device.Device("a cpu", "1.0", model, device.Error(0.01, 0.02, 0.03, 4), "now")
     path = tmp_path / "device.json"
-    path.write_text(json.dumps(known.to_json()))
+    path.write_text(json.dumps(records.plain(known)))
     again = device.load(path).model
     rows = made(np.random.default_rng(2), 0).layers
     assert predictor.predict(again, rows) == predictor.predict(model, rows)
@@ -161,7 +162,7 @@ def test_a_device_of_which_only_whole_networks_are_timed() -> None:
         assert said.seconds == pytest.approx(unseen.seconds, rel=0.01)
         for row, each in zip(unseen.rows, said.layers, strict=True):
             assert each == pytest.approx(seconds(row), rel=0.25, abs=2e-5)
-    again = predictor.Model.from_json(json.loads(json.dumps(model.to_json())))
+    again = records.value(records.plain(model), predictor.Model, "model")
     assert predictor.predict(again, networks[0].rows) == predictor.predict(model, networks[0].rows)
     error = probe.left_out_whole(networks, 1)
     assert error.worst < 0.02

@@ -24,6 +24,7 @@ from ...errors import EdgepruneError
 from ...fetch import home
 from .base import deploy_path
 
+MOST_BYTES = 64 << 10
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -80,8 +81,16 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (check, what 
 def read(path: Path) -> Profile:
     """The profile in ``path``; :class:`EdgepruneError` names the first thing wrong with it."""
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+        raw = path.read_bytes()
+        if len(raw) > MOST_BYTES:
+            raise ValueError("larger than any profile")
+        value = tomllib.loads(raw.decode("utf-8"))
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        OverflowError,
+    ) as e:  # TOMLDecodeError: a ValueError
         raise EdgepruneError(str(path), f"not a device's profile ({e})") from None
     known = ", ".join(FIELDS)
     for key in value:
