@@ -22,6 +22,7 @@ from . import (
     prune,
     report,
     runs,
+    schema,
     train,
     trust,
 )
@@ -43,6 +44,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Looking at things": (
         report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
         cost.cost, models.models, datasets.datasets, runs.runs, trust.trust,
+        schema.schema,
     ),
 }  # fmt: skip
 

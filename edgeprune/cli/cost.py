@@ -66,7 +66,9 @@ def cost(
     known = None if device is None else profile(device)
     if as_json:
         documents = {name: document(value, known) for name, (value, _) in counted.items()}
-        output.show_json(documents if run is not None else next(iter(documents.values())))
+        output.show_json(
+            {"networks": documents} if run is not None else next(iter(documents.values()))
+        )
         return
     output.show(*(table(name, value, names, known) for name, (value, names) in counted.items()))
     if known is not None:

@@ -24,7 +24,19 @@ def show(*tables: Table) -> None:
             print(table.text())
 
 
+FORMAT, VERSION = "edgeprune-output", 1  # of what goes to stdout under --json
+
+
+def stated(value: Any) -> dict[str, Any]:
+    """``value`` with its format and version; a file's own (a plan, a diagnosis) stay, a list is ``rows``."""
+    if isinstance(value, dict) and "format" in value:
+        return value
+    head = {"format": FORMAT, "version": VERSION}
+    return head | (value if isinstance(value, dict) else {"rows": value})
+
+
 def show_json(value: Any) -> None:
+    value = stated(value)
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")

@@ -136,7 +136,7 @@ def test_a_terminal_that_knows_ascii_only(
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
         assert errors.run(app.app, words) == 0
         sys.stdout.flush()
-    assert json.loads(raw.getvalue())[0]["run"] == "grün"  # in JSON nothing may be lost
+    assert json.loads(raw.getvalue())["rows"][0]["run"] == "grün"  # in JSON nothing may be lost
 
 
 def test_a_folder_that_may_not_be_written_to(

@@ -42,9 +42,9 @@ def test_cost_as_a_table(empty_home: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_models(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = {row["model"]: row for row in json.loads(said("models --json", capsys))}
+    rows = {row["model"]: row for row in json.loads(said("models --json", capsys))["rows"]}
     assert rows["vgg16"]["inits"] == ["scratch", "imagenet"]
-    found = json.loads(said("models resnet18 --json", capsys))
+    found = json.loads(said("models resnet18 --json", capsys))["rows"]
     assert "torchvision/resnet18" in [row["model"] for row in found]
 
 
@@ -82,7 +82,7 @@ def test_a_plan_is_told_in_the_milliseconds_of_the_device_that_is_meant(empty_ho
     for name, each in (("board", 1e-3), ("slow", 3e-3)):
         model = Model(1, NONE, {}, (0.0, 0.0), (0.0, each, 0.0))
         known = Device(name, "1.0", model, Error(0.01, 0.02, 0.03, 4), "now")
-        files.write_json(devices.profile_path(name), known.to_json())
+        files.write_json(devices.profile_path(name), records.plain(known))
     spec = ModelSpec("mobilenetv1-0.25", 10)
     dense = checkpoint.Loaded(models.fresh(spec, 0).eval(), spec, Convention(size=32), (), {})
     made = plan(dense.graph, keep_flops=0.5)
@@ -91,3 +91,27 @@ def test_a_plan_is_told_in_the_milliseconds_of_the_device_that_is_meant(empty_ho
     assert f"predicted on board {layers:d} ms" in board
     assert f"predicted on slow {3 * layers:d} ms" in slow
     assert plans.predicted(made, dense, "never probed") == []
+
+
+def test_the_schema_of_every_record_is_published(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a writer makes is valid by it, in the words of the type itself."""
+    said_all = json.loads(said("schema --json", capsys))
+    assert (said_all["format"], said_all["version"]) == ("edgeprune-output", 1)
+    for name in (
+        "epoch",
+        "sensitivity",
+        "step",
+        "result",
+        "spec",
+        "recipe",
+        "plan",
+        "device",
+        "widths",
+    ):
+        assert said_all["schemas"][name]["type"] == "object", name
+    step = json.loads(said("schema step --json", capsys))["schemas"]["step"]
+    written = records.plain(records.Step(step=1, params=2, flops=3))
+    assert set(step["properties"]) == set(written)
+    assert set(step["required"]) == {"step", "params", "flops"}
+    assert errors.run(app.app, ["schema", "stepp"]) == 2
+    assert "did you mean step?" in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_without_labels_from_weights_to_the_bench(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, err = done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
-    (one,) = json.loads(done("runs --json", capsys)[0])
+    (one,) = json.loads(done("runs --json", capsys)[0])["rows"]
     assert one["state"] == "pruned"
     said = err.splitlines()
     told = next(i for i, line in enumerate(said) if line.startswith("expected: on 16 held-out"))
@@ -162,7 +162,7 @@ def test_without_labels_from_weights_to_the_bench(
         assert words in page.replace("\N{NO-BREAK SPACE}", " "), words
     for wrong in ("not ended yet", "left out", "not pruned", "not trained"):
         assert wrong not in page
-    (one,) = json.loads(done("runs --json", capsys)[0])
+    (one,) = json.loads(done("runs --json", capsys)[0])["rows"]
     assert (one["state"], one["params"], one["agreement"]) == (
         "measured", pruned.params, pruned.agreement,
     )  # fmt: skip

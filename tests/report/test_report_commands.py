@@ -29,7 +29,7 @@ def typed(tmp_path, monkeypatch, capsys):
 
 def test_runs_lists_all_and_shows_one(typed):
     code, out, _ = typed("runs", "--json")
-    rows = {r["run"]: r for r in json.loads(out)}
+    rows = {r["run"]: r for r in json.loads(out)["rows"]}
     assert code == 0
     assert {name: r["state"] for name, r in rows.items()} == {
         "a": "measured",

@@ -1,0 +1,70 @@
+"""``edgeprune schema``: the form of every record that a run, bench and doctor hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import EdgepruneError, closest
+from . import options, output
+
+
+def schema(
+    record: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECORD]", help="One of them; without it, all are named."),
+    ] = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Print the JSON schema (2020-12) of a record, made from the type that writes and reads it.
+
+    Example: [b]edgeprune schema result[/b]
+    """
+    from ..report.tables import Column, Table
+
+    known = kinds()
+    if record is not None and record not in known:
+        raise EdgepruneError(f"record {record!r}", closest(record, list(known)))
+    if record is not None or as_json:
+        names = [record] if record is not None else list(known)
+        output.show_json({"schemas": {name: published(known[name]) for name in names}})
+        return
+    rows = [
+        {"record": n, "where": where, "what": _first_line(k)} for n, (where, k) in known.items()
+    ]
+    columns = [
+        Column("record", align="left"), Column("where", align="left"),
+        Column("what", " ", align="left", wraps=True),
+    ]  # fmt: skip
+    output.show(Table("Records", columns, rows))
+
+
+def kinds() -> dict[str, tuple[str, type[Any]]]:
+    """Name -> (the file that holds it, its type): one row a record."""
+    from .. import records
+    from ..doctor.rounding import Rounding
+    from ..prune import Plan
+    from ..runtime.device import Device
+
+    return {
+        "epoch": ("history.jsonl", records.Epoch),
+        "sensitivity": ("history.jsonl", records.Sensitivity),
+        "step": ("history.jsonl", records.Step),
+        "result": ("history.jsonl", records.Result),
+        "spec": ("spec.json", records.Spec),
+        "recipe": ("recipe.json", records.Recipe),
+        "plan": ("plan.json", Plan),
+        "device": ("devices/NAME.json", Device),
+        "widths": ("devices/NAME-widths.json", Rounding),
+    }
+
+
+def published(row: tuple[str, type[Any]]) -> dict[str, Any]:
+    from .. import records
+
+    return records.schema(row[1])
+
+
+def _first_line(kind: type[Any]) -> str:
+    return (kind.__doc__ or "").strip().split("\n")[0]
