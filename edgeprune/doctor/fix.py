@@ -28,7 +28,7 @@ def fix(run: Run, block: int) -> tuple[Run | None, dict[str, tuple[int, int]]]:
     :class:`EdgepruneError` where the run is not pruned.
     """
     fixed = Run(run.path.with_name(f"{run.name}-fixed"))
-    if fixed.path.exists():
+    if fixed.onnx_path("pruned").is_file():  # written last: without it a killed one is made anew
         raise EdgepruneError(
             f"run {fixed.name} is there already", next=f"remove or rename {fixed.path}"
         )
