@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def write(found: Results) -> Path:
     return found.run.report_path
 
 
-def html(found: Results) -> str:
+@lru_cache(maxsize=1)
+def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -85,7 +87,11 @@ def html(found: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html")
+    return environment.get_template("page.html")
+
+
+def html(found: Results) -> str:
+    page = _template()
     table = results.comparison(found.run, found)  # its speed-ups are drawn instead
     return page.render(
         run=found.run.name,

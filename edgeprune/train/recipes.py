@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
-from .. import tasks
+from .. import records, tasks
 from ..errors import EdgepruneError, closest
 
 OPTIMIZERS = ("adam", "adamw", "sgd")  # sgd: with Nesterov momentum
@@ -28,6 +28,7 @@ def _at_least(name: str, value: float, least: float) -> None:
 class Recipe:
     """One way to train. The defaults are those of ``RECIPES["default"]``."""
 
+    __pydantic_config__: ClassVar[Any] = records.CLOSED
     epochs: int = 40  # at most; the early stop may end it before
     batch_size: int = 64  # images in a step, all processes together
     optimizer: str = "adamw"  # one of OPTIMIZERS
@@ -69,10 +70,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
-        unknown = set(value) - {f.name for f in fields(cls)}
-        if unknown:
-            raise EdgepruneError("recipe.json", f"unknown keys {sorted(unknown)}")
-        return cls(**value)
+        return records.value(value, cls, "recipe.json: recipe")
 
     def but(self, **changes: Any) -> Recipe:
         return replace(self, **changes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .. import records
 from ..errors import EdgepruneError
 from ..train import Recipe
 from .post_training import Settings
@@ -66,7 +67,7 @@ class Asked:
                 if type(known.get(name, getattr(cls, name, None))) not in kinds:
                     raise TypeError(f"{name} is {known.get(name)!r}")
             return cls(**known)
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise EdgepruneError("recipe.json", f"not a recipe of this version ({e})") from None
 
 
@@ -81,13 +82,20 @@ def way_from_json(value: dict[str, Any] | None) -> Way | None:
     """A way out of ``recipe.json``; one without a name is the paper's (version 0.1.0)."""
     from .table import named
 
-    if not value:
+    if value is None:
         return None
-    words = dict(value)
-    row = named(words.pop("way", "paper"))
-    words = {row.renamed.get(name, name): given for name, given in words.items()}
-    if "settings" in words:
-        given = dict(words["settings"])
-        words["settings"] = Settings(**given | {"keep": tuple(given.get("keep", ()))})
-    way: Way = row.value(**words)
+    where = "recipe.json: pruning"
+    name = value.get("way", "paper") if isinstance(value, dict) else None
+    try:
+        row = named(str(name))
+    except KeyError:
+        raise EdgepruneError(where, f"no way {name!r} in this version") from None
+    words = {row.renamed.get(k, k): given for k, given in value.items() if k != "way"}
+    chosen = words.get("settings")
+    unknown = set(words) - {f.name for f in fields(row.value)}
+    if isinstance(chosen, dict):
+        unknown |= set(chosen) - {f.name for f in fields(Settings)}
+    if unknown:
+        raise EdgepruneError(where, f"unknown keys {sorted(unknown)}")
+    way: Way = records.value(words, row.value, where)
     return way

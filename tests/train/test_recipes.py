@@ -81,7 +81,7 @@ def test_nonsense_is_refused_in_one_line(wrong: dict) -> None:
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(EdgepruneError, match="did you mean paper"):
         named("papr", pretrained=False)
-    with pytest.raises(EdgepruneError, match="unknown keys"):
+    with pytest.raises(EdgepruneError, match="learning_rate: Unexpected keyword"):
         Recipe.from_json({"learning_rate": 1})
 
 

@@ -119,7 +119,7 @@ def test_recipes_of_earlier_days_are_read() -> None:
     known = ("step", "max_drop", "retrain_epochs", "max_steps", "round_to", "sensitivity_images")
     old["pruning"] = {k: old["pruning"][k] for k in known}
     assert Asked.from_json(old) == asked(Paper(step=0.5))
-    with pytest.raises(EdgepruneError, match="not a recipe of this version"):
+    with pytest.raises(EdgepruneError, match="no way 'by magic' in this version"):
         Asked.from_json(old | {"pruning": {"way": "by magic"}})
     with pytest.raises(EdgepruneError, match="not a recipe of this version"):
         Asked.from_json(old | {"pruning": {"steps": 3}})
