@@ -56,8 +56,10 @@ def networks(folder: Path) -> Any:
             "weights": {p.name: sha(p) for p in sorted(path.glob("*.safetensors"))},
             "history": [{k: v for k, v in line.items() if k not in clock} for line in lines],
             "files": [sha(p) for p in (run.spec_path, run.plan_path) if p.is_file()],
-            "left": sorted(p.name for p in path.rglob(".*.part*"))
-            + [str(run.state_folder.exists())],
+            "left": [
+                *sorted(p.name for p in path.rglob(".*.part*")),
+                str(run.state_folder.exists()),
+            ],
         }
     return found
 
