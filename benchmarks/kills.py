@@ -118,7 +118,7 @@ CASES = (
     Case("prune --post-training", "prune r --post-training --keep-flops 0.6 --round-to 1 --name p",
          (TRAIN,), networks, "weights, history, spec, plan"),
     Case("export", "export r", PRUNED, these("*.onnx"), ".onnx files"),
-    Case("bench", "bench r --rounds 4 --passes 2 --seconds 0.05", EXPORTED, whole_benches,
+    Case("bench", "bench r --rounds 4 --passes 2 --seconds 0.1", EXPORTED, whole_benches,
          "a whole result"),
     Case("report", "report r", EXPORTED, these("report.html"), "the page"),
     Case("plot", "plot r", EXPORTED, these("plots/*"), "the pictures"),
