@@ -87,6 +87,8 @@ def parse(text: str | bytes, kind: type[T], where: str) -> T:
         raise EdgepruneError(where, e.said) from None
     except EdgepruneError as e:  # of a value's own check
         raise EdgepruneError(where, f"{e.what}: {e.why}" if e.why else e.what, e.next) from None
+    except (ArithmeticError, TypeError) as e:  # what a check meets in a number of 400 digits
+        raise EdgepruneError(where, f"a value that cannot be ({e})") from None
 
 
 def value(given: Any, kind: type[T], where: str) -> T:

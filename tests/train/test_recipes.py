@@ -109,3 +109,8 @@ def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
     recipe = Recipe(epochs=4, warmup_epochs=2, schedule="constant", lr=1.0)
     rates = [learning_rate(recipe, t) for t in (0, 0.5, 1, 3)]
     assert rates == pytest.approx([0.01, 0.505, 1.0, 1.0])
+
+
+def test_a_number_beyond_all_bounds_is_one_line() -> None:
+    with pytest.raises(EdgepruneError, match="cannot be"):
+        Recipe.from_json(Recipe().to_json() | {"epochs": 10**400})
