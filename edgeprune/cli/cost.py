@@ -158,7 +158,8 @@ def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Gra
     except EdgepruneError as e:
         if size is None or size >= usual:
             raise
-        raise EdgepruneError(f"{model} at --size {size}", e.why, f"try --size {usual}") from None
+        why = f"{e.what}: {e.why}" if e.why else e.what
+        raise EdgepruneError(f"{model} at --size {size}", why, f"try --size {usual}") from None
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:
