@@ -64,6 +64,23 @@ def rank(order: list[str], room: str) -> int:
     return -1 if room in ENTRANCE else order.index(room)
 
 
+def test_no_command_imports_another() -> None:
+    """What two commands need lies in a room below, or in a file of ``cli`` that is no command."""
+    cli = PACKAGE / "cli"
+    assembled = next(
+        node.names for node in ast.parse((cli / "app.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is None
+    )  # fmt: skip
+    commands = {alias.name for alias in assembled} - {"errors"}
+    assert len(commands) > 10
+    for command in sorted(commands):
+        for node in ast.walk(ast.parse((cli / f"{command}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                names = [node.module] if node.module else [alias.name for alias in node.names]
+                others = commands & set(names) - {command}
+                assert not others, f"edgeprune {command} imports the command {sorted(others)}"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["prune", "--help"], ["runs"]])
 def test_help_imports_no_torch(words: list[str], tmp_path: Path) -> None:
     program = (

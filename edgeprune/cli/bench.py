@@ -14,6 +14,7 @@ import typer
 
 from ..errors import EdgepruneError
 from . import complete, options, output
+from .named import shapes, targets
 
 if TYPE_CHECKING:
     from ..bench import Images, Request, Result
@@ -149,32 +150,6 @@ def tell(result: Result) -> None:
     for warning in result.summary["warnings"]:
         output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
     output.note(f"every sample: {result.path}")
-
-
-def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
-    """What the words name: ``(run or None, .onnx files, their names or None)``."""
-    from .. import runs
-
-    paths = [Path(w) for w in words]
-    are_files = [p.suffix == ".onnx" or p.is_file() for p in paths]
-    if paths and all(are_files):
-        return None, paths, None
-    if len(words) > 1:
-        raise EdgepruneError(
-            " ".join(words), "give one run, or .onnx files only", "see edgeprune bench --help"
-        )
-    run = runs.find(words[0] if words else None)
-    names = [n for n in ("dense", "pruned") if run.onnx_path(n).is_file()]
-    for network in ("dense", "pruned"):
-        if run.has(network) and network not in names:
-            raise EdgepruneError(
-                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"
-            )
-    if not names:
-        raise EdgepruneError(
-            f"run {run.name} has no network yet", next=f"edgeprune prune --name {run.name} …"
-        )
-    return run, [run.onnx_path(n) for n in names], names
 
 
 def test_images(run: Run, models: list[Path], test: str | None) -> Images | None:
@@ -354,29 +329,6 @@ def progress(
                 bar.update(task, description="measuring", completed=min(done, request.rounds))
 
         yield watch
-
-
-def shapes(words: list[str], models: list[Path]) -> dict[str, tuple[int, ...]]:
-    """``1x3x480x640`` of the only input, or ``NAME=1,3,480,640``: input -> its sizes."""
-    from ..bench import subject
-
-    found = {}
-    for word in words:
-        name, _, sizes = word.rpartition("=")
-        try:
-            wanted = tuple(int(v) for v in re.split("[x,]", sizes))
-        except ValueError:
-            raise EdgepruneError(f"--shape {word}", "not 1x3x480x640 or NAME=1x3x480x640") from None
-        if not name:
-            inputs = subject.input_names(models[0])
-            if len(inputs) != 1:
-                raise EdgepruneError(
-                    f"--shape {word}", f"{models[0]} has {len(inputs)} inputs",
-                    f"say which: {' or '.join(f'{n}={sizes}' for n in inputs[:4])}",
-                )  # fmt: skip
-            name = inputs[0]
-        found[name] = wanted
-    return found
 
 
 def _result_path(run: Run | None, device: str, threads: int) -> Path:

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import EdgepruneError
 from . import complete, options, output
+from .named import followed
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -141,25 +142,6 @@ def _plain(row: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(row)
-
-
-def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Graph, dict[str, str]]:
-    """A network by its name, with fresh weights and its channels followed; and the paper's layer names."""
-    from .. import checkpoint, graph, models
-
-    models.typed(model)
-    spec = models.ModelSpec(model, classes, head)
-    names = models.layer_names(spec)
-    usual = 32 if names else 224
-    example = checkpoint.example(models.Convention(size or usual))
-    output.note(f"following the channels of {model} …")  # seconds for a deep network
-    try:
-        return graph.trace(models.fresh(spec, 0), example), names
-    except EdgepruneError as e:
-        if size is None or size >= usual:
-            raise
-        why = f"{e.what}: {e.why}" if e.why else e.what
-        raise EdgepruneError(f"{model} at --size {size}", why, f"try --size {usual}") from None
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:

@@ -74,7 +74,7 @@ def doctor(
     """
     from .. import doctor as room
     from ..runs import TELLING
-    from .bench import shapes, targets
+    from .named import shapes, targets
 
     if probe:
         swept, known = sweep(device), profile(device)

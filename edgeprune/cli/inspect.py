@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import EdgepruneError
-from . import complete, cost, options, output
+from . import complete, options, output
+from .named import followed
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -50,7 +51,7 @@ def inspect(
         title, traced, names = _of_run(run)
     else:
         title = str(model)
-        traced, names = cost.followed(title, classes, size, head)
+        traced, names = followed(title, classes, size, head)
     value = document(title, traced, names)
     if as_json:
         output.show_json(value)

@@ -1,0 +1,82 @@
+"""Networks, files and the sizes of their inputs as they were typed, for the commands that look at them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import EdgepruneError
+from . import output
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+    from ..runs import Run
+
+
+def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
+    """What the words name: ``(run or None, .onnx files, their names or None)``."""
+    from .. import runs
+
+    paths = [Path(w) for w in words]
+    are_files = [p.suffix == ".onnx" or p.is_file() for p in paths]
+    if paths and all(are_files):
+        return None, paths, None
+    if len(words) > 1:
+        raise EdgepruneError(
+            " ".join(words), "give one run, or .onnx files only", "see edgeprune bench --help"
+        )
+    run = runs.find(words[0] if words else None)
+    names = [n for n in ("dense", "pruned") if run.onnx_path(n).is_file()]
+    for network in ("dense", "pruned"):
+        if run.has(network) and network not in names:
+            raise EdgepruneError(
+                f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"
+            )
+    if not names:
+        raise EdgepruneError(
+            f"run {run.name} has no network yet", next=f"edgeprune prune --name {run.name} …"
+        )
+    return run, [run.onnx_path(n) for n in names], names
+
+
+def shapes(words: list[str], models: list[Path]) -> dict[str, tuple[int, ...]]:
+    """``1x3x480x640`` of the only input, or ``NAME=1,3,480,640``: input -> its sizes."""
+    from ..bench import subject
+
+    found = {}
+    for word in words:
+        name, _, sizes = word.rpartition("=")
+        try:
+            wanted = tuple(int(v) for v in re.split("[x,]", sizes))
+        except ValueError:
+            raise EdgepruneError(f"--shape {word}", "not 1x3x480x640 or NAME=1x3x480x640") from None
+        if not name:
+            inputs = subject.input_names(models[0])
+            if len(inputs) != 1:
+                raise EdgepruneError(
+                    f"--shape {word}", f"{models[0]} has {len(inputs)} inputs",
+                    f"say which: {' or '.join(f'{n}={sizes}' for n in inputs[:4])}",
+                )  # fmt: skip
+            name = inputs[0]
+        found[name] = wanted
+    return found
+
+
+def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Graph, dict[str, str]]:
+    """A network by its name, with fresh weights and its channels followed; and the paper's layer names."""
+    from .. import checkpoint, graph, models
+
+    models.typed(model)
+    spec = models.ModelSpec(model, classes, head)
+    names = models.layer_names(spec)
+    usual = 32 if names else 224
+    example = checkpoint.example(models.Convention(size or usual))
+    output.note(f"following the channels of {model} …")  # seconds for a deep network
+    try:
+        return graph.trace(models.fresh(spec, 0), example), names
+    except EdgepruneError as e:
+        if size is None or size >= usual:
+            raise
+        why = f"{e.what}: {e.why}" if e.why else e.what
+        raise EdgepruneError(f"{model} at --size {size}", why, f"try --size {usual}") from None
