@@ -254,9 +254,10 @@ def read_result(path: Path) -> None:
 
 
 def read_toml(path: Path) -> None:
+    from edgeprune.bench import Request
     from edgeprune.bench.devices import profiles
 
-    profiles.read(path).asked()
+    profiles.read(path).over(Request())
 
 
 def read_device(path: Path) -> None:

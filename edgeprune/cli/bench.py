@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +15,19 @@ import typer
 from ..errors import EdgepruneError
 from . import complete, options, output
 from .named import shapes, targets
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..bench import Images, Request, Result
+    from ..bench.devices.profiles import Profile
     from ..report.tables import Table
     from ..runs import Run
 
 
-def bench(
+@dataclass(frozen=True)
+class Bench:
+    """Everything that can be typed after ``edgeprune bench``."""
+
     what: Annotated[
         list[str] | None,
         typer.Argument(
@@ -30,7 +35,7 @@ def bench(
             metavar="[RUN | A.onnx B.onnx …]",
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
-    ] = None,
+    ] = None
     device: Annotated[
         str,
         typer.Option(
@@ -39,7 +44,7 @@ def bench(
             help="Where to measure: cpu, ssh://user@host, adb, browser, arm64, or a profile's name; "
             "see edgeprune devices.",
         ),
-    ] = "cpu",
+    ] = "cpu"
     python: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +52,7 @@ def bench(
             metavar="PATH",
             help="Over ssh: the interpreter there; default ~/.edgeprune/bin/python, else python3.",
         ),
-    ] = None,
+    ] = None
     threads: Annotated[
         int | None,
         typer.Option(
@@ -55,30 +60,71 @@ def bench(
             min=1,
             help="Threads inside an operator; default 1, or the profile's counts.",
         ),
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Interleaved rounds in all.")] = 50,
+    ] = None
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Interleaved rounds in all.")] = 50
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="Seconds of runs per network.")
-    ] = 5.0,
-    passes: Annotated[
-        int, typer.Option("--passes", min=1, help="Fresh processes per network.")
-    ] = 10,
+    ] = 5.0
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Fresh processes per network.")] = (
+        10
+    )
     mlperf: Annotated[
         bool, typer.Option("--mlperf", help="At least 1024 runs and 60 s per network.")
-    ] = False,
+    ] = False
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images per run where the model leaves it open.")
-    ] = 1,
-    shape: options.SHAPE = None,
-    test: options.TEST = None,
+    ] = 1
+    shape: options.SHAPE = None
+    test: options.TEST = None
     no_accuracy: Annotated[
         bool, typer.Option("--no-accuracy", help="Leave out the test split.")
-    ] = False,
+    ] = False
     out: Annotated[
         Path | None, typer.Option("--out", help="Result file; default: in the run's bench/ folder.")
-    ] = None,
-    as_json: options.JSON = False,
-) -> None:
+    ] = None
+    as_json: options.JSON = False
+
+    def request(self, profile: Profile | None) -> Request:
+        """What is asked of the device, threads and shapes apart."""
+        from .. import bench as room
+
+        asked = room.Request(
+            rounds=self.rounds, seconds=self.seconds, passes=min(self.passes, self.rounds),
+            batch=self.batch,
+        )  # fmt: skip
+        if profile is not None:
+            asked = profile.over(asked)
+        return replace(asked, samples=1024, seconds=60.0, limit=600.0) if self.mlperf else asked
+
+    def counts(self, profile: Profile | None) -> tuple[int, ...]:
+        """Of threads: each is measured."""
+        found = (self.threads,) if self.threads else profile.threads if profile else (1,)
+        if self.out is not None and len(found) > 1:
+            raise EdgepruneError(
+                f"--out {self.out}", f"profile {self.device} measures {len(found)} counts of threads",
+                "add --threads N",
+            )  # fmt: skip
+        return found
+
+    def images(self, run: Run | None, models: list[Path]) -> Images | None:
+        """The test images that judge, or None."""
+        if self.no_accuracy or run is None:
+            return None
+        return test_images(run, models, self.test)
+
+    def check_test(self, run: Run | None) -> None:
+        """Refuse --test where nothing is judged."""
+        if self.test is not None and (run is None or self.no_accuracy):
+            why = (
+                "--no-accuracy judges nothing"
+                if self.no_accuracy
+                else "the files do not say their classes"
+            )
+            raise EdgepruneError(f"--test {self.test}", why, "edgeprune bench RUN --test FOLDER")
+
+
+@typed
+def bench(asked: Bench) -> None:
     """Measure networks side by side: time, load, memory, accuracy, and what became of the promise.
 
     Fresh processes, interleaved rounds, warm-up until stable; runs that the system interrupted are left
@@ -86,62 +132,43 @@ def bench(
 
     Example: [b]edgeprune bench --device cpu --threads 1[/b]
     """
-    from .. import bench as room
     from ..bench import devices
     from ..bench.devices import profiles
 
-    profile = profiles.find(device)
-    request = room.Request(
-        rounds=rounds, seconds=seconds, passes=min(passes, rounds), batch=batch,
-        **(profile.asked() if profile else {}),
-    )  # fmt: skip
-    if mlperf:
-        request = replace(request, samples=1024, seconds=60.0, limit=600.0)
-    counts = (threads,) if threads else profile.threads if profile else (1,)
-    if out is not None and len(counts) > 1:
-        raise EdgepruneError(
-            f"--out {out}", f"profile {device} measures {len(counts)} counts of threads",
-            "add --threads N",
-        )  # fmt: skip
-    place = devices.reach(device, python)
-    run, models, names = targets(what or [])
-    request = replace(request, shapes=shapes(shape or [], models))
-    if test is not None and (run is None or no_accuracy):
-        why = (
-            "--no-accuracy judges nothing" if no_accuracy else "the files do not say their classes"
-        )
-        raise EdgepruneError(f"--test {test}", why, "edgeprune bench RUN --test FOLDER")
-
-    def accuracy() -> Images | None:
-        return None if no_accuracy or run is None else test_images(run, models, test)
-
+    profile = profiles.find(asked.device)
+    request, counts = asked.request(profile), asked.counts(profile)
+    place = devices.reach(asked.device, asked.python)
+    run, models, names = targets(asked.what or [])
+    request = replace(request, shapes=shapes(asked.shape or [], models))
+    asked.check_test(run)
     with run.lock() if run is not None else nullcontext():  # its networks stay what they are
         results = [
-            one(run, models, names, device, place, replace(request, threads=count), out, accuracy)
+            one(asked, run, models, names, place, replace(request, threads=count))
             for count in counts
         ]
-    if not as_json:
-        for result in results:
-            tell(result)
-    if as_json:
+    if asked.as_json:
         found = [document(r) for r in results]
         output.show_json(found if len(found) > 1 else found[0])
+    else:
+        for result in results:
+            tell(result)
     if run is not None:
         output.note(f"next: edgeprune report {run.word}")
 
 
 def one(
-    run: Run | None, models: list[Path], names: list[str] | None, device: str, place: Any,
-    request: Request, out: Path | None, accuracy: Callable[[], Images | None],
+    asked: Bench, run: Run | None, models: list[Path], names: list[str] | None, place: Any,
+    request: Request,
 ) -> Result:  # fmt: skip
     """One measurement, with the bar on stderr."""
     from .. import bench as room
 
-    images = accuracy()
+    images = asked.images(run, models)
+    out = asked.out or _result_path(run, asked.device, request.threads)
     with progress(request, names) as watch:
         return room.measure(
-            models, out=out or _result_path(run, device, request.threads), device=place,
-            label=device, request=request, names=names, accuracy=images, watch=watch,
+            models, out=out, device=place, label=asked.device, request=request, names=names,
+            accuracy=images, watch=watch,
         )  # fmt: skip
 
 

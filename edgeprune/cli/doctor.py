@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,8 @@ import typer
 
 from ..errors import EdgepruneError
 from . import complete, options, output
+from .named import shapes, targets
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..doctor import Case, Finding
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 SHOWN = 10  # findings on the terminal; all of them are in the JSON
 
 
-def doctor(
+@dataclass(frozen=True)
+class Doctor:
+    """Everything that can be typed after ``edgeprune doctor``."""
+
     what: Annotated[
         list[str] | None,
         typer.Argument(
@@ -29,7 +34,7 @@ def doctor(
             metavar="[RUN | MODEL.onnx [OTHER.onnx]]",
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
-    ] = None,
+    ] = None
     device: Annotated[
         str,
         typer.Option(
@@ -37,7 +42,7 @@ def doctor(
             autocompletion=complete.devices,
             help="Where to look: cpu; with --probe any device of bench.",
         ),
-    ] = "cpu",
+    ] = "cpu"
     probe: Annotated[
         bool,
         typer.Option(
@@ -45,14 +50,14 @@ def doctor(
             help="Measure the device once, some minutes, and keep it: which multiple of channels it "
             "computes in (--round-to auto), and what predicts its times.",
         ),
-    ] = False,
+    ] = False
     fix: Annotated[
         bool,
         typer.Option(
             "--fix",
             help="Write the run NAME-fixed: widths rounded up again, same answers; and time it.",
         ),
-    ] = False,
+    ] = False
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,10 +65,13 @@ def doctor(
             help="Folder for the ledger as .md, .csv, .png and all values as .json; default: doctor/ in "
             "the run.",
         ),
-    ] = None,
-    shape: options.SHAPE = None,
-    as_json: options.JSON = False,
-) -> None:
+    ] = None
+    shape: options.SHAPE = None
+    as_json: options.JSON = False
+
+
+@typed
+def doctor(asked: Doctor) -> None:
     """Say where the time goes, layer by layer, what holds each back, and what to do next.
 
     Reads the graph as the runtime optimised it for this machine and its profile, and measures on the spot
@@ -72,41 +80,45 @@ def doctor(
 
     Example: [b]edgeprune doctor model.onnx[/b]
     """
-    from .. import doctor as room
-    from ..runs import TELLING
-    from .named import shapes, targets
-
-    if probe:
-        swept, known = sweep(device), profile(device)
-        if device != "cpu" or not what:
-            if as_json:
+    if asked.probe:
+        swept, known = sweep(asked.device), profile(asked.device)
+        if asked.device != "cpu" or not asked.what:
+            if asked.as_json:
                 output.show_json(swept | {"predictor": asdict(known.error)})
             return
-    run, models, names = targets(what or [])
-    if fix and (run is None or not run.has("pruned")):
+    run, models, names = targets(asked.what or [])
+    if asked.fix and (run is None or not run.has("pruned")):
         raise EdgepruneError(
             "--fix", "needs a run with a pruned network", "edgeprune doctor RUN --fix"
         )
+    case = look(asked, run, models, names)
+    if asked.fix and run is not None:
+        repair(run, case, asked.as_json)
+
+
+def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | None) -> Case:
+    """Profile the networks, tell and write what was found; the last one's case."""
+    from .. import doctor as room
+    from ..runs import TELLING
+
     output.note("profiling …")
-    sizes = shapes(shape or [], models)
-    cases = room.examine(models, names=names, device=device, shapes=sizes)
-    predicts = kept(device)
+    sizes = shapes(asked.shape or [], models)
+    cases = room.examine(models, names=names, device=asked.device, shapes=sizes)
+    predicts = kept(asked.device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
     entries = ledger(cases, predicts, run)
     told = document(cases, found, predicts, entries, models)
-    folder = out or (run.path / "doctor" if run is not None else None)
+    folder = asked.out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
         with run.lock(TELLING) if run is not None else nullcontext():
             write(folder, told, entries)
-    if as_json:
-        if not fix:  # stdout is one document: then it is the repair's
-            output.show_json(told)
-    else:
+    if not asked.as_json:
         show(cases, found, predicts, entries)
+    elif not asked.fix:  # stdout is one document: then it is the repair's
+        output.show_json(told)
     if folder is not None:
         output.note(f"ledger.md, .csv and .png, and every value: {folder}")
-    if fix and run is not None:
-        repair(run, cases[-1], as_json)
+    return cases[-1]
 
 
 def sweep(device: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,17 +10,22 @@ import typer
 
 from ..errors import EdgepruneError, closest
 from . import complete, options, output
+from .typed import typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..report.results import Results
+    from ..runs import Run
 
 FIGURES = ("norms", "sensitivity", "filters", "history")
 
 
-def plot(
-    run: options.RUN = None,
+@dataclass(frozen=True)
+class Plot:
+    """Everything that can be typed after ``edgeprune plot``."""
+
+    run: options.RUN = None
     run_b: Annotated[
         str | None,
         typer.Argument(
@@ -27,29 +33,61 @@ def plot(
             help="A second run, drawn beside the first on the same axes.",
             autocompletion=complete.runs,
         ),
-    ] = None,
+    ] = None
     figure: Annotated[
         str,
         typer.Option(
             "--figure",
             help="norms (figures 1a, 3, 5 of the paper), sensitivity (1b), filters (4, 6), history, or all.",
         ),
-    ] = "all",
+    ] = "all"
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", help="Folder for the .png and .svg files; default: plots/ in the run."
         ),
-    ] = None,
+    ] = None
     normalise: Annotated[
         str,
         typer.Option(
             "--normalise",
             help="L1 norms: none (raw), max (by the layer's greatest) or size (by the filter's weights).",
         ),
-    ] = "none",
-    as_json: options.JSON = False,
-) -> None:
+    ] = "none"
+    as_json: options.JSON = False
+
+    def check(self) -> None:
+        """Refuse a figure or a normalisation that there is not."""
+        from ..report import figures
+
+        for word, value, known in (
+            ("--figure", self.figure, (*FIGURES, "all")),
+            ("--normalise", self.normalise, figures.NORMALISATIONS),
+        ):
+            if value not in known:
+                raise EdgepruneError(f"{word} {value}", closest(value, known))
+
+    def read(self) -> list[Results]:
+        """What the run, or both of them, holds."""
+        from .. import report, runs
+
+        names = [self.run] if self.run_b is None else [self.run, self.run_b]
+        places = [runs.find(name) for name in names]
+        if self.run_b is not None and places[0].path.resolve() == places[1].path.resolve():
+            raise EdgepruneError(
+                f"{self.run} and {self.run_b}", "are one run", "name two, or one alone"
+            )
+        return [report.read(place) for place in places]
+
+    def stem(self, figure: str, found: list[Results]) -> str:
+        """The name of a figure's files."""
+        raw = figure != "norms" or self.normalise == "none"
+        parts = [figure if raw else f"norms-{self.normalise}"]
+        return "-".join(parts + [f.run.name for f in found if len(found) > 1])
+
+
+@typed
+def plot(asked: Plot) -> None:
     """Draw the paper's figures as PNG and SVG, of one run or of two side by side.
 
     norms: each layer's filters, ranked by L1 norm.
@@ -60,42 +98,40 @@ def plot(
 
     Example: [b]edgeprune plot vgg16-cifar10-imagenet vgg16-cifar10-scratch --figure norms[/b]
     """
-    from .. import files, report, runs
-    from ..report import figures
     from ..report.tables import Column, Table
 
-    if figure not in (*FIGURES, "all"):
-        raise EdgepruneError(f"--figure {figure}", closest(figure, [*FIGURES, "all"]))
-    if normalise not in figures.NORMALISATIONS:
-        raise EdgepruneError(f"--normalise {normalise}", closest(normalise, figures.NORMALISATIONS))
-    names = [run] if run_b is None else [run, run_b]
-    places = [runs.find(name) for name in names]
-    if run_b is not None and places[0].path.resolve() == places[1].path.resolve():
-        raise EdgepruneError(f"{run} and {run_b}", "are one run", "name two, or one alone")
-    found = [report.read(place) for place in places]
-    folder = out or found[0].run.path / "plots"
+    asked.check()
+    found = asked.read()
+    folder = asked.out or found[0].run.path / "plots"
     rows, notes = [], []
-    for wanted in FIGURES if figure == "all" else (figure,):
+    for figure in FIGURES if asked.figure == "all" else (asked.figure,):
         try:
-            drawn = draw(wanted, found, normalise)
+            drawn = draw(figure, found, asked.normalise)
         except EdgepruneError as e:
-            if figure != "all":
+            if asked.figure != "all":
                 raise
-            notes.append(f"{wanted} not drawn: {e}")
+            notes.append(f"{figure} not drawn: {e}")
             continue
-        stem = wanted if wanted != "norms" or normalise == "none" else f"norms-{normalise}"
-        if len(found) > 1:
-            stem += f"-{found[0].run.name}-{found[1].run.name}"
-        with found[0].run.lock(runs.TELLING):
-            for suffix, data in (("png", figures.png(drawn)), ("svg", figures.svg(drawn))):
-                path = folder / f"{stem}.{suffix}"
-                files.write_bytes(path, data)
-                rows.append({"figure": wanted, "path": str(path)})
-    if as_json:
+        paths = write(folder / asked.stem(figure, found), drawn, found[0].run)
+        rows += [{"figure": figure, "path": str(path)} for path in paths]
+    if asked.as_json:
         output.show_json({"files": rows, "notes": notes})
         return
     columns = [Column("figure", align="left"), Column("path", "File", align="left")]
     output.show(Table("Figures", columns, rows, notes))
+
+
+def write(stem: Path, drawn: Figure, run: Run) -> list[Path]:
+    """The figure as PNG and as SVG."""
+    from .. import files, runs
+    from ..report import figures
+
+    made = {"png": figures.png(drawn), "svg": figures.svg(drawn)}
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in made]
+    with run.lock(runs.TELLING):
+        for path, data in zip(paths, made.values(), strict=True):
+            files.write_bytes(path, data)
+    return paths
 
 
 def draw(figure: str, found: list[Results], normalise: str) -> Figure:

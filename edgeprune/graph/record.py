@@ -347,9 +347,9 @@ def _frame() -> str:
     frame = sys._getframe(2)
     inner = frame
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(HERE):
-            return f'File "{name}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+        file = frame.f_code.co_filename
+        if not file.startswith(HERE):
+            return f'File "{file}", line {frame.f_lineno}, in {frame.f_code.co_name}'
         frame = frame.f_back  # type: ignore[assignment]
     return f'File "{inner.f_code.co_filename}", line {inner.f_lineno}, in forward'
 

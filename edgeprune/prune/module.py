@@ -47,10 +47,10 @@ def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
     """Give a copy what its class's own ``__deepcopy__`` left out: attributes, hooks, flags, modes."""
     pairs = list(zip(small.modules(), model.modules(), strict=True))
     for new, old in pairs:
-        for name, value in vars(old).items():
-            empty = name.endswith("_hooks") and not getattr(new, name, None)
-            if name not in vars(new) or (empty and value):
-                new.__dict__[name] = copy.deepcopy(value, memo)
+        for attribute, value in vars(old).items():
+            empty = attribute.endswith("_hooks") and not getattr(new, attribute, None)
+            if attribute not in vars(new) or (empty and value):
+                new.__dict__[attribute] = copy.deepcopy(value, memo)
     for p, whole in zip(small.parameters(), model.parameters(), strict=True):
         p.requires_grad_(whole.requires_grad)
     set_modes({new: old.training for new, old in pairs})

@@ -16,12 +16,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import EdgepruneError
 from ...fetch import home
+from ..protocol import Request
 from .base import deploy_path
 
 MOST_BYTES = 64 << 10
@@ -39,13 +40,12 @@ class Profile:
     cool_down: float = 0.0
     highest_temperature: float | None = None
 
-    def asked(self) -> dict[str, Any]:
-        """The fields of :class:`edgeprune.bench.Request` that it decides, threads apart."""
-        return {
-            "cores": self.cores,
-            "cool_down": self.cool_down,
-            "max_temperature": self.highest_temperature,
-        }
+    def over(self, request: Request) -> Request:
+        """``request`` with what the profile decides of it, threads apart."""
+        return replace(
+            request, cores=self.cores, cool_down=self.cool_down,
+            max_temperature=self.highest_temperature,
+        )  # fmt: skip
 
 
 def _text(value: Any) -> bool:
