@@ -85,7 +85,7 @@ def test_bench_takes_it(
     words = ["bench", str(save(tmp_path / "a.onnx")), "--device", "mine", "--rounds", "1",
              "--seconds", "0.1", "--json"]  # fmt: skip
     assert errors.run(app.app, words) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)["rows"]
     assert [f["threads"] for f in found] == [1, 2]
     options = [bench.load(Path(f["file"])).document["measured"]["options"] for f in found]
     assert [o["threads"] for o in options] == [1, 2]
