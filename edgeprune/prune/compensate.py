@@ -198,7 +198,8 @@ def _front_to_back(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver
 ) -> list[Repaired]:
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
-    readers = [r for r in find_readers(pruned) if r.has_offset or solver is least_squares]
+    own = [r for r in find_readers(pruned) if r.weight not in pruned.folded]  # others are computed
+    readers = [r for r in own if r.has_offset or solver is least_squares]
     stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
     report: list[Repaired] = []

@@ -75,4 +75,4 @@ def test_a_device_that_babbles(tmp_path: Path) -> None:
                  '{"event": "round", "model": 0, "round": {}}', '{"event": "session"}'):  # fmt: skip
         assert collected.add(line) is None
     with pytest.raises(EdgepruneError):
-        collected.document([tmp_path], ["0/model.onnx"])
+        collected.document([tmp_path], ["0/model.onnx"], "cpu")

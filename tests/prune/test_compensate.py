@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -200,12 +201,24 @@ def test_distillation_brings_the_answers_nearer() -> None:
 
 
 def test_blocks_cover_the_network(dense: Graph) -> None:
-    pruned = narrow(dense, {})  # what was computed from parameters is a parameter now
+    pruned = narrow(dense, {})
     found = blocks.find_blocks(pruned)
     assert found[0].start == 0
     assert all(a.end == b.start for a, b in itertools.pairwise(found))
     assert found[-1].end == len(list(pruned.module.graph.nodes)) - 1
-    assert {w for b in found for w in b.weights} >= {r.weight for r in find_readers(pruned)}
+    own = {r.weight for r in find_readers(pruned)} - set(pruned.folded)
+    assert {w for b in found for w in b.weights} >= own
+
+
+@pytest.mark.parametrize("way", [compensate.lstsq, compensate.mean])
+def test_a_weight_that_is_computed_is_left_to_what_computes_it(way: Callable[..., object]) -> None:
+    dense = trace(build("Scaled"), images(2))
+    keep = {"last": [0, 2, 4]}  # the standardised weight before it stays whole
+    pruned = narrow(dense, keep)
+    assert pruned.folded
+    way(dense, pruned, keep, CALIBRATION)
+    with torch.no_grad():
+        assert torch.allclose(pruned.module(FRESH), pruned.model(FRESH), rtol=1e-9)
 
 
 def test_recalibration_takes_the_images_statistics() -> None:

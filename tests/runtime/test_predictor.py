@@ -188,9 +188,10 @@ def test_a_profiles_name_stands_for_its_transport(monkeypatch: pytest.MonkeyPatc
     class Enough(Exception):
         pass
 
-    def measure(paths: list[Path], *, device: str, label: str, **_: object) -> None:
+    def measure(paths: list[Path], *, device: object, label: str, **_: object) -> None:
         raise Enough(device, label)
 
+    monkeypatch.setattr(probe.bench.devices, "connect", lambda name: name)  # no browser is needed
     monkeypatch.setattr(probe.bench, "measure", measure)
     with pytest.raises(Enough) as e:
         probe.probe_elsewhere("chromium", count=1)
