@@ -24,7 +24,7 @@ import onnx
 from same_same import network
 from widths import DENSE, mobilenet
 
-from edgeprune import files
+from edgeprune import files, records
 from edgeprune.bench import stats
 from edgeprune.bench.devices.base import runner_path
 from edgeprune.report import Column, Table
@@ -102,7 +102,8 @@ def compare(runner: Any, model: str, folder: Path) -> dict[str, Any]:
         process.end()
         bare.stdin.close()
         bare.wait()
-    loop, ours = stats.clean(sides)
+    timed = [records.Timed(sessions=[_session(s) for s in side["sessions"]]) for side in sides]
+    loop, ours = stats.clean(timed)
     ratio = stats.speedup(ours, loop)
     return {
         "model": Path(model).name,
@@ -112,8 +113,14 @@ def compare(runner: Any, model: str, folder: Path) -> dict[str, Any]:
         "within_3_percent": abs(ratio.value - 1) <= 0.03,
         "memory_above_bare_mib": (sorted(peaks[1])[PASSES // 2] - sorted(peaks[0])[PASSES // 2])
         / 2**20,
-        "unswitched_share": [stats.unswitched_share(s) for s in sides],
+        "unswitched_share": [stats.unswitched_share(s) for s in timed],
     }
+
+
+def _session(raw: dict[str, Any]) -> records.Session:
+    columns = ("round", "wall_s", "cpu_s", "switches", "energy_uj")
+    rounds = [records.Round(**{k: r.get(k) for k in columns}) for r in raw["rounds"]]
+    return records.Session(number=raw["pass"], rounds=rounds)
 
 
 def main(given: list[str]) -> None:

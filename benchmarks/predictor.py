@@ -58,7 +58,7 @@ def measured(models: dict[str, Any], device: str) -> tuple[dict[str, float], dic
             result = bench.measure(
                 paths, out=Path(folder) / "r.json", device=device, request=REQUEST, names=some
             )
-        found |= {n["name"]: n["latency"]["median_s"] for n in result.networks}
+        found |= {n.name: n.latency.median_s for n in result.networks}
         print(f"{len(found)} of {len(names)} timed", file=sys.stderr)
     return found, result.document["measured"]
 

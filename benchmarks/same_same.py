@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeprune import bench, files
+from edgeprune import bench, files, records
 from edgeprune.doctor.synthetic import Builder
 from edgeprune.report import Column, Table
 
@@ -96,24 +96,24 @@ def main() -> None:
 
 def one(models: list[Path], out: Path, request: bench.Request) -> dict[str, Any]:
     result = bench.measure(models, out=out, request=request)
-    measured = result.document["measured"]
+    measured = result.told.measured
     network, same, widened = result.networks
     return {
-        "same": same["verdict"],
-        "tenth": widened["verdict"],
-        "same_ratio": 1 / same["speedup"],
-        "tenth_ratio": 1 / widened["speedup"],
+        "same": same.verdict,
+        "tenth": widened.verdict,
+        "same_ratio": 1 / same.speedup,
+        "tenth_ratio": 1 / widened.speedup,
         "half_width": half_width(same),
-        "median_s": network["latency"]["median_s"],
-        "clock": network["latency"]["clock"],
-        "unswitched_share": network["unswitched_share"],
+        "median_s": network.latency.median_s,
+        "clock": network.latency.clock,
+        "unswitched_share": network.unswitched_share,
         "load": (measured["before"]["load"] or [None])[0],
         "environment": measured["environment"],
     }
 
 
-def half_width(network: dict[str, Any]) -> float | None:
-    low, high = network["speedup_interval"]
+def half_width(network: records.Judged) -> float | None:
+    low, high = network.speedup_interval or (None, None)
     return None if low is None or high is None else (high / low) ** 0.5 - 1
 
 

@@ -170,12 +170,12 @@ def row(name: str, run: Any) -> dict[str, Any]:
 
 def measured(found: Any) -> str | None:
     """The latest complete bench of the pair."""
-    whole = [m.document for m in found.measurements if m.document["status"] == "complete"]
-    for network in whole[-1]["summary"]["networks"] if whole else []:
-        if network["speedup"]:
-            low, high = network["speedup_interval"]
-            held = " contended" if network["contended"] else ""
-            return f"{network['speedup']:.2f} x ({low:.2f} to {high:.2f}){held}"
+    whole = list(found.measurements)
+    for network in whole[-1].summary.networks if whole else []:
+        if network.speedup and network.speedup_interval:
+            low, high = network.speedup_interval
+            held = " contended" if network.contended else ""
+            return f"{network.speedup:.2f} x ({low:.2f} to {high:.2f}){held}"
     return None
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgeprune import bench, doctor, files
+from edgeprune import bench, doctor, files, records
 from edgeprune.doctor import rounding
 from edgeprune.doctor.synthetic import Builder
 from edgeprune.report import Column, Table
@@ -131,23 +131,23 @@ def write(
     rows = []
     for name, found in zip(networks, result.networks, strict=True):
         promised = macs(DENSE) / macs(networks[name])
-        interval = found["speedup_interval"] or [1.0, 1.0]
+        interval = found.speedup_interval or [1.0, 1.0]
         rows.append(
             {
                 "network": name,
                 "flops": 1 / promised,
-                "seconds": found["latency"]["median_s"],
+                "seconds": found.latency.median_s,
                 "promised": promised,
-                "speedup": found["speedup"] or 1.0,
+                "speedup": found.speedup or 1.0,
                 "low": interval[0],
                 "high": interval[1],
-                "realised": (found["speedup"] or 1.0) / promised,
+                "realised": (found.speedup or 1.0) / promised,
                 "widths": ",".join(map(str, networks[name])),
             }
         )
     environment = result.document["measured"]["environment"]
     cpu = environment["cpu"]["name"] or environment["system"]
-    device = result.document["device"]
+    device = result.told.device
     auto = rounding.multiple(device)
     wanted = f"0.4 % {auto}" if auto > 1 else "0.4 free"
     reached = [f"{r['realised']:.2f} of the promise" for r in rows if r["network"] == wanted]
@@ -164,7 +164,7 @@ def write(
         + (f"; load {load[0]:.1f} on {environment['cpu']['cores']} cores before." if load else "."),
         f"--round-to auto is {auto} there, and reaches "
         f"{', '.join(reached) or 'not measured'} at 0.4.",
-        *(f"{w['seen']}: {w['cause']}." for w in result.summary["warnings"]),
+        *(f"{w.seen}: {w.cause}." for w in result.summary.warnings),
         *said,
     ]
     table = Table("MobileNetV1 at 224 pixels, cut by width", columns, rows, notes)
@@ -173,7 +173,11 @@ def write(
     files.write_text(out / f"{stem}.md", table.markdown() + "\n")
     files.write_json(
         out / f"{stem}.json",
-        {"rows": rows, "environment": environment, "warnings": result.summary["warnings"]},
+        {
+            "rows": rows,
+            "environment": environment,
+            "warnings": records.plain(result.summary.warnings),
+        },
     )
 
 

@@ -113,7 +113,7 @@ def test_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(devices.DEVICES, "toaster", row)
     model = save(tmp_path / "model.onnx", conv_net())
     result = bench.measure([model], out=tmp_path / "r.json", device="toaster", label="toaster")
-    assert result.networks[0]["latency"]["median_s"] == pytest.approx(1e-3)
+    assert result.networks[0].latency.median_s == pytest.approx(1e-3)
     assert devices.forms("toaster") == ("toaster",)
 
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import EdgepruneError
-from . import schema, stats
+from ..records import Bench, Compared, Measured
+from . import stats
 from .protocol import Result
 
 
-def compare(before: Result, after: Result) -> list[dict[str, Any]]:
+class Side(NamedTuple):
+    """One network in one of the files."""
+
+    samples: stats.Clean
+    sha256: str
+
+
+def compare(before: Result, after: Result) -> list[Compared]:
     """For each network that both files hold: medians, and how much faster ``after`` is.
 
-    Keys: ``name``, ``before_s``, ``after_s``, ``speedup`` (before / after), ``speedup_interval``,
-    ``verdict``, ``same_file``. Raises :class:`EdgepruneError` naming every difference between machine,
-    runtime and settings that would be mistaken for one between the networks.
+    Raises :class:`EdgepruneError` naming every difference between machine, runtime and settings that
+    would be mistaken for one between the networks.
     """
-    for result in (before, after):
-        try:
-            schema.check_samples(result.document)
-        except EdgepruneError as e:
-            raise EdgepruneError(str(result.path), f"not the form of a result ({e.why})") from None
-    unlike = differences(before.document, after.document)
+    one, other = before.measured(), after.measured()
+    unlike = differences((before.told, one), (after.told, other))
     if unlike:
         raise EdgepruneError(
             f"{before.path.name} and {after.path.name} are not alike", "; ".join(unlike),
             "bench both networks on one device, with the same settings",
         )  # fmt: skip
-    old, new = (dict(zip(_names(r), _cleaned(r), strict=True)) for r in (before, after))
+    old, new = _sides(before.told, one), _sides(after.told, other)
     both = [name for name in old if name in new]
     if not both:
         raise EdgepruneError(
@@ -36,55 +41,53 @@ def compare(before: Result, after: Result) -> list[dict[str, Any]]:
     return [_row(name, old[name], new[name]) for name in both]
 
 
-def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """What differs between two documents besides the networks and the moment: ``threads 1 / 2``."""
-    left, right = _circumstances(a), _circumstances(b)
+def differences(a: tuple[Bench, Measured], b: tuple[Bench, Measured]) -> list[str]:
+    """What differs between two results besides the networks and the moment: ``threads 1 / 2``."""
+    left, right = _circumstances(*a), _circumstances(*b)
     found = [f"{key} {left[key]} / {right[key]}" for key in left if left[key] != right[key]]
-    one, other = (set(d["measured"]["environment"]["cpu"].get("flags") or []) for d in (a, b))
+    one, other = (set(measured.environment.cpu.flags or []) for _, measured in (a, b))
     if left["processor"] == right["processor"] and one != other:
         parts = (" ".join(sorted(flags)[:5]) or "none" for flags in (one - other, other - one))
         found.append("instruction sets of only one: " + " / ".join(parts))
     return found
 
 
-def _circumstances(document: dict[str, Any]) -> dict[str, str]:
-    measured, request = document["measured"], document["request"]
-    environment, cpu = measured["environment"], measured["environment"]["cpu"]
+def _circumstances(told: Bench, measured: Measured) -> dict[str, str]:
+    environment, cpu = measured.environment, measured.environment.cpu
     return {
-        "device": str(document["device"]),
-        "processor": str(cpu["name"]),
-        "cores": f"{cpu['cores']} {cpu.get('affinity') or ''}".strip(),
-        "governor": str(measured["before"].get("governor")),
-        "system": f"{environment.get('system')} {environment.get('machine')}",
-        "onnxruntime": str(environment["onnxruntime"]),
-        "provider": str(environment.get("provider")),
-        "threads": str(request["threads"]),
-        "batch": str(request["batch"]),
-        "shapes": str(request["shapes"]),
+        "device": told.device,
+        "processor": str(cpu.name),
+        "cores": f"{cpu.cores} {cpu.affinity or ''}".strip(),
+        "governor": str(measured.before.governor),
+        "system": f"{environment.system} {environment.machine}",
+        "onnxruntime": environment.onnxruntime,
+        "provider": str(environment.provider),
+        "threads": str(told.request.threads),
+        "batch": str(told.request.batch),
+        "shapes": str(dict(told.request.shapes)),
     }
 
 
-def _names(result: Result) -> list[str]:
-    return [m["name"] for m in result.document["models"]]
-
-
-def _cleaned(result: Result) -> list[tuple[stats.Clean, str]]:
-    """(clean samples, hash of the file) of each model."""
-    models = result.document["measured"]["models"]
-    samples = stats.clean(models, result.document["request"]["threads"])
-    return [(s, m["sha256"]) for s, m in zip(samples, models, strict=True)]
-
-
-def _row(name: str, old: tuple[stats.Clean, str], new: tuple[stats.Clean, str]) -> dict[str, Any]:
-    if old[0].clock != new[0].clock:
-        raise EdgepruneError(f"{name}: clocks differ", f"{old[0].clock} / {new[0].clock} time")
-    ratio = stats.apart(old[0], new[0])
+def _sides(told: Bench, measured: Measured) -> dict[str, Side]:
+    samples = stats.clean(measured.models, told.request.threads)
     return {
-        "name": name,
-        "before_s": stats.latency(old[0])["median_s"],
-        "after_s": stats.latency(new[0])["median_s"],
-        "speedup": ratio.value,
-        "speedup_interval": [ratio.low, ratio.high],
-        "verdict": ratio.verdict,
-        "same_file": old[1] == new[1],
+        listed.name: Side(own, model.sha256)
+        for listed, own, model in zip(told.models, samples, measured.models, strict=True)
     }
+
+
+def _row(name: str, old: Side, new: Side) -> Compared:
+    if old.samples.clock != new.samples.clock:
+        raise EdgepruneError(
+            f"{name}: clocks differ", f"{old.samples.clock} / {new.samples.clock} time"
+        )
+    ratio = stats.apart(old.samples, new.samples)
+    return Compared(
+        name=name,
+        before_s=float(np.median(old.samples.seconds)),
+        after_s=float(np.median(new.samples.seconds)),
+        speedup=ratio.value,
+        speedup_interval=(ratio.low, ratio.high),
+        verdict=ratio.verdict,
+        same_file=old.sha256 == new.sha256,
+    )

@@ -6,18 +6,18 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import files, runs
+from .. import files, records, runs
 from ..errors import EdgepruneError
 from ..records import Convention
-from . import devices, schema, stats, subject, warnings
+from . import devices, stats, subject, warnings
 from .devices import Device
-from .protocol import FORMAT, VERSION, Request, Result
+from .protocol import Request, Result, json_of
 from .scratch import Scratch
 
 SAVED_EVERY = 2.0  # seconds; writing more often would disturb what is measured
@@ -52,11 +52,11 @@ def measure(
     request: Request | None = None,
     names: Sequence[str] | None = None,
     accuracy: Images | None = None,
-    watch: Callable[[dict[str, Any]], None] = lambda event: None,
+    watch: Callable[[records.Event], None] = lambda event: None,
 ) -> Result:
     """Measure ``models`` side by side, the first as the baseline, and write the result file ``out``.
 
-    ``watch`` is given the runner's events (``{"event": "session" | "round" | "accuracy", "model": i}``).
+    ``watch`` is given the runner's events.
     ``label`` is what the file calls the device, by default its name. Raises
     :class:`EdgepruneError`; what was measured until then stays in ``out``, marked incomplete.
     """
@@ -64,40 +64,48 @@ def measure(
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
     files.check_writable(out)  # before minutes of measuring, not after them
     place = devices.connect(device) if isinstance(device, str) else device
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "status": "incomplete",
-        "created": runs.now(),
-        "device": label or str(device),
-        "emulated": place.emulated,
-        "request": asdict(request),
-        "models": [s.to_json() for s in subjects],
-    }
+    told = records.Bench(
+        status="incomplete",
+        created=runs.now(),
+        device=label or str(device),
+        emulated=place.emulated,
+        request=request,
+        models=[s.listed() for s in subjects],
+    )
     with place:
-        document["measured"] = _run(place, request, subjects, accuracy, out, document, watch)
-    for model, raw in zip(document["models"], document["measured"]["models"], strict=True):
-        found = raw["accuracy"]
-        model["images"] = found["n"] if found else None
-        model["top1"] = found["correct"] / found["n"] if found and found["n"] else None
-    summary = stats.summary(document["models"], document["measured"], emulated=document["emulated"])
-    seen = warnings.warnings(summary["networks"], document["measured"])
-    document["summary"] = {**summary, "warnings": [w.to_json() for w in seen]}
-    document["status"] = "complete"
-    files.write_json(out, document)
-    return Result(out, document)
+        answer = _run(place, subjects, accuracy, out, told, watch)
+    listed = [_judged(m, r.accuracy) for m, r in zip(told.models, answer.read.models, strict=True)]
+    summary = stats.summary(listed, answer.read, emulated=told.emulated)
+    summary = replace(summary, warnings=warnings.warnings(summary.networks, answer.read))
+    told = replace(
+        told, status="complete", models=listed, measured=answer.raw, summary=summary
+    )  # fmt: skip
+    files.write_json(out, json_of(told))
+    return Result(out, told)
+
+
+def _judged(model: records.Listed, found: records.Correct | None) -> records.Listed:
+    if found is None:
+        return model
+    return replace(model, images=found.n, top1=found.correct / found.n if found.n else None)
+
+
+class Answer(NamedTuple):
+    """A device's document: as it came, and read."""
+
+    raw: Any  # JSON
+    read: records.Measured
 
 
 def _run(
     place: Device,
-    request: Request,
     subjects: Sequence[subject.Subject],
     accuracy: Images | None,
     out: Path,
-    document: dict[str, Any],
-    watch: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Push, run, and collect; the runner's document."""
+    told: records.Bench,
+    watch: Callable[[records.Event], None],
+) -> Answer:
+    """Push, run, and collect."""
     pushed: dict[str, Path] = {}
     there = []  # each model in a folder of its own: external data keep their names
     for i, model in enumerate(subjects):
@@ -107,6 +115,9 @@ def _run(
     collected = Collected(len(subjects))
     next_save = time.monotonic() + SAVED_EVERY
 
+    def save() -> None:
+        files.write_json(out, json_of(replace(told, measured=collected.partial)))
+
     def on_line(line: str) -> None:
         nonlocal next_save
         event = collected.add(line)
@@ -114,7 +125,7 @@ def _run(
             watch(event)
         begun = time.monotonic()
         if collected.rounds and begun > next_save:
-            files.write_json(out, {**document, "measured": collected.partial})
+            save()
             ended = time.monotonic()
             next_save = ended + max(SAVED_EVERY, (ended - begun) / SAVING)
 
@@ -123,11 +134,11 @@ def _run(
             pushed["images.npz"] = _pack(folder / "images.npz", accuracy)
         place.push(pushed)
         try:
-            place.run(request, there, "images.npz" if accuracy else None, on_line)
-            return collected.document([s.path for s in subjects], there, document["device"])
+            place.run(told.request, there, "images.npz" if accuracy else None, on_line)
+            return collected.answer([s.path for s in subjects], there, told.device)
         except BaseException:
             if collected.rounds:
-                files.write_json(out, {**document, "measured": collected.partial})
+                save()
             raise
 
 
@@ -158,11 +169,11 @@ class Collected:
     """The runner's lines, put together: what there is so far, and the document once it came."""
 
     def __init__(self, models: int) -> None:
-        self.partial: dict[str, Any] = {"models": [{"sessions": []} for _ in range(models)]}
+        self.partial: Any = {"models": [{"sessions": []} for _ in range(models)]}  # JSON
         self._last: dict[str, Any] = {}
         self.rounds = 0
 
-    def add(self, line: str) -> dict[str, Any] | None:
+    def add(self, line: str) -> records.Event | None:
         """The line's event, or None if it is something else."""
         try:
             value = json.loads(line)
@@ -171,19 +182,25 @@ class Collected:
         if not isinstance(value, dict):
             return None
         self._last = value
-        if not schema.is_event(value, len(self.partial["models"])):
+        if "event" not in value:
             return None
-        sessions = self.partial["models"][value["model"]]["sessions"]
-        if value["event"] == "session":
+        try:
+            event = records.parse(line, records.Event, "event")
+        except EdgepruneError:
+            return None
+        if event.model >= len(self.partial["models"]):
+            return None
+        sessions = self.partial["models"][event.model]["sessions"]
+        if event.event == "session":
             sessions.append({**value["session"], "rounds": []})
-        elif value["event"] == "round":
+        elif event.event == "round":
             if not sessions:
                 return None
             sessions[-1]["rounds"].append({**value["round"]})
             self.rounds += 1
-        return value
+        return event
 
-    def document(self, paths: Sequence[Path], there: Sequence[str], device: str) -> dict[str, Any]:
+    def answer(self, paths: Sequence[Path], there: Sequence[str], device: str) -> Answer:
         """The document; its error, with the device and the paths as the user knows them."""
         where = "" if device == "cpu" else f"{device}: "
         if "error" in self._last:
@@ -192,5 +209,13 @@ class Collected:
             raise EdgepruneError(where + named, str(self._last["error"]))
         if "runner" not in self._last:
             raise EdgepruneError(f"{where}its answer was cut off", next="run it once more")
-        schema.check(self._last, len(paths))
-        return self._last
+        return Answer(self._last, answered(self._last, len(paths)))
+
+
+def answered(raw: Any, models: int) -> records.Measured:
+    """A device's document about so many models, read; :class:`EdgepruneError` names what is wrong."""
+    try:
+        return records.value(raw, records.Measured, "document").of(models)
+    except EdgepruneError as e:
+        said = e.why if e.what == "document" else f"{e.what}: {e.why}"
+        raise EdgepruneError("the device's answer has another form", said) from None

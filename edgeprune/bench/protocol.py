@@ -1,93 +1,62 @@
-"""What is asked of a device, and the file in which the answer is kept.
+"""The file in which a device's answer is kept: :class:`edgeprune.records.Bench` says what is in it.
 
-The result file (``runs/NAME/bench/*.json``, or wherever ``--out`` says) is one JSON object:
-
-``format``    ``"edgeprune-bench"``
-``version``   1. A reader refuses a version that it does not know.
-``status``    ``"complete"``; ``"incomplete"`` while it is being measured, and for ever if that broke off.
-``created``   local time of the start.
-``device``    as it was asked for: ``cpu``, ``ssh://pi@board``, ...
-``emulated``  whether the device is an emulator, whose times say nothing.
-``request``   the fields of :class:`Request`.
-``models``    one object a model, in the order of the command line; the first is the baseline:
-              ``name``, ``file``, ``bytes``, ``params``, ``macs``, ``flops``, ``counted_by``
-              (``"edgeprune"``: the paper's convention, from the file's metadata; ``"graph"``: twice
-              the multiply-adds of the convolutions and matrix products, counted in the file),
-              ``metadata`` (the file's own strings), ``images`` and ``top1`` where accuracy was asked.
-``measured``  the document of ``deploy/runner.py`` as it came: every sample of every round of every
-              session, environment, load before and after. Its fields are described in that file.
-``summary``   what ``bench/stats.py`` made of the samples (``"complete"`` files only):
-              ``baseline``; ``networks``, one object a model (see :func:`edgeprune.bench.stats.summary`);
-              ``warnings``, each ``{seen, cause, next}``. It can be made again from the rest.
-
-Seconds, bytes and counts are plain numbers, accuracies are shares, absent things are ``null``.
+``measured`` is the document of ``deploy/runner.py`` as it came: every sample of every round of every
+session, environment, load before and after. ``summary`` is what ``bench/stats.py`` made of the samples.
+A reader refuses a version that it does not know, and what was broken off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, records
 from ..errors import EdgepruneError
-from . import schema
+from ..records import Request
 
+__all__ = ["FORMAT", "VERSION", "Request", "Result", "json_of", "load"]
 FORMAT, VERSION = "edgeprune-bench", 1
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked of a device; the same fields as the runner's options, explained there."""
-
-    threads: int = 1
-    rounds: int = 50  # in all, over the passes
-    seconds: float = 5.0  # of runs per model
-    samples: int = 64  # runs per model that were not preempted: what p90 needs
-    limit: float = 60.0  # seconds per model after which it ends without enough samples
-    passes: int = 10  # fresh processes per model
-    batch: int = 1
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    cores: tuple[int, ...] | None = None  # run on these only
-    cool_down: float = 0.0  # seconds of rest before each pass
-    max_temperature: float | None = None  # degrees Celsius, waited for before each pass
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "rounds", "samples", "passes", "batch"):
-            if getattr(self, name) < 1:
-                raise EdgepruneError(f"--{name} {getattr(self, name)}", "must be at least 1")
-        for name in ("seconds", "limit", "cool_down"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise EdgepruneError(f"--{name} {getattr(self, name)}", "not a sensible duration")
-
-    def arguments(self) -> list[str]:
-        """The runner's command line, without the models."""
-        words: list[str] = []
-        for name, value in asdict(self).items():
-            if isinstance(value, int | float):
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        if self.cores is not None:
-            words += ["--cores", ",".join(map(str, self.cores))]
-        for name, shape in self.shapes.items():
-            words += ["--shape", f"{name}={','.join(map(str, shape))}"]
-        return words
-
-
-@dataclass(frozen=True)
 class Result:
-    """A result file: where it lies and what is in it."""
+    """A whole result file: where it lies and what is in it."""
 
     path: Path
-    document: dict[str, Any]
+    told: records.Bench
 
     @property
-    def summary(self) -> dict[str, Any]:
-        return self.document["summary"]
+    def summary(self) -> records.Summary:
+        assert self.told.summary is not None  # it is whole
+        return self.told.summary
 
     @property
-    def networks(self) -> list[dict[str, Any]]:
-        return self.summary["networks"]
+    def networks(self) -> list[records.Judged]:
+        return self.summary.networks
+
+    @property
+    def document(self) -> Any:
+        """The file's JSON."""
+        return json_of(self.told)
+
+    def measured(self) -> records.Measured:
+        """The samples and what is known of the device; they may have been edited since."""
+        try:
+            found = records.value(self.told.measured, records.Measured, "measured")
+            return found.of(len(self.told.models))
+        except EdgepruneError as e:
+            raise EdgepruneError(
+                str(self.path), f"not the form of a result ({e.why or e.what})"
+            ) from None
+
+
+def json_of(told: records.Bench) -> Any:
+    """What a file holds of it; the device's answer is not copied."""
+    found = records.plain(replace(told, measured=None)) | {"measured": told.measured}
+    if told.summary is None:
+        del found["summary"]
+    return found
 
 
 def load(path: Path) -> Result:
@@ -104,7 +73,9 @@ def load(path: Path) -> Result:
             str(path), "its measurement was broken off", "edgeprune bench once more"
         )
     try:
-        schema.check_summary(document)
+        told = records.value(document, records.Bench, "result")
+        if told.summary is None:
+            raise EdgepruneError("result", "no summary")
     except EdgepruneError as e:
         raise EdgepruneError(str(path), f"not the form of a result ({e.why})") from None
-    return Result(path, document)
+    return Result(path, told)

@@ -13,11 +13,12 @@ in which the kernel took the core away says nothing of the network. Hence
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from ..records import Judged, Latency, Listed, Loading, Measured, Resident, Session, Summary, Timed
 
 FEWEST = 5  # clean samples, below which the clock is changed
 RESAMPLES = 1000
@@ -38,45 +39,42 @@ class Clean:
         return len(self.seconds) / self.total if self.total else 0.0
 
 
-def clean(models: Sequence[Mapping[str, Any]], threads: int = 1) -> list[Clean]:
+def clean(models: Sequence[Timed], threads: int = 1) -> list[Clean]:
     """The clean samples of each model of a runner's document, all by the same clock.
 
     Where the system does not count preemptions every sample counts as clean. CPU time is no substitute
     with several threads (it is one thread's only), so wall time is then kept whatever it is.
     """
-    by_wall = [_gather(m, "wall_s", only_unswitched=True) for m in models]
+    by_wall = [_gather(m, "wall", only_unswitched=True) for m in models]
     if all(len(c.seconds) >= FEWEST for c in by_wall):
         return by_wall
-    if threads > 1 or any(None in r["cpu_s"] for m in models for r in _rounds(m)):
-        return [_gather(m, "wall_s", only_unswitched=False) for m in models]
-    return [_gather(m, "cpu_s", only_unswitched=False) for m in models]
+    if threads > 1 or any(None in r.cpu_s for m in models for r in m.rounds):
+        return [_gather(m, "wall", only_unswitched=False) for m in models]
+    return [_gather(m, "thread CPU", only_unswitched=False) for m in models]
 
 
-def _rounds(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [r for session in model["sessions"] for r in session["rounds"]]
-
-
-def _gather(model: Mapping[str, Any], clock: str, *, only_unswitched: bool) -> Clean:
-    seconds: list[float] = []
+def _gather(model: Timed, clock: str, *, only_unswitched: bool) -> Clean:
+    """The samples by one clock, "wall" or "thread CPU"; every run has its time by it."""
+    seconds: list[float | None] = []
     cells: list[tuple[int, int]] = []
     total = 0
-    for session in model["sessions"]:
-        for r in session["rounds"]:
-            settle = 1 if len(r["wall_s"]) >= 3 else 0
-            for value, switches in list(zip(r[clock], r["switches"], strict=True))[settle:]:
+    for session in model.sessions:
+        for r in session.rounds:
+            settle = 1 if len(r.wall_s) >= 3 else 0
+            times = r.wall_s if clock == "wall" else r.cpu_s
+            for value, switches in list(zip(times, r.switches, strict=True))[settle:]:
                 total += 1
                 if not (only_unswitched and switches):
                     seconds.append(value)
-                    cells.append((session["pass"], r["round"]))
-    name = {"wall_s": "wall", "cpu_s": "thread CPU"}[clock]
-    return Clean(np.array(seconds), np.array(cells, int).reshape(-1, 2), total, name)
+                    cells.append((session.number, r.round))
+    return Clean(np.array(seconds), np.array(cells, int).reshape(-1, 2), total, clock)
 
 
-def unswitched_share(model: Mapping[str, Any]) -> float | None:
+def unswitched_share(model: Timed) -> float | None:
     """Share of all samples during which the thread kept its core; None where that is not known."""
-    if all(n is None for r in _rounds(model) for n in r["switches"]):
+    if all(n is None for r in model.rounds for n in r.switches):
         return None
-    return _gather(model, "wall_s", only_unswitched=True).kept_share
+    return _gather(model, "wall", only_unswitched=True).kept_share
 
 
 def fewest_samples(percentile: float) -> int:
@@ -193,118 +191,118 @@ def apart(before: Clean, after: Clean, *, seed: int = 0) -> Ratio:
     return Ratio(value, value * math.exp(-spread), value * math.exp(spread))
 
 
-def latency(samples: Clean, *, seed: int = 0) -> dict[str, Any]:
+def latency(samples: Clean, *, seed: int = 0) -> Latency:
     """Median with its interval, minimum and the percentiles that the sample carries; seconds."""
     cells = np.unique(samples.cells, axis=0)
     median = float(np.median(samples.seconds))
     resampled = medians(samples, cells, weights(cells, seed=seed))
     interval = widened(median, resampled, len(np.unique(_groups(cells))))
-    return {
-        "median_s": median,
-        "median_interval_s": _finite(interval),
-        "min_s": float(samples.seconds.min()),
-        "p90_s": percentile(samples.seconds, 90),
-        "p99_s": percentile(samples.seconds, 99),
-        "samples": len(samples.seconds),
-        "kept_share": samples.kept_share,
-        "clock": samples.clock,
-    }
+    return Latency(
+        median_s=median,
+        median_interval_s=_finite(interval),
+        min_s=float(samples.seconds.min()),
+        p90_s=percentile(samples.seconds, 90),
+        p99_s=percentile(samples.seconds, 99),
+        samples=len(samples.seconds),
+        kept_share=samples.kept_share,
+        clock=samples.clock,
+    )
 
 
-def _finite(interval: tuple[float, float]) -> list[float | None]:
-    return [v if math.isfinite(v) else None for v in interval]
+def _finite(interval: tuple[float, float]) -> tuple[float | None, float | None]:
+    low, high = (v if math.isfinite(v) else None for v in interval)
+    return low, high
 
 
-def summary(
-    models: Sequence[Mapping[str, Any]], measured: Mapping[str, Any], *, emulated: bool = False
-) -> dict[str, Any]:
-    """``{"baseline", "networks"}`` from a result file's ``models`` and ``measured``.
-
-    Each network: ``name``, ``bytes``, ``params``, ``flops``, ``latency`` (:func:`latency`), ``load``
-    (``import_s``, ``load_s``, ``first_run_s``: medians over the processes), ``memory`` (bytes, medians:
-    ``bare``, ``imported``, ``loaded``, ``peak``), ``top1``, ``images``, ``energy_j`` (a run; with whatever
-    else the processor did meanwhile), ``contended``, and against the baseline ``speedup``,
-    ``promised_speedup`` (FLOPs over FLOPs) and ``realised_speedup`` = speedup / promised, each of the
-    measured two with ``..._interval``, and ``verdict``. Of an emulated machine no time is told.
-    """
-    samples = clean(measured["models"], measured["options"]["threads"])
+def summary(models: Sequence[Listed], measured: Measured, *, emulated: bool = False) -> Summary:
+    """Each network of a bench, the first as the baseline. Of an emulated machine no time is told."""
+    samples = clean(measured.models, measured.options.threads)
     networks = []
-    for i, (model, raw, own) in enumerate(zip(models, measured["models"], samples, strict=True)):
-        share = unswitched_share(raw)
-        network: dict[str, Any] = {
-            key: model.get(key)
-            for key in ("name", "bytes", "params", "macs", "flops", "counted_by")
-        }
-        network |= {
-            "latency": latency(own),
-            "load": {k: _median(s[k] for s in raw["sessions"]) for k in LOADING},
-            "memory": _memory(raw["sessions"]),
-            "top1": model.get("top1"),
-            "images": model.get("images"),
-            "energy_j": _energy(raw["sessions"]),
-            "unswitched_share": share,
-            "contended": share is not None and share < 0.5,
-            "speedup": None,
-            "speedup_interval": None,
-            "promised_speedup": None,
-            "realised_speedup": None,
-            "realised_speedup_interval": None,
-            "verdict": "baseline",
-        }
+    for i, (model, raw, own) in enumerate(zip(models, measured.models, samples, strict=True)):
+        network = _alone(model, raw, own)
         if i:
-            network |= _against(
-                speedup(samples[0], own), models[0].get("flops"), model.get("flops")
-            )
-        if emulated:
-            network |= {
-                "latency": dict.fromkeys(network["latency"]) | {"samples": len(own.seconds)},
-                "load": dict.fromkeys(LOADING),
-                "memory": dict.fromkeys(STAGES),
-                "contended": False,
-                "verdict": "emulated: it runs; its times say nothing",
-            }
-            network |= dict.fromkeys(("speedup", "speedup_interval", "realised_speedup"))
-            network["realised_speedup_interval"] = None
-        networks.append(network)
-    return {"baseline": models[0]["name"], "networks": networks}
+            network = _against(network, speedup(samples[0], own), models[0].flops)
+        networks.append(_untimed(network) if emulated else network)
+    return Summary(baseline=models[0].name, networks=networks)
 
 
-LOADING = ("import_s", "load_s", "first_run_s")
-STAGES = {"bare": "rss", "imported": "rss", "loaded": "rss", "peak": "high_water"}
+def _alone(model: Listed, raw: Timed, own: Clean) -> Judged:
+    share = unswitched_share(raw)
+    return Judged(
+        name=model.name,
+        bytes=model.bytes,
+        params=model.params,
+        macs=model.macs,
+        flops=model.flops,
+        counted_by=model.counted_by,
+        latency=latency(own),
+        load=Loading(
+            import_s=_median(s.import_s for s in raw.sessions),
+            load_s=_median(s.load_s for s in raw.sessions),
+            first_run_s=_median(s.first_run_s for s in raw.sessions),
+        ),
+        memory=_memory(raw.sessions),
+        top1=model.top1,
+        images=model.images,
+        energy_j=_energy(raw),
+        unswitched_share=share,
+        contended=share is not None and share < 0.5,
+    )
 
 
-def _against(measured: Ratio, baseline_flops: int | None, flops: int | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "speedup": measured.value,
-        "speedup_interval": _finite((measured.low, measured.high)),
-        "verdict": measured.verdict,
-    }
-    if baseline_flops and flops:
-        promised = baseline_flops / flops
-        realised = measured.over(promised)
-        found |= {
-            "promised_speedup": promised,
-            "realised_speedup": realised.value,
-            "realised_speedup_interval": _finite((realised.low, realised.high)),
-        }
-    return found
+def _against(network: Judged, measured: Ratio, baseline_flops: int | None) -> Judged:
+    found = replace(
+        network,
+        speedup=measured.value,
+        speedup_interval=_finite((measured.low, measured.high)),
+        verdict=measured.verdict,
+    )
+    flops = network.flops
+    if not baseline_flops or not flops:
+        return found
+    promised = baseline_flops / flops
+    realised = measured.over(promised)
+    return replace(
+        found,
+        promised_speedup=promised,
+        realised_speedup=realised.value,
+        realised_speedup_interval=_finite((realised.low, realised.high)),
+    )
 
 
-def _median(values: Any) -> float | None:
+def _untimed(network: Judged) -> Judged:
+    """Without what an emulator cannot say."""
+    return replace(
+        network,
+        latency=Latency(samples=network.latency.samples),
+        load=Loading(),
+        memory=Resident(),
+        contended=False,
+        verdict="emulated: it runs; its times say nothing",
+        speedup=None,
+        speedup_interval=None,
+        realised_speedup=None,
+        realised_speedup_interval=None,
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return float(np.median(known)) if known else None
 
 
-def _memory(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    return {
-        stage: _median(s["memory"][stage][which] for s in sessions if stage in s.get("memory", {}))
-        for stage, which in STAGES.items()
-    }
+def _memory(sessions: Sequence[Session]) -> Resident:
+    return Resident(
+        bare=_median(s.memory.bare.rss for s in sessions),
+        imported=_median(s.memory.imported.rss for s in sessions),
+        loaded=_median(s.memory.loaded.rss for s in sessions),
+        peak=_median(s.memory.peak.high_water for s in sessions),
+    )
 
 
-def _energy(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+def _energy(model: Timed) -> float | None:
     """Joules a run, by the processor's own counter, over all rounds; None where there is none."""
-    rounds = _rounds({"sessions": sessions})
-    if not rounds or any(r["energy_uj"] is None for r in rounds):
+    spent = [r.energy_uj for r in model.rounds if r.energy_uj is not None]
+    if not spent or len(spent) < len(model.rounds):
         return None
-    return sum(r["energy_uj"] for r in rounds) / 1e6 / sum(len(r["wall_s"]) for r in rounds)
+    return sum(spent) / 1e6 / sum(len(r.wall_s) for r in model.rounds)

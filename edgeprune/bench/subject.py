@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgepruneError
+from ..records import Convention, Listed
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,12 @@ class Subject:
     metadata: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "file": self.path.name,
-            "bytes": self.bytes,
-            "params": self.params,
-            "macs": self.macs,
-            "flops": self.flops,
-            "counted_by": self.counted_by,
-            "metadata": self.metadata,
-        }
+    def listed(self) -> Listed:
+        """What a result file says of it."""
+        return Listed(
+            name=self.name, file=self.path.name, bytes=self.bytes, params=self.params,
+            macs=self.macs, flops=self.flops, counted_by=self.counted_by, metadata=self.metadata,
+        )  # fmt: skip
 
 
 def inspect(
@@ -306,10 +302,10 @@ def _macs(node: Any, first: Sequence[int], weight: Sequence[int], out: Sequence[
     return math.prod(out) * weight[-2 if len(weight) > 1 else 0]
 
 
-def convention(subject: Subject) -> dict[str, Any] | None:
+def convention(subject: Subject) -> Convention | None:
     """The input convention in the file's metadata, or None."""
     try:
         value = json.loads(subject.metadata["edgeprune.input"])
     except (KeyError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return Convention.from_json(value) if isinstance(value, dict) else None

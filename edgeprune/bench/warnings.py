@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from .. import units
+from ..records import Judged, Measured, Timed, Warning
 
 
-@dataclass(frozen=True)
-class Warning:
-    seen: str
-    cause: str
-    next: str
-
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
-
-
-def warnings(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> list[Warning]:
+def warnings(networks: Sequence[Judged], measured: Measured) -> list[Warning]:
     """All warnings on a runner's document ``measured`` and the ``networks`` of its summary."""
     found = [
         w
         for check in (_clock, _contended, _unseen, _threads, _unheeded, _short)
         if (w := check(networks, measured))
     ]
-    for network, model in zip(networks, measured["models"], strict=True):
+    for network, model in zip(networks, measured.models, strict=True):
         found += [w for check in (_warm_up, _answers) if (w := check(network, model))]
     return found + [w for check in (_throttled, _pressure) if (w := check(measured))]
 
 
-def _clock(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    if all(n["latency"]["clock"] in ("wall", None) for n in networks):
+def _clock(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    if all(n.latency.clock in ("wall", None) for n in networks):
         return None
     return Warning(
         "times are thread CPU time, not wall time",
@@ -41,26 +30,22 @@ def _clock(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warni
     )
 
 
-def _contended(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    if not any(n["contended"] for n in networks):
+def _contended(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    if not any(n.contended for n in networks):
         return None
-    known = [n for n in networks if n["unswitched_share"] is not None]
-    shares = ", ".join(f"{n['name']} {units.percent(n['unswitched_share'], 0)}" for n in known)
-    load = measured["before"]["load"]
+    known = [(n.name, n.unswitched_share) for n in networks if n.unswitched_share is not None]
+    shares = ", ".join(f"{name} {units.percent(share, 0)}" for name, share in known)
+    load = measured.before.load
     return Warning(
         f"contended: share of runs that kept their core: {shares}"
-        + (
-            f", load {load[0]:.1f} on {measured['environment']['cpu']['cores']} cores"
-            if load
-            else ""
-        ),
+        + (f", load {load[0]:.1f} on {measured.environment.cpu.cores} cores" if load else ""),
         "other programs are running; the runs they broke into were left out",
         "stop them, or pin the bench to a core of its own",
     )
 
 
-def _unseen(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    if any(n["unswitched_share"] is not None for n in networks):
+def _unseen(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    if any(n.unswitched_share is not None for n in networks):
         return None
     return Warning(
         "whether runs were interrupted is not known",
@@ -69,9 +54,9 @@ def _unseen(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warn
     )
 
 
-def _threads(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    asked, ran = (measured["options"].get(key) for key in ("threads_asked", "threads"))
-    if not isinstance(asked, int) or asked == ran:
+def _threads(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    asked, ran = measured.options.threads_asked, measured.options.threads
+    if asked is None or asked == ran:
         return None
     return Warning(
         f"{asked} threads were asked for, {ran} ran",
@@ -80,11 +65,11 @@ def _threads(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> War
     )
 
 
-def _unheeded(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    options, lost = measured["options"], []
-    if options.get("cores") and measured["environment"].get("provider") == "wasm":
+def _unheeded(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    options, lost = measured.options, []
+    if options.cores and measured.environment.provider == "wasm":
         lost.append("the cores to run on")
-    if options.get("max_temperature") and not measured["before"].get("temperatures"):
+    if options.max_temperature and not measured.before.temperatures:
         lost.append("the highest temperature")
     if not lost:
         return None
@@ -95,43 +80,43 @@ def _unheeded(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Wa
     )
 
 
-def _short(networks: list[dict[str, Any]], measured: Mapping[str, Any]) -> Warning | None:
-    fewest = min(n["latency"]["samples"] for n in networks)
-    wanted = measured["options"]["samples"]
-    if measured["stopped"] != "limit" or fewest >= wanted:
+def _short(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    fewest = min(n.latency.samples for n in networks)
+    wanted = measured.options.samples
+    if measured.stopped != "limit" or fewest >= wanted:
         return None
     return Warning(
         f"stopped after {fewest} usable runs, {wanted} were wanted",
-        f"the limit of {measured['options']['limit']:.0f} s a model was reached",
+        f"the limit of {measured.options.limit:.0f} s a model was reached",
         "raise --seconds and --limit, or bench on a quieter machine",
     )
 
 
-def _warm_up(network: Mapping[str, Any], model: Mapping[str, Any]) -> Warning | None:
-    unstable = sum(not s["stable"] for s in model["sessions"])
-    if unstable * 2 <= len(model["sessions"]):
+def _warm_up(network: Judged, model: Timed) -> Warning | None:
+    unstable = sum(not s.stable for s in model.sessions)
+    if unstable * 2 <= len(model.sessions):
         return None
     return Warning(
-        f"{network['name']}: run times had not settled when warm-up ended",
+        f"{network.name}: run times had not settled when warm-up ended",
         "a changing clock frequency, heat, or other programs",
         "look at the spread between median and p90 before trusting small differences",
     )
 
 
-def _answers(network: Mapping[str, Any], model: Mapping[str, Any]) -> Warning | None:
-    worst = max((s.get("worst_difference", 0.0) for s in model["sessions"]), default=0.0)
+def _answers(network: Judged, model: Timed) -> Warning | None:
+    worst = max((s.worst_difference for s in model.sessions), default=0.0)
     if worst <= 1e-4:
         return None
-    runs = sum(s.get("differing_runs", 0) for s in model["sessions"])
+    runs = sum(s.differing_runs for s in model.sessions)
     return Warning(
-        f"{network['name']}: {runs} timed runs gave another answer (by {worst:.1g} of the scale)",
+        f"{network.name}: {runs} timed runs gave another answer (by {worst:.1g} of the scale)",
         "a model with random operators, or faulty hardware",
         "do not trust this network's results here before that is explained",
     )
 
 
-def _throttled(measured: Mapping[str, Any]) -> Warning | None:
-    before, after = measured["before"]["throttled"], measured["after"]["throttled"]
+def _throttled(measured: Measured) -> Warning | None:
+    before, after = measured.before.throttled, measured.after.throttled
     if before is None or after is None or after == before:
         return None
     return Warning(
@@ -141,12 +126,12 @@ def _throttled(measured: Mapping[str, Any]) -> Warning | None:
     )
 
 
-def _pressure(measured: Mapping[str, Any]) -> Warning | None:
-    before, after = measured["before"], measured["after"]
-    if before["steal_ticks"] is None or after["steal_ticks"] is None:
+def _pressure(measured: Measured) -> Warning | None:
+    before, after = measured.before, measured.after
+    if before.steal_ticks is None or after.steal_ticks is None:
         return None
-    seconds = max(after["time"] - before["time"], 1e-9)
-    share = (after["steal_ticks"] - before["steal_ticks"]) / 100 / seconds  # ticks of 10 ms
+    seconds = max(after.time - before.time, 1e-9)
+    share = (after.steal_ticks - before.steal_ticks) / 100 / seconds  # ticks of 10 ms
     if share < 0.05:
         return None
     return Warning(

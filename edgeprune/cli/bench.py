@@ -20,8 +20,11 @@ from .typed import typed
 if TYPE_CHECKING:
     from ..bench import Images, Request, Result
     from ..bench.devices.profiles import Profile
+    from ..records import Event, Judged
     from ..report.tables import Table
     from ..runs import Run
+
+    Shown = Callable[[Judged], str | None]  # a figure of a network, as people read it
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,8 @@ def one(
 
 def tell(result: Result) -> None:
     output.show(table(result))
-    for warning in result.summary["warnings"]:
-        output.note(f"note: {warning['seen']} — {warning['cause']}; {warning['next']}")
+    for warning in result.summary.warnings:
+        output.note(f"note: {warning.seen} — {warning.cause}; {warning.next}")
     output.note(f"every sample: {result.path}")
 
 
@@ -186,7 +189,6 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
     """
     from .. import bench as room
     from ..bench import subject
-    from ..records import Convention
     from ..ways import exporting
 
     for known in subject.inspect(models, [p.stem for p in models]):
@@ -210,22 +212,22 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
     if not (task := exporting.task_of(run)).counted:
         output.note(f"{task.title} is left out: the runner on a device counts classes alone")
         return None
-    return room.images_of(
-        exporting.of_test(run, test, output.note), Convention.from_json(convention)
-    )
+    return room.images_of(exporting.of_test(run, test, output.note), convention)
 
 
-def document(result: Result) -> dict[str, Any]:
+def document(result: Result) -> Any:
     """The command's JSON: each network's figures, and the last one's against the baseline on top."""
     judged = ("speedup", "speedup_interval", "promised_speedup", "realised_speedup",
               "realised_speedup_interval", "verdict")  # fmt: skip
-    last = result.networks[-1]
+    from .. import records
+
+    last, told = records.plain(result.networks[-1]), result.told
     return {
         "file": str(result.path),
-        "device": result.document["device"],
-        "threads": result.document["request"]["threads"],
+        "device": told.device,
+        "threads": told.request.threads,
         **{key: last[key] for key in judged},
-        **result.summary,
+        **records.plain(result.summary),
     }
 
 
@@ -243,28 +245,26 @@ def table(result: Result) -> Table:
     ]
     rows = [r for r in rows if any(r[k].text != "–" for k in keys)]
     columns = [Column("quantity", " ", align="left")]
-    columns += [
-        Column(k, n["name"], wraps=True) for k, n in zip(keys, result.networks, strict=True)
-    ]
-    request = result.document["request"]
-    threads = "1 thread" if request["threads"] == 1 else f"{request['threads']} threads"
-    images = "1 image" if request["batch"] == 1 else f"{request['batch']} images"
-    title = f"{result.document['device']}, {threads}, {images} a run"
+    columns += [Column(k, n.name, wraps=True) for k, n in zip(keys, result.networks, strict=True)]
+    request = result.told.request
+    threads = "1 thread" if request.threads == 1 else f"{request.threads} threads"
+    images = "1 image" if request.batch == 1 else f"{request.batch} images"
+    title = f"{result.told.device}, {threads}, {images} a run"
     return Table(title, columns, rows)
 
 
-def _cell(show: Callable[[dict[str, Any]], str | None], network: dict[str, Any]) -> Any:
+def _cell(show: Shown, network: Judged) -> Any:
     from ..report.tables import ABSENT, Cell
 
     text = show(network)
     return Cell(text, text or ABSENT)
 
 
-def _seconds(group: str, key: str) -> Callable[[dict[str, Any]], str | None]:
+def _seconds(group: str, key: str) -> Shown:
     from .. import units
 
-    def show(network: dict[str, Any]) -> str | None:
-        value = network[group][key]
+    def show(network: Judged) -> str | None:
+        value = getattr(getattr(network, group), key)
         return None if value is None else units.duration(value)
 
     return show
@@ -276,43 +276,43 @@ def _bytes(value: float | None) -> str | None:
     return None if value is None else units.size(value)
 
 
-def _times(network: dict[str, Any], key: str) -> str | None:
+def _times(network: Judged, key: str) -> str | None:
     """``1.97x (1.95 to 1.99)``."""
-    value = network[key]
+    value = getattr(network, key)
     if value is None:
         return None
-    low, high = network.get(f"{key}_interval") or (None, None)
+    low, high = getattr(network, f"{key}_interval", None) or (None, None)
     return f"{value:.2f}x" + (f" ({low:.2f} to {high:.2f})" if low and high else "")
 
 
-def _flops(network: dict[str, Any]) -> str | None:
+def _flops(network: Judged) -> str | None:
     from .. import units
 
-    return units.count(network["flops"]) if network["flops"] else None
+    return units.count(network.flops) if network.flops else None
 
 
-def _top1(network: dict[str, Any]) -> str | None:
+def _top1(network: Judged) -> str | None:
     from .. import units
 
-    top1 = network["top1"]
-    return None if top1 is None else f"{units.percent(top1, 2)} of {network['images']}"
+    top1 = network.top1
+    return None if top1 is None else f"{units.percent(top1, 2)} of {network.images}"
 
 
-def _samples(network: dict[str, Any]) -> str | None:
+def _samples(network: Judged) -> str | None:
     from .. import units
 
-    latency = network["latency"]
-    if latency["kept_share"] is None:
+    latency = network.latency
+    if latency.kept_share is None:
         return None
-    share = units.percent(latency["kept_share"], 0)
-    return f"{latency['samples']} ({share} kept, {latency['clock']})"
+    share = units.percent(latency.kept_share, 0)
+    return f"{latency.samples} ({share} kept, {latency.clock})"
 
 
-def _verdict(network: dict[str, Any]) -> str:
-    return network["verdict"] + (" (contended)" if network["contended"] else "")
+def _verdict(network: Judged) -> str:
+    return network.verdict + (" (contended)" if network.contended else "")
 
 
-QUANTITIES: list[tuple[str, Callable[[dict[str, Any]], str | None]]] = [
+QUANTITIES: list[tuple[str, Shown]] = [
     ("latency, median", _seconds("latency", "median_s")),
     ("latency, minimum", _seconds("latency", "min_s")),
     ("latency, p90", _seconds("latency", "p90_s")),
@@ -320,11 +320,11 @@ QUANTITIES: list[tuple[str, Callable[[dict[str, Any]], str | None]]] = [
     ("runs", _samples),
     ("load", _seconds("load", "load_s")),
     ("first run", _seconds("load", "first_run_s")),
-    ("peak memory", lambda n: _bytes(n["memory"]["peak"])),
-    ("file size", lambda n: _bytes(n["bytes"])),
+    ("peak memory", lambda n: _bytes(n.memory.peak)),
+    ("file size", lambda n: _bytes(n.bytes)),
     ("FLOPs", _flops),
     ("top-1", _top1),
-    ("energy per run", lambda n: f"{n['energy_j']:.3g} J" if n["energy_j"] else None),
+    ("energy per run", lambda n: f"{n.energy_j:.3g} J" if n.energy_j else None),
     ("promised speed-up", lambda n: _times(n, "promised_speedup")),
     ("measured speed-up", lambda n: _times(n, "speedup")),
     ("realised speed-up", lambda n: _times(n, "realised_speedup")),
@@ -333,9 +333,7 @@ QUANTITIES: list[tuple[str, Callable[[dict[str, Any]], str | None]]] = [
 
 
 @contextmanager
-def progress(
-    request: Request, names: list[str] | None
-) -> Iterator[Callable[[dict[str, Any]], None]]:
+def progress(request: Request, names: list[str] | None) -> Iterator[Callable[[Event], None]]:
     """A bar on stderr that follows the runner's rounds."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -347,12 +345,12 @@ def progress(
     ) as bar:
         task = bar.add_task("starting", total=request.rounds)
 
-        def watch(event: dict[str, Any]) -> None:
-            if event["event"] == "accuracy":
-                name = names[event["model"]] if names else f"model {event['model'] + 1}"
+        def watch(event: Event) -> None:
+            if event.event == "accuracy":
+                name = names[event.model] if names else f"model {event.model + 1}"
                 bar.update(task, description=f"top-1 of {name}")
-            elif event["event"] == "round" and event["model"] == 0:
-                done = event["round"]["round"] + 1
+            elif event.round is not None and event.model == 0:
+                done = event.round.round + 1
                 bar.update(task, description="measuring", completed=min(done, request.rounds))
 
         yield watch

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options, output
+
+if TYPE_CHECKING:
+    from ..records import Compared
+    from ..report.tables import Table
 
 
 def compare(
@@ -21,18 +25,20 @@ def compare(
     two were not measured side by side, differences within 7.5 % are not told apart: for those, measure
     both networks in one [b]edgeprune bench A.onnx B.onnx[/b].
     """
-    from .. import bench
+    from .. import bench, records
     from ..bench.compare import compare as judge
 
     rows = judge(bench.load(before), bench.load(after))
     if as_json:
-        output.show_json({"before": str(before), "after": str(after), "networks": rows})
+        output.show_json(
+            {"before": str(before), "after": str(after), "networks": records.plain(rows)}
+        )
     else:
         output.show(table(before, after, rows))
 
 
-def table(before: Path, after: Path, rows: list[dict[str, Any]]) -> Any:
-    from .. import units
+def table(before: Path, after: Path, rows: list[Compared]) -> Table:
+    from .. import records, units
     from ..report.tables import Column, Table
 
     def interval(value: list[float]) -> str:
@@ -47,4 +53,4 @@ def table(before: Path, after: Path, rows: list[dict[str, Any]]) -> Any:
         Column("verdict", "verdict", align="left"),
         Column("same_file", "file", lambda v: "same" if v else "other", align="left"),
     ]
-    return Table(f"{before.name} against {after.name}", columns, rows)
+    return Table(f"{before.name} against {after.name}", columns, records.plain(rows))

@@ -57,6 +57,8 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
         "plan": ("plan.json", Plan),
         "device": ("devices/NAME.json", Device),
         "widths": ("devices/NAME-widths.json", Rounding),
+        "bench": ("bench/*.json", records.Bench),
+        "measured": ("bench/*.json, a device's answer", records.Measured),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import bench, files, records, runs
+from ..errors import EdgepruneError
 from ..runtime import Network, Prediction, channel_block, predictor
 from ..runtime.device import Device, Error, cpu, profile_path
 from ..runtime.predictor import Whole
@@ -50,7 +51,7 @@ def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Dev
     profiles = sweep.run(models, seconds)
     networks = [network(f"probe {i}", p, block) for i, p in enumerate(profiles)]
     peaks = sweep.peaks()
-    timed = [n["latency"]["median_s"] for n in _timed(models, "cpu")[0]]
+    timed, _ = _timed(models, "cpu")
     unseen = left_out(networks, peaks, block)
     whole = predictor.correction(
         [n.layers for n in networks], [u.seconds for u in unseen], timed, block
@@ -102,28 +103,25 @@ def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Devic
     """Time random networks on ``device`` through bench, some at a time, and fit."""
     random = np.random.default_rng(seed)
     models = [random_network(random, 8) for _ in range(count)]
-    networks, environment = _timed(models, device)
-    timed = [
-        Whole(counted(model), found["latency"]["median_s"])
-        for model, found in zip(models, networks, strict=True)
-    ]
-    flags = environment["cpu"].get("flags") or []
-    block = channel_block({str(f) for f in flags}) if flags else 1
+    found, environment = _timed(models, device)
+    timed = [Whole(counted(model), seconds) for model, seconds in zip(models, found, strict=True)]
+    flags = environment.cpu.flags
+    block = channel_block(set(flags)) if flags else 1
     return Device(
-        cpu=str(environment["cpu"].get("name") or environment["system"]),
-        onnxruntime=str(environment["onnxruntime"]),
+        cpu=environment.cpu.name or str(environment.system),
+        onnxruntime=environment.onnxruntime,
         model=predictor.fit_whole(timed, block),
         error=left_out_whole(timed, block),
         created=runs.now(),
     )
 
 
-def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
-    """Bench's summary of each, some beside each other at a time; and the device's environment."""
+def _timed(models: Sequence[Any], device: str) -> tuple[list[float], records.Environment]:
+    """Median seconds of each, some beside each other at a time; and the device's environment."""
     import onnx
 
     place = bench.devices.reach(device)
-    networks: list[Any] = []
+    seconds: list[float] = []
     for first in range(0, len(models), TOGETHER):
         with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
             paths = []
@@ -133,8 +131,11 @@ def _timed(models: Sequence[Any], device: str) -> tuple[list[Any], Any]:
             result = bench.measure(
                 paths, out=Path(name) / "probe.json", device=place, label=device, request=REQUEST
             )
-        networks += result.networks
-    return networks, result.document["measured"]["environment"]
+        medians = [n.latency.median_s for n in result.networks]
+        seconds += [s for s in medians if s is not None]
+    if len(seconds) < len(models):
+        raise EdgepruneError(f"device {device}", "is emulated: its times say nothing")
+    return seconds, result.measured().environment
 
 
 def left_out_whole(networks: Sequence[Whole], block: int) -> Error:

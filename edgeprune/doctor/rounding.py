@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +89,8 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
             paths, out=Path(name) / "sweep.json", device=place, label=device, request=REQUEST,
             names=[str(w) for w in widths],
         )  # fmt: skip
-    environment = result.document["measured"]["environment"]
-    flags = environment["cpu"].get("flags") or []
-    known = channel_block({str(f) for f in flags})
+    environment = result.measured().environment
+    known = channel_block(set(environment.cpu.flags or []))
     if int8:
         known = INT8 if known > 1 else 1
     measured = {} if place.emulated else times(result.networks)
@@ -102,7 +101,7 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
         device=device,
         int8=int8,
         waste=waste,
-        onnxruntime=str(environment["onnxruntime"]),
+        onnxruntime=environment.onnxruntime,
         created=runs.now(),
     )
     if found:
@@ -131,14 +130,14 @@ def network(width: int, int8: bool = False) -> Any:
 Times = Mapping[int, tuple[float, float, float]]  # width -> (time, low, high), as shares of MOST's
 
 
-def times(networks: list[dict[str, Any]]) -> Times:
+def times(networks: Sequence[records.Judged]) -> Times:
     """From bench's summary, whose baseline is the network of width MOST."""
     found = {MOST: (1.0, 1.0, 1.0)}
     for n in networks[1:]:
-        low, high = n["speedup_interval"]
-        if low is None or high is None or low <= 0:
+        low, high = n.speedup_interval or (None, None)
+        if n.speedup is None or low is None or high is None or low <= 0:
             return {}
-        found[int(n["name"])] = (1 / n["speedup"], 1 / high, 1 / low)
+        found[int(n.name)] = (1 / n.speedup, 1 / high, 1 / low)
     return found
 
 

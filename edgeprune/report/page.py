@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, units
-from ..records import Choice, Recipe, Result, Step, Training, Way
+from ..records import Choice, Judged, Recipe, Result, Step, Training, Way
 from ..runs import Run
 from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
@@ -217,13 +217,14 @@ def latency_fact(found: Results) -> Fact:
     if not found.measurements:
         return Fact("Latency", "not measured", "yet: edgeprune bench", measured=False)
     latest = found.measurements[0]
-    times = [(latest.network(n).get("latency") or {}).get("median_s") for n in results.NETWORKS]
+    measured = [latest.network(name) for name in results.NETWORKS]
+    times = [n.latency.median_s for n in measured if n is not None]
     spelt = " → ".join(units.duration(t) for t in times if t is not None)
     pruned = latest.network("pruned")
-    if pruned.get("speedup") is None:
+    if pruned is None or pruned.speedup is None:
         return Fact("Latency", spelt, latest.where)
-    same = pruned.get("verdict") == "no measurable difference"
-    value = "none" if same else f"{pruned['speedup']:.2f}×"
+    same = pruned.verdict == "no measurable difference"
+    value = "none" if same else f"{pruned.speedup:.2f}×"
     return Fact("Measurable speed-up" if same else "Speed-up", value, f"{spelt}, {latest.where}")
 
 
@@ -506,28 +507,24 @@ def bars(found: Results) -> list[Bar]:
 
 def speedups(measurements: Sequence[Measurement]) -> list[SpeedUp]:
     """What was promised beside what was measured, a device each, all on one scale."""
-    known = [m for m in measurements if m.network("pruned").get("speedup") is not None]
+    known = [(m, n) for m in measurements if (n := m.network("pruned")) and n.speedup is not None]
     ends = [1.0]
-    for m in known:
-        pruned = m.network("pruned")
-        _, high = pruned.get("speedup_interval") or (None, None)
-        ends += [
-            v for v in (pruned["speedup"], pruned.get("promised_speedup"), high) if v is not None
-        ]
-    return [_speedup(m, 1.08 * max(ends)) for m in known]
+    for _, pruned in known:
+        _, high = pruned.speedup_interval or (None, None)
+        ends += [v for v in (pruned.speedup, pruned.promised_speedup, high) if v is not None]
+    return [_speedup(m, pruned, 1.08 * max(ends)) for m, pruned in known]
 
 
-def _speedup(measurement: Measurement, longest: float) -> SpeedUp:
-    pruned = measurement.network("pruned")
-    low, high = pruned.get("speedup_interval") or (None, None)
-    measured, promised = pruned["speedup"], pruned.get("promised_speedup")
+def _speedup(measurement: Measurement, pruned: Judged, longest: float) -> SpeedUp:
+    low, high = pruned.speedup_interval or (None, None)
+    measured, promised = pruned.speedup or 0.0, pruned.promised_speedup
     interval = None if low is None or high is None else (100 * low / longest, 100 * high / longest)
-    rows = [("measured", results.ratio(measured, pruned.get("speedup_interval")),
+    rows = [("measured", results.ratio(measured, pruned.speedup_interval),
              100 * measured / longest, interval)]  # fmt: skip
     if promised is not None:
         rows.insert(0, ("promised by FLOPs", f"{promised:.2f}×", 100 * promised / longest, None))
-    realised = pruned.get("realised_speedup")
-    said = realised and results.ratio(realised, pruned.get("realised_speedup_interval"))
+    realised = pruned.realised_speedup
+    said = realised and results.ratio(realised, pruned.realised_speedup_interval)
     verdict = results.verdict(measurement)
     return SpeedUp(measurement.where, verdict, said or "", rows, 100 / longest)
 

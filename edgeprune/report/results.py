@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,32 +21,32 @@ class Measurement:
     """One whole bench of this run's networks (file format: ``edgeprune.bench.protocol``)."""
 
     path: Path
-    document: dict[str, Any]
+    told: records.Bench
 
     @property
     def created(self) -> str:
-        return str(self.document.get("created") or "")
+        return self.told.created
 
     @property
     def device(self) -> str:
-        return str(self.document.get("device") or "unknown device")
+        return self.told.device or "unknown device"
 
     @property
     def threads(self) -> int:
-        return int((self.document.get("request") or {}).get("threads") or 1)
+        return self.told.request.threads
 
     @property
-    def warnings(self) -> list[dict[str, str]]:
-        return list(self.document["summary"].get("warnings") or [])
+    def summary(self) -> records.Summary:
+        assert self.told.summary is not None  # it is whole
+        return self.told.summary
 
     @property
     def where(self) -> str:
         return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
-    def network(self, name: str) -> dict[str, Any]:
-        """The summary of ``"dense"`` or ``"pruned"``; {} if it was not measured."""
-        found = (n for n in self.document["summary"]["networks"] if n.get("name") == name)
-        return next(found, {})
+    def network(self, name: str) -> records.Judged | None:
+        """The summary of ``"dense"`` or ``"pruned"``; None if it was not measured."""
+        return next((n for n in self.summary.networks if n.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -168,13 +167,10 @@ def _measurements(
     left_out = []
     for path in sorted(run.bench_folder.glob("*.json")):
         try:
-            measurement = Measurement(path, protocol.load(path).document)
+            measurement = Measurement(path, protocol.load(path).told)
             stale = _stale(measurement, networks)
         except EdgepruneError as e:
             left_out.append(f"bench/{path.name} left out: {e.why}")
-            continue
-        except (KeyError, TypeError, ValueError, AttributeError):
-            left_out.append(f"bench/{path.name} left out: not the form of a measurement")
             continue
         if stale:
             left_out.append(f"bench/{path.name} left out: {stale}")
@@ -191,10 +187,11 @@ def _stale(measurement: Measurement, networks: Mapping[str, records.Result]) -> 
     if not any(measured.values()):
         return "it measures neither dense nor pruned"
     for name in NETWORKS:
-        own, then = networks.get(name), measured[name].get("flops")
-        counted = measured[name].get("counted_by") == "edgeprune"
-        if counted and own is not None and then is not None and own.flops != then:
-            return f"it measured another {name} network ({units.count(then)} FLOPs)"
+        own, then = networks.get(name), measured[name]
+        if own is None or then is None or then.flops is None or then.counted_by != "edgeprune":
+            continue
+        if own.flops != then.flops:
+            return f"it measured another {name} network ({units.count(then.flops)} FLOPs)"
     return ""
 
 
@@ -266,8 +263,9 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
         ("Realised speed-up", "realised_speedup"),
     ]
     for quantity, key in ratios:
-        if pruned.get(key) is not None:
-            cell = Cell(pruned[key], ratio(pruned[key], pruned.get(f"{key}_interval")))
+        value = getattr(pruned, key, None)
+        if value is not None:
+            cell = Cell(value, ratio(value, getattr(pruned, f"{key}_interval", None)))
             rows.append({"quantity": quantity, "unit": "ratio", "pruned": cell})
     return rows
 
@@ -308,18 +306,19 @@ def go_on(found: Results) -> str:
 
 def warned(found: Results) -> list[str]:
     """The warnings of the latest bench: seen, likely cause, what to do next."""
-    warnings = found.measurements[0].warnings if found.measurements else []
-    return [f"{w.get('seen')}: {w.get('cause')} — {w.get('next')}" for w in warnings]
+    warnings = found.measurements[0].summary.warnings if found.measurements else []
+    return [f"{w.seen}: {w.cause} — {w.next}" for w in warnings]
 
 
 def verdict(measurement: Measurement) -> str:
     """One clause: "the pruned network runs at 1.24× …", or "no measurable difference"."""
     pruned = measurement.network("pruned")
-    said = str(pruned.get("verdict") or "the pruned network was not measured")
-    if said in ("faster", "slower"):
-        by = ratio(pruned["speedup"], pruned.get("speedup_interval"))
+    if pruned is None:
+        return "the pruned network was not measured"
+    if pruned.speedup is not None and pruned.verdict in ("faster", "slower"):
+        by = ratio(pruned.speedup, pruned.speedup_interval)
         return f"the pruned network runs at {by} the dense one's speed"
-    return said
+    return pruned.verdict
 
 
 def history_table(found: Results) -> Table:
@@ -517,11 +516,11 @@ def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
 
-def _at(value: Mapping[str, Any], *path: str) -> Any:
-    found: Any = value
+def _at(network: records.Judged | None, *path: str) -> Any:
+    found: Any = network
     for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if not isinstance(found, float) or math.isfinite(found) else None
+        found = None if found is None else getattr(found, key)
+    return found
 
 
 def _bytes(path: Path) -> int | None:

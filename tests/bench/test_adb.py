@@ -125,7 +125,7 @@ def test_it_measures_and_leaves_nothing(phone: Phone, tmp_path: Path, device: st
     phone.set(phones={device.partition(":")[2] or "R5CT30": "device"})
     models = [save(tmp_path / "a b'$HOME.onnx"), save(tmp_path / "-rf.onnx", conv_net(width=4))]
     result = bench.measure(models, out=tmp_path / "r.json", device=device, request=REQUEST)
-    assert [n["name"] for n in result.networks] == ["a b'$HOME", "-rf"]
+    assert [n.name for n in result.networks] == ["a b'$HOME", "-rf"]
     assert phone.left_behind() == []
     here = bench.measure(models, out=tmp_path / "h.json", request=REQUEST)
     for a, b in zip(*(answers(r.document) for r in (result, here)), strict=True):

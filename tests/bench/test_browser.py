@@ -61,8 +61,8 @@ def test_the_same_numbers_as_here(chromium: None, tmp_path: Path) -> None:
         assert session["runs_per_sample"] > 1
         typical = sorted(session["warm_up_s"])[len(session["warm_up_s"]) // 2]
         assert session["runs_per_sample"] * typical > 20 * step
-    assert any("not known" in w["seen"] for w in results[0].summary["warnings"])
-    assert results[0].networks[0]["unswitched_share"] is None
+    assert any("not known" in w.seen for w in results[0].summary.warnings)
+    assert results[0].networks[0].unswitched_share is None
 
 
 @pytest.mark.slow
@@ -79,9 +79,7 @@ def test_external_data_and_threads(chromium: None, tmp_path: Path) -> None:
     assert environment["isolated"] is True
     ran = environment["threads_running"]
     assert ran == there.document["measured"]["options"]["threads"]
-    assert ran == 2 or any(
-        "2 threads were asked for" in w["seen"] for w in there.summary["warnings"]
-    )
+    assert ran == 2 or any("2 threads were asked for" in w.seen for w in there.summary.warnings)
 
 
 @pytest.mark.slow
@@ -98,7 +96,7 @@ def test_over_the_network_one_thread_and_a_coarse_clock(
     environment = result.document["measured"]["environment"]
     assert environment["isolated"] is False
     assert environment["threads_running"] == 1
-    assert any("2 threads were asked for, 1 ran" in w["seen"] for w in result.summary["warnings"])
+    assert any("2 threads were asked for, 1 ran" in w.seen for w in result.summary.warnings)
     session = sessions(result.document)[0]
     assert session["runs_per_sample"] > 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,18 @@ def two(tmp_path: Path) -> list[bench.Result]:
 
 def test_faster_and_slower(two: list[bench.Result]) -> None:
     (row,) = compare(*two)
-    assert row["speedup"] == pytest.approx(2.0)
-    assert (row["verdict"], row["same_file"]) == ("faster", True)
-    assert compare(*two[::-1])[0]["verdict"] == "slower"
-    assert compare(two[0], two[0])[0]["verdict"] == "no measurable difference"
+    assert row.speedup == pytest.approx(2.0)
+    assert (row.verdict, row.same_file) == ("faster", True)
+    assert compare(*two[::-1])[0].verdict == "slower"
+    assert compare(two[0], two[0])[0].verdict == "no measurable difference"
 
 
 def test_five_percent_between_two_benches_may_be_drift(two: list[bench.Result]) -> None:
     near = copy.deepcopy(two[0])
-    for session in near.document["measured"]["models"][0]["sessions"]:
+    for session in near.told.measured["models"][0]["sessions"]:
         for r in session["rounds"]:
             r["wall_s"] = [0.95 * v for v in r["wall_s"]]
-    assert compare(two[0], near)[0]["verdict"] == "no measurable difference"
+    assert compare(two[0], near)[0].verdict == "no measurable difference"
 
 
 @pytest.mark.parametrize(
@@ -61,20 +62,21 @@ def test_five_percent_between_two_benches_may_be_drift(two: list[bench.Result]) 
 def test_unlike_files_are_refused_by_name(
     two: list[bench.Result], path: str, value: Any, said: str
 ) -> None:
-    other = copy.deepcopy(two[1])
-    inner: Any = other.document
+    document = json.loads(two[1].path.read_text())
+    inner: Any = document
     *way, last = path.split(".")
     for key in way:
         inner = inner[key]
     inner[last] = value
+    two[1].path.write_text(json.dumps(document))
     with pytest.raises(EdgepruneError, match=said):
-        compare(two[0], other)
+        compare(two[0], bench.load(two[1].path))
 
 
 def test_wall_time_is_not_compared_with_cpu_time(two: list[bench.Result]) -> None:
     """Every run of the second one was preempted, so its CPU time counts."""
     other = copy.deepcopy(two[1])
-    for session in other.document["measured"]["models"][0]["sessions"]:
+    for session in other.told.measured["models"][0]["sessions"]:
         for r in session["rounds"]:
             r["switches"] = [1] * len(r["switches"])
     with pytest.raises(EdgepruneError, match="net: clocks differ: wall / thread CPU time"):
@@ -82,8 +84,8 @@ def test_wall_time_is_not_compared_with_cpu_time(two: list[bench.Result]) -> Non
 
 
 def test_other_networks_are_refused(two: list[bench.Result]) -> None:
-    other = copy.deepcopy(two[1])
-    other.document["models"][0]["name"] = "b"
+    models = [replace(two[1].told.models[0], name="b")]
+    other = replace(two[1], told=replace(two[1].told, models=models))
     with pytest.raises(EdgepruneError, match="net against b"):
         compare(two[0], other)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune import bench
+from edgeprune import bench, records
 from edgeprune.bench.devices import connect
 from edgeprune.bench.devices.fake import Fake
 from edgeprune.errors import EdgepruneError
@@ -40,7 +40,7 @@ def models(tmp_path: Path) -> list[Path]:
 def test_a_file_with_every_sample_and_a_verdict(models: list[Path], tmp_path: Path) -> None:
     device = Fake(tmp_path / "device", timing({"0": 0.004, "1": 0.002}))
     out = tmp_path / "deep" / "result.json"
-    heard: list[dict[str, Any]] = []
+    heard: list[records.Event] = []
     result = bench.measure(models, out=out, device=device, label="fake", watch=heard.append)
     kept = json.loads(out.read_text())
     assert kept == result.document
@@ -48,13 +48,13 @@ def test_a_file_with_every_sample_and_a_verdict(models: list[Path], tmp_path: Pa
     assert [m["name"] for m in kept["models"]] == ["dense", "pruned"]
     sessions = kept["measured"]["models"][0]["sessions"]
     assert sum(len(r["wall_s"]) for s in sessions for r in s["rounds"]) == 50 * 5
-    assert sum(e["event"] == "round" for e in heard) == 100
+    assert sum(e.event == "round" for e in heard) == 100
     dense, pruned = result.networks
-    assert pruned["speedup"] == pytest.approx(2.0)
-    assert pruned["promised_speedup"] == 2.5
-    assert pruned["realised_speedup"] == pytest.approx(0.8)
-    assert pruned["verdict"] == "faster"
-    assert dense["counted_by"] == pruned["counted_by"] == "edgeprune"
+    assert pruned.speedup == pytest.approx(2.0)
+    assert pruned.promised_speedup == 2.5
+    assert pruned.realised_speedup == pytest.approx(0.8)
+    assert pruned.verdict == "faster"
+    assert dense.counted_by == pruned.counted_by == "edgeprune"
     assert bench.load(out) == result
     assert not (tmp_path / "device").exists()
 
@@ -64,15 +64,15 @@ def test_equal_models_cannot_be_told_apart(models: list[Path], tmp_path: Path) -
         return 1 + 0.01 * ((number * 7 + turn * 3 + k + (model[0] == "1")) % 5), 0
 
     result = bench.measure(models, out=tmp_path / "r.json", device=Fake(tmp_path / "d", jitter))
-    assert result.networks[1]["verdict"] == "no measurable difference"
+    assert result.networks[1].verdict == "no measurable difference"
 
 
 def test_a_loaded_machine_is_called_contended(models: list[Path], tmp_path: Path) -> None:
     device = Fake(tmp_path / "d", timing({"0": 2.0, "1": 1.0}, switches=1))
     result = bench.measure(models, out=tmp_path / "r.json", device=device)
-    assert all(n["contended"] for n in result.networks)
-    assert result.networks[0]["latency"]["clock"] == "thread CPU"
-    seen = [w["seen"] for w in result.summary["warnings"]]
+    assert all(n.contended for n in result.networks)
+    assert result.networks[0].latency.clock == "thread CPU"
+    seen = [w.seen for w in result.summary.warnings]
     assert any(
         s.startswith("contended: share of runs that kept their core: dense 0 %") for s in seen
     )
@@ -124,10 +124,10 @@ def test_an_emulators_times_are_never_told(models: list[Path], tmp_path: Path) -
     device.emulated = True
     result = bench.measure(models, out=tmp_path / "r.json", device=device)
     for network in result.networks:
-        told = dict(network) | {"flops": None, "macs": None, "params": None, "bytes": None}
-        assert not any(isinstance(v, float) for v in told["latency"].values())
-        assert told["speedup"] is told["realised_speedup"] is None
-        assert told["verdict"].startswith("emulated")
+        assert network.latency == records.Latency(samples=network.latency.samples)
+        assert (network.load, network.memory) == (records.Loading(), records.Resident())
+        assert network.speedup is network.realised_speedup is None
+        assert network.verdict.startswith("emulated")
     text = table(result).text()
     assert "latency" not in text
     assert "emulated" in text
@@ -141,13 +141,20 @@ def test_this_machine(tmp_path: Path) -> None:
     images = bench.Images(blocks, np.zeros(9, np.int64), Convention(size=8))
     request = bench.Request(rounds=4, passes=2, seconds=0.1, samples=1)
     result = bench.measure(models, out=tmp_path / "r.json", request=request, accuracy=images)
-    assert [n["name"] for n in result.networks] == ["a b'", "-c"]
+    assert [n.name for n in result.networks] == ["a b'", "-c"]
     for network in result.networks:
-        assert network["images"] == 9
-        assert 0 <= network["top1"] <= 1
-        assert network["counted_by"] == "graph"
-        assert 0 < network["latency"]["min_s"] <= network["latency"]["median_s"]
-        assert network["memory"]["peak"] > network["memory"]["bare"] > 0
+        assert network.images == 9
+        assert network.top1 is not None
+        assert 0 <= network.top1 <= 1
+        assert network.counted_by == "graph"
+        fastest, median = network.latency.min_s, network.latency.median_s
+        assert fastest is not None
+        assert median is not None
+        assert 0 < fastest <= median
+        bare, peak = network.memory.bare, network.memory.peak
+        assert bare is not None
+        assert peak is not None
+        assert peak > bare > 0
 
 
 def test_a_model_that_the_runtime_refuses_is_named(tmp_path: Path) -> None:

@@ -75,4 +75,4 @@ def test_in_a_browser(chromium: None, models: list[Path], tmp_path: Path) -> Non
 def test_on_an_emulated_arm(emulated_arm: None, models: list[Path], tmp_path: Path) -> None:
     result = compared(models, "arm64", tmp_path)
     assert result.document["measured"]["environment"]["machine"] == "aarch64"
-    assert all(n["latency"]["median_s"] is None for n in result.networks)  # no times of an emulator
+    assert all(n.latency.median_s is None for n in result.networks)  # no times of an emulator

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeprune import bench
-from edgeprune.bench import schema
+from edgeprune.bench.measure import Collected, answered
 from edgeprune.errors import EdgepruneError
 from tests.tiny_onnx import save
 
@@ -24,9 +24,9 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_runners_own_document_passes(answer: dict[str, Any]) -> None:
-    schema.check(answer, 1)
+    answered(answer, 1)
     with pytest.raises(EdgepruneError, match="1 of them, 2 were sent"):
-        schema.check(answer, 2)
+        answered(answer, 2)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_the_runners_own_document_passes(answer: dict[str, Any]) -> None:
         ("runner", 2, "runner"),
         ("options", [], "options"),
         ("environment.cpu", None, "environment.cpu"),
-        ("models.0.sessions", {}, r"models\[0\].sessions"),
+        ("models.0.sessions", {}, r"models\.0\.sessions"),
         ("models.0.sessions", [], "no samples"),
-        ("models.0.sessions.0.rounds.1.wall_s", [1, -1], r"rounds\[1\].wall_s"),
-        ("models.0.sessions.0.rounds.1.wall_s", [float("nan")], r"rounds\[1\].wall_s"),
-        ("models.0.sessions.0.rounds.1.wall_s", ["1"], r"rounds\[1\].wall_s"),
+        ("models.0.sessions.0.rounds.1.wall_s", [1, -1], r"rounds\.1\.wall_s"),
+        ("models.0.sessions.0.rounds.1.wall_s", [float("nan")], r"rounds\.1\.wall_s"),
+        ("models.0.sessions.0.rounds.1.wall_s", ["1"], r"rounds\.1\.wall_s"),
         ("models.0.sessions.0.rounds.1.wall_s", [], "unlike length"),
         ("models.0.sessions.0.memory.peak.rss", "much", "memory.peak.rss"),
-        ("models.0.bytes", True, r"models\[0\].bytes"),
+        ("models.0.bytes", True, r"models\.0\.bytes"),
         ("models.0.accuracy", {"n": 1}, "accuracy"),
         ("stopped", 1, "stopped"),
     ],
@@ -57,22 +57,20 @@ def test_each_wrong_place_is_named(
         inner = inner[int(key) if isinstance(inner, list) else key]
     inner[last] = value
     with pytest.raises(EdgepruneError, match=where):
-        schema.check(document, 1)
+        answered(document, 1)
 
 
 @pytest.mark.parametrize("document", [None, [], 7, "x", {}, {"runner": 1}])
 def test_other_things_are_refused(document: Any) -> None:
     with pytest.raises(EdgepruneError, match="another form"):
-        schema.check(document, 1)
+        answered(document, 1)
 
 
 def test_a_device_that_babbles(tmp_path: Path) -> None:
     """Lines that are no events change nothing; a last line of rubbish is no result."""
-    from edgeprune.bench.measure import Collected
-
     collected = Collected(1)
     for line in ("hello", "[1]", "7", '{"event": "round", "model": 9, "round": {}}', '{"event": []}',
                  '{"event": "round", "model": 0, "round": {}}', '{"event": "session"}'):  # fmt: skip
         assert collected.add(line) is None
     with pytest.raises(EdgepruneError):
-        collected.document([tmp_path], ["0/model.onnx"], "cpu")
+        collected.answer([tmp_path], ["0/model.onnx"], "cpu")

@@ -29,7 +29,7 @@ def test_it_measures_and_leaves_nothing(board: Board, tmp_path: Path) -> None:
     models = [save(tmp_path / "a b'$HOME.onnx"), save(tmp_path / "-rf.onnx", conv_net(width=4))]
     result = bench.measure(models, out=tmp_path / "r.json", device=board.name, request=REQUEST)
     assert result.document["device"] == board.name
-    assert [n["name"] for n in result.networks] == ["a b'$HOME", "-rf"]
+    assert [n.name for n in result.networks] == ["a b'$HOME", "-rf"]
     assert board.left_behind() == []
     here = bench.measure(models, out=tmp_path / "h.json", request=REQUEST)
     for a, b in zip(*(answers(r.document) for r in (result, here)), strict=True):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune import records
 from edgeprune.bench import stats
 
 
-def model(rounds: list[list[tuple[float, float, int | None]]], passes: int = 1) -> dict[str, Any]:
+def model(rounds: list[list[tuple[float, float, int | None]]], passes: int = 1) -> records.Timed:
     """A runner's model from (wall, cpu, switches) a run; the rounds are dealt over the passes."""
-    sessions: list[dict[str, Any]] = [{"pass": p, "rounds": []} for p in range(passes)]
+    stage = records.Stage(rss=10, high_water=20)
+    sessions = [
+        records.Session(
+            number=p, import_s=1.0, load_s=2.0, first_run_s=3.0,
+            memory=records.Memory(stage, stage, stage, stage),
+        )
+        for p in range(passes)
+    ]  # fmt: skip
     for i, runs in enumerate(rounds):
         walls, cpus, switches = (list(column) for column in zip(*runs, strict=True))
-        record = {"round": i, "wall_s": walls, "cpu_s": cpus, "switches": switches}
-        sessions[i * passes // len(rounds)]["rounds"].append(record)
-    return {"sessions": sessions}
+        taken = records.Round(i, walls, cpus, switches, energy_uj=8_000_000)
+        sessions[i * passes // len(rounds)].rounds.append(taken)
+    return records.Timed(sessions=sessions)
 
 
 def test_preempted_runs_and_the_first_of_a_slice_are_left_out() -> None:
@@ -64,8 +70,8 @@ def test_filtering_gives_the_true_ratio_where_plain_medians_flatter() -> None:
         ]
 
     dense, pruned = model(runs(5.5, 0.76), 8), model(runs(1.57, 0.25), 8)
-    plain = np.median([w for s in dense["sessions"] for r in s["rounds"] for w in r["wall_s"]])
-    plain /= np.median([w for s in pruned["sessions"] for r in s["rounds"] for w in r["wall_s"]])
+    plain = np.median([w for r in dense.rounds for w in r.wall_s])
+    plain /= np.median([w for r in pruned.rounds for w in r.wall_s])
     found = stats.speedup(*stats.clean([dense, pruned]))
     assert plain > 1.2 * 5.5 / 1.57
     assert found.value == pytest.approx(5.5 / 1.57, rel=0.01)
@@ -89,7 +95,7 @@ def test_the_same_samples_give_the_same_interval() -> None:
     assert stats.speedup(a, a) == stats.Ratio(1.0, 1.0, 1.0)
 
 
-def synthetic(rng: np.random.Generator, true: float, drift: np.ndarray) -> dict[str, Any]:
+def synthetic(rng: np.random.Generator, true: float, drift: np.ndarray) -> records.Timed:
     """10 passes of 5 rounds of 10 runs, with a noise of its own on each level; sd 1, 1 and 2 %."""
     passes = np.repeat(rng.normal(0, 0.01, 10), 5)
     rounds = rng.normal(0, 0.01, 50) + passes + drift
@@ -151,55 +157,48 @@ def test_whole_passes_are_drawn_and_rounds_of_a_single_one() -> None:
     assert len(np.unique(single, axis=0)) > 10
 
 
-def measured(*times: float) -> dict[str, Any]:
-    stage = {"rss": 10, "high_water": 20}
-    models = []
-    for t in times:
-        found = model([[(t * (1 + 0.001 * (i % 3)),) * 2 + (0,) for i in range(8)]] * 20, 5)
-        for s in found["sessions"]:
-            s |= {"import_s": 1.0, "load_s": 2.0, "first_run_s": 3.0}
-            s["memory"] = dict.fromkeys(("bare", "imported", "loaded", "peak"), stage)
-            for r in s["rounds"]:
-                r["energy_uj"] = 8e6
-        models.append(found)
-    return {"models": models, "options": {"threads": 1}}
+def measured(*times: float) -> records.Measured:
+    models = [
+        model([[(t * (1 + 0.001 * (i % 3)),) * 2 + (0,) for i in range(8)]] * 20, 5) for t in times
+    ]
+    weather = records.Weather(time=0.0, load=None, steal_ticks=None, throttled=None)
+    return records.Measured(
+        options=records.Options(threads=1, samples=64, limit=60.0),
+        environment=records.Environment(
+            onnxruntime="none", cpu=records.Processor(name="fake", cores=1)
+        ),
+        before=weather, after=weather, stopped="enough", models=models,
+    )  # fmt: skip
 
 
 def test_realised_speedup_is_measured_over_promised() -> None:
     """The facts' MobileNetV1 with odd widths: 2.50 promised, 1.11 measured."""
-    models: list[dict[str, Any]] = [
-        {"name": "dense", "bytes": 1, "params": 1, "macs": 1, "flops": 2500, "counted_by": "graph"},
-        {
-            "name": "pruned",
-            "bytes": 1,
-            "params": 1,
-            "macs": 1,
-            "flops": 1000,
-            "counted_by": "graph",
-        },
+    models = [
+        records.Listed(name="dense", bytes=1, flops=2500),
+        records.Listed(name="pruned", bytes=1, flops=1000),
     ]
-    dense, pruned = stats.summary(models, measured(1.11, 1.0))["networks"]
-    assert dense["speedup"] is None
-    assert dense["verdict"] == "baseline"
-    assert pruned["promised_speedup"] == 2.5
-    assert pruned["speedup"] == pytest.approx(1.11)
-    assert pruned["realised_speedup"] == pytest.approx(1.11 / 2.5)
-    low, high = pruned["speedup_interval"]
-    assert pruned["realised_speedup_interval"] == [
-        pytest.approx(low / 2.5),
-        pytest.approx(high / 2.5),
-    ]
-    assert pruned["memory"] == {"bare": 10, "imported": 10, "loaded": 10, "peak": 20}
-    assert pruned["energy_j"] == pytest.approx(1.0)
-    assert pruned["latency"]["p90_s"] is not None
-    assert pruned["latency"]["p99_s"] is None
+    dense, pruned = stats.summary(models, measured(1.11, 1.0)).networks
+    assert dense.speedup is None
+    assert dense.verdict == "baseline"
+    assert pruned.promised_speedup == 2.5
+    assert pruned.speedup == pytest.approx(1.11)
+    assert pruned.realised_speedup == pytest.approx(1.11 / 2.5)
+    low, high = pruned.speedup_interval or (None, None)
+    assert low is not None
+    assert high is not None
+    assert pruned.realised_speedup_interval == pytest.approx((low / 2.5, high / 2.5))
+    assert pruned.memory == records.Resident(bare=10, imported=10, loaded=10, peak=20)
+    assert pruned.load == records.Loading(import_s=1.0, load_s=2.0, first_run_s=3.0)
+    assert pruned.energy_j == pytest.approx(1.0)
+    assert pruned.latency.p90_s is not None
+    assert pruned.latency.p99_s is None
 
 
 def test_without_flops_nothing_is_promised() -> None:
-    models = [{"name": n, "bytes": 1, "flops": None} for n in "ab"]
-    found = stats.summary(models, measured(2.0, 1.0))["networks"][1]
-    assert found["realised_speedup"] is None
-    assert found["verdict"] == "faster"
+    models = [records.Listed(name=n, bytes=1) for n in "ab"]
+    found = stats.summary(models, measured(2.0, 1.0)).networks[1]
+    assert found.realised_speedup is None
+    assert found.verdict == "faster"
 
 
 @pytest.mark.parametrize(("groups", "t"), [(2, 12.7062), (4, 3.18245), (10, 2.26216)])
@@ -224,7 +223,8 @@ def test_benches_apart_have_both_spreads_and_the_drift() -> None:
     alone = stats.apart(quiet, quiet)
     assert np.log([alone.low, alone.high]) == pytest.approx([-0.075, 0.075])
     found = stats.latency(noisy)
-    own = np.log(found["median_interval_s"][1] / found["median_s"])
+    assert found.median_interval_s is not None
+    own = np.log(np.divide(found.median_interval_s[1], found.median_s))
     assert own > 0.02
     for one, other, sides in ((noisy, quiet, 1), (quiet, noisy, 1), (noisy, noisy, 2)):
         ratio = stats.apart(one, other)
@@ -237,10 +237,9 @@ def test_benches_apart_have_both_spreads_and_the_drift() -> None:
 def test_contended_is_less_than_half(switched: int, contended: bool) -> None:
     """Of 8 runs the first does not count: 4 of 7 kept their core, or 3 of 7."""
     found = measured(2.0, 1.0)
-    for session in found["models"][1]["sessions"]:
-        for r in session["rounds"]:
-            r["switches"][1 : 1 + switched] = [1] * switched
-    models = [{"name": n, "bytes": 1, "flops": None} for n in "ab"]
-    a, b = stats.summary(models, found)["networks"]
-    assert (a["contended"], b["contended"]) == (False, contended)
-    assert b["unswitched_share"] == pytest.approx((7 - switched) / 7)
+    for r in found.models[1].rounds:
+        r.switches[1 : 1 + switched] = [1] * switched
+    models = [records.Listed(name=n, bytes=1) for n in "ab"]
+    a, b = stats.summary(models, found).networks
+    assert (a.contended, b.contended) == (False, contended)
+    assert b.unswitched_share == pytest.approx((7 - switched) / 7)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from edgeprune import records
 from edgeprune.bench.warnings import warnings
 
-NETWORK = {
-    "name": "dense",
-    "latency": {"clock": "wall", "samples": 100},
-    "contended": False,
-    "unswitched_share": 0.9,
-}
+NETWORK = records.plain(
+    records.Judged(
+        name="dense", latency=records.Latency(clock="wall", samples=100), unswitched_share=0.9
+    )
+)
 WEATHER = {"time": 0.0, "load": [3.9, 1, 1], "steal_ticks": 0, "throttled": 0}
-SESSION = {"stable": True, "worst_difference": 0.0, "differing_runs": 0}
+SESSION = records.plain(records.Session()) | {"pass": 0}
 GOOD: dict[str, Any] = {
-    "models": [{"sessions": [dict(SESSION) for _ in range(3)]}],
-    "options": {"samples": 64, "limit": 60.0},
-    "environment": {"cpu": {"cores": 2}},
+    "runner": 1,
+    "models": [
+        {"bytes": 1, "sha256": "", "accuracy": None, "sessions": [dict(SESSION) for _ in range(3)]}
+    ],
+    "options": {"threads": 1, "samples": 64, "limit": 60.0},
+    "environment": {"onnxruntime": "none", "cpu": {"name": None, "cores": 2}},
     "before": WEATHER,
     "after": WEATHER | {"time": 10.0},
     "stopped": "enough",
@@ -28,7 +31,8 @@ GOOD: dict[str, Any] = {
 def seen(change: Any) -> list[str]:
     network, measured = copy.deepcopy(NETWORK), copy.deepcopy(GOOD)
     change(network, measured)
-    return [w.seen for w in warnings([network], measured)]
+    typed = records.value(measured, records.Measured, "measured")
+    return [w.seen for w in warnings([records.value(network, records.Judged, "network")], typed)]
 
 
 def test_nothing_on_a_good_one() -> None:
