@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,69 +51,93 @@ def fetch(
     """
     if os.path.isfile(path):  # Path.is_file raises where looking is not allowed
         return path
-    remedy = f"put the file there yourself: {path} (from {url})"
-    what = f"cannot download {Path(urlsplit(url).path).name}"
-    folder = _nearest(path.parent)
-    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise EdgepruneError(
-            what,
-            f"{folder} is not writable",
-            "point EDGEPRUNE_HOME at a folder that you may write to",
-        )
+    asked = _Download(url, path)
+    asked.check_place()
     hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    with _told(what, url, remedy):
+    with asked.told():
         request = urllib.request.Request(url, headers={"User-Agent": "edgeprune"})
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     with answer, files.atomic(path) as part:
         length = answer.headers.get("Content-Length")
         total = int(length) if length and length.isdigit() else None
-        if total is not None and total > max_bytes:
-            raise EdgepruneError(what, f"{total} bytes, more than {max_bytes} expected", remedy)
-        done = before = 0
-        since = time.monotonic()
+        done = 0
         with open(part, "wb") as f:
-            while total is None or done < total:
-                # Only reading is told as a failure of the network: writing may find the disk full.
-                with _told(what, url, remedy):
-                    block = answer.read1(CHUNK)  # what is there: `read` waits for a whole chunk
-                if not block:
-                    break
+            for block in asked.blocks(answer, total, max_bytes):
                 done += len(block)
-                if (gone := time.monotonic() - since) > PATIENCE:
-                    if done - before < SLOW * gone:
-                        raise EdgepruneError(
-                            what, f"{done - before} bytes in the last {gone:.0f} s", remedy
-                        )
-                    before, since = done, time.monotonic()
-                if done > max_bytes:
-                    raise EdgepruneError(what, f"more than {max_bytes} bytes", remedy)
                 for h in hashes.values():
                     h.update(block)
                 f.write(block)
                 if progress:
                     progress(done, total)
-        if total is not None and done != total:
-            raise EdgepruneError(what, f"cut off after {done} of {total} bytes", remedy)
         for name, expected in (("sha256", sha256), ("sha256", sha256_prefix), ("md5", md5)):
             got = hashes[name].hexdigest()[: len(expected or "")]
             if expected and expected != got:
-                raise EdgepruneError(what, f"{name} is {got}, not {expected}", remedy)
+                raise asked.failed(f"{name} is {got}, not {expected}")
     return path
 
 
-@contextmanager
-def _told(what: str, url: str, remedy: str) -> Iterator[None]:
-    """Failures of the network as one line."""
-    host = urlsplit(url).netloc
-    try:
-        yield
-    except urllib.error.HTTPError as e:
-        raise EdgepruneError(what, f"{host} answers {e.code} {e.reason}", remedy) from None
-    except (OSError, http.client.HTTPException, ValueError) as e:  # URLError is an OSError
-        reason = getattr(e, "reason", None) or e
-        if isinstance(e, http.client.IncompleteRead):
-            reason = "cut off"
-        raise EdgepruneError(what, f"{host} not reached ({reason})", remedy) from None
+@dataclass(frozen=True)
+class _Download:
+    """One file on its way, and how its failures are told."""
+
+    url: str
+    path: Path
+
+    @property
+    def what(self) -> str:
+        return f"cannot download {Path(urlsplit(self.url).path).name}"
+
+    def failed(self, why: str) -> EdgepruneError:
+        return EdgepruneError(
+            self.what, why, f"put the file there yourself: {self.path} (from {self.url})"
+        )
+
+    def check_place(self) -> None:
+        """Refuse a folder that nothing can be written to."""
+        folder = _nearest(self.path.parent)
+        if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise EdgepruneError(
+                self.what,
+                f"{folder} is not writable",
+                "point EDGEPRUNE_HOME at a folder that you may write to",
+            )
+
+    def blocks(self, answer: HTTPResponse, total: int | None, max_bytes: int) -> Iterator[bytes]:
+        """All of an answer of ``total`` bytes, neither larger nor slower than is borne."""
+        if total is not None and total > max_bytes:
+            raise self.failed(f"{total} bytes, more than {max_bytes} expected")
+        done = before = 0
+        since = time.monotonic()
+        while total is None or done < total:
+            # Only reading is told as a failure of the network: writing may find the disk full.
+            with self.told():
+                block = answer.read1(CHUNK)  # what is there: `read` waits for a whole chunk
+            if not block:
+                break
+            done += len(block)
+            if (gone := time.monotonic() - since) > PATIENCE:
+                if done - before < SLOW * gone:
+                    raise self.failed(f"{done - before} bytes in the last {gone:.0f} s")
+                before, since = done, time.monotonic()
+            if done > max_bytes:
+                raise self.failed(f"more than {max_bytes} bytes")
+            yield block
+        if total is not None and done != total:
+            raise self.failed(f"cut off after {done} of {total} bytes")
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Failures of the network as one line."""
+        host = urlsplit(self.url).netloc
+        try:
+            yield
+        except urllib.error.HTTPError as e:
+            raise self.failed(f"{host} answers {e.code} {e.reason}") from None
+        except (OSError, http.client.HTTPException, ValueError) as e:  # URLError is an OSError
+            reason = getattr(e, "reason", None) or e
+            if isinstance(e, http.client.IncompleteRead):
+                reason = "cut off"
+            raise self.failed(f"{host} not reached ({reason})") from None
 
 
 def _nearest(path: Path) -> Path:

@@ -159,23 +159,12 @@ def load(
     indices, how, more = _split(found, seed, limit)
     how |= {"test": f"all of {test}"} if test is not None else {}
     said += more
-    canvas = canvas_for(size)
     loaded = {}
     for part in PARTS:
         pictures, labels = found.parts[part if part in found.parts else "train"]
-        loaded[part] = Split(pictures, indices[part], labels[indices[part]], canvas)
-    total = sum(len(loaded[part]) for part in parts if not loaded[part].in_memory)
-    budget = memory_budget() if memory is None else memory
-    keep = total * canvas * canvas * 3 <= budget
-    done = 0
-
-    def told(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(f"{'decoding' if keep else 'checking'} {name}", done, total)
-
-    for part in parts:
-        loaded[part].decode(keep, faults, told)
+        own = indices[part]
+        loaded[part] = Split(pictures, own, labels[own], canvas_for(size))
+    _decode([loaded[part] for part in parts], memory, faults, progress)
     said += faults.settle()
     for part, split in loaded.items():
         absent = np.flatnonzero(np.bincount(split.labels, minlength=len(found.classes)) == 0)
@@ -196,6 +185,23 @@ def load(
     return Dataset(name, found.classes, **loaded, source=source, notes=said)
 
 
+def _decode(parts: Sequence[Split], memory: int | None, faults: Faults, progress: Progress) -> None:
+    """Decode every image of the parts: all are kept where they take at most ``memory`` bytes."""
+    waiting = [split for split in parts if not split.in_memory]
+    total = sum(map(len, waiting))
+    budget = memory_budget() if memory is None else memory
+    keep = sum(len(split) * split.canvas**2 * 3 for split in waiting) <= budget
+    done = 0
+
+    def told(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(f"{'decoding' if keep else 'checking'} {faults.source}", done, total)
+
+    for split in parts:
+        split.decode(keep, faults, told)
+
+
 def held_out(
     test: str,
     classes: Sequence[str],
@@ -213,16 +219,7 @@ def held_out(
     faults = Faults(test, skip_bad)
     pictures, labels, said = judges(test, tuple(classes), faults, progress)
     split = Split(pictures, np.arange(len(labels)), labels, canvas_for(size))
-    total, done = len(split), 0
-
-    def told(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(f"decoding {test}", done, total)
-
-    if not split.in_memory:
-        canvas = canvas_for(size)
-        split.decode(total * canvas * canvas * 3 <= memory_budget(), faults, told)
+    _decode([split], None, faults, progress)
     for note in [*said, *faults.settle()]:
         notes(note)
     if not len(split):

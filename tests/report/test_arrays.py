@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def test_first_filters_are_red_green_blue(mobilenet):
 def test_absent_parts_are_refused_with_the_remedy(tmp_path):
     found = report.read(synthetic.run(tmp_path / "a", "spec", "dense"))
     for part in (arrays.sensitivity, arrays.history):
-        with pytest.raises(EdgepruneError, match="edgeprune prune --model vgg16 --init imagenet$"):
+        with pytest.raises(EdgepruneError, match=r"edgeprune prune --model vgg16 --init imagenet$"):
             part(found)  # the run's own command
 
 
