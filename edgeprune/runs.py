@@ -157,12 +157,13 @@ class Run:
 
         A run that was received must not make a command read, or write, what lies elsewhere.
         """
-        inside = self.path.resolve()
+        inside = Path(os.path.realpath(self.path))
         for folder, folders, names in os.walk(self.path):
             for name in (*folders, *names):
                 path = Path(folder, name)
                 mode = path.lstat().st_mode
-                if stat.S_ISLNK(mode) and not path.resolve().is_relative_to(inside):
+                real = Path(os.path.realpath(path))  # which ends where links go round
+                if stat.S_ISLNK(mode) and not real.is_relative_to(inside):
                     raise EdgepruneError(
                         str(path), "a link that leads out of the run", "put the file itself there"
                     )

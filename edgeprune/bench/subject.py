@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,8 @@ def _external(path: Path, model: Any) -> dict[str, Path]:
         told = {e.key: e.value for e in tensor.external_data}
         place = told.get("location", "")
         target = path.parent / place
-        inside = target.resolve().is_relative_to(path.parent.resolve())
+        here, there = os.path.realpath(path.parent), os.path.realpath(target)
+        inside = Path(there).is_relative_to(here)
         if not place or Path(place).is_absolute() or ".." in Path(place).parts or not inside:
             raise EdgepruneError(str(path), f"asks for a file outside its folder: {place!r}")
         if not target.is_file():

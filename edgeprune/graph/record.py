@@ -73,6 +73,16 @@ class Value(Tensor):
     def tolist(self) -> Any:
         raise Refused("tolist() asks for numbers")
 
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, new: Any) -> None:  # which no operator tells of
+        meta = getattr(new, "meta", None)
+        if meta is None or meta.dtype != self.dtype or not _same_place(meta, self):
+            raise Refused("its forward sets the .data of a tensor")
+
 
 class Refused(Exception):  # noqa: N818 - what was done with it
     """What the forward did that no recording can hold."""
@@ -146,7 +156,10 @@ class Recorder(TorchDispatchMode):
             assert place.base is not None
             assert place.view is not None
             view = place.view
-            node = self.call(view.func, (place.base, *view.args), view.kwargs, value.meta)
+            meta = value.meta
+            if view.index is not None:  # the parts beside it are made anew with it
+                meta = view.func(place.base.meta, *view.args, **view.kwargs)
+            node = self.call(view.func, (place.base, *view.args), view.kwargs, meta)
             if view.index is not None:
                 node = self.graph.call_function(operator.getitem, (node, view.index))
             node.meta.update({**place.node.meta, "val": value.meta})
@@ -228,6 +241,8 @@ class Recorder(TorchDispatchMode):
             a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments
         ]
         twin, target = twin_of(func), args[0] if args else None
+        if torch.Tag.inplace_view in func.tags and not (twin and row_of(twin).hands_on):
+            raise Refused(f"{_name(func)} changes a tensor's shape in place")
         if (
             twin is None
             or not isinstance(target, Value)
@@ -291,10 +306,15 @@ def _mapped(value: Any, f: Callable[[Value], Any]) -> Any:
     if isinstance(value, Value):
         return f(value)
     if isinstance(value, list | tuple):
-        return type(value)([_mapped(v, f) for v in value])
+        return _like(value, [_mapped(v, f) for v in value])
     if isinstance(value, dict):
         return {k: _mapped(v, f) for k, v in value.items()}
     return value
+
+
+def _like(value: Any, parts: list[Any]) -> Any:
+    """``parts`` in the type of ``value``, a list, a tuple or one with names."""
+    return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
 
 
 def _values(value: Any) -> Iterator[Value]:
@@ -312,7 +332,7 @@ def _lifted(value: Any, r: Recorder) -> Any:
     if isinstance(value, Tensor) and not isinstance(value, Value):
         return r.leaf(value)
     if isinstance(value, list | tuple):
-        return type(value)([_lifted(v, r) for v in value])
+        return _like(value, [_lifted(v, r) for v in value])
     if isinstance(value, dict):
         return {k: _lifted(v, r) for k, v in value.items()}
     return value
@@ -423,7 +443,7 @@ def record(model: nn.Module, example: Tensor) -> fx.GraphModule:
     batch = example.shape[0]
     with LOCK:
         recorder = run(model, example)
-        _open_batch(recorder.graph, batch, lambda n: run(model, _of_batch(example, n)).graph)
+        _open_batch(recorder, batch, lambda n: run(model, _of_batch(example, n)))
         recorder.graph.eliminate_dead_code()
         used = {str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"}
         saved, root = set(model.state_dict()), nn.Module()
@@ -434,6 +454,9 @@ def record(model: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def run(model: nn.Module, example: Tensor) -> Recorder:
     """One recording; its graph returns what the forward does, in the same lists and dicts."""
+    for name, m in model.named_modules():
+        if isinstance(m, torch.jit.ScriptModule):
+            raise Refused(f"{name or 'it'} is a torch.jit module, into which nobody can look")
     recorder = Recorder(_names(model))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator without a rule
@@ -442,10 +465,22 @@ def run(model: nn.Module, example: Tensor) -> Recorder:
             x = recorder.input(example, "x")
             with recorder:
                 out = model(x)
+            _check_given(out)
             recorder.graph.output(_mapped(_lifted(out, recorder), recorder.read))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return recorder
+
+
+def _check_given(out: Any) -> None:
+    """What a forward may give: tensors, numbers and words, in lists, tuples and dicts."""
+    if isinstance(out, list | tuple | dict):
+        for part in out.values() if isinstance(out, dict) else out:
+            _check_given(part)
+    elif not isinstance(out, Tensor | int | float | complex | str | torch.dtype | None):
+        raise Refused(
+            f"its forward gives a {type(out).__name__}; tensors, lists, dicts are followed"
+        )
 
 
 def _of_batch(example: Tensor, batch: int) -> Tensor:
@@ -455,11 +490,13 @@ def _of_batch(example: Tensor, batch: int) -> Tensor:
 # -- the open batch --------------------------------------------------------------------------------
 
 
-def _open_batch(graph: fx.Graph, batch: int, at: Callable[[int], fx.Graph]) -> None:
+def _open_batch(recorder: Recorder, batch: int, at: Callable[[int], Recorder]) -> None:
     """Integers that follow the batch become nodes of it; ``at(n)`` is the recording at another."""
-    other = at(batch + 1)
+    graph, second = recorder.graph, at(batch + 1)
+    other = second.graph
     here, there = _written(graph), _written(other)
     _check_alike(here, there)
+    _check_constants(recorder.constants, second.constants)
     for node, twin in zip(graph.nodes, other.nodes, strict=True):
         node.meta["open"] = _differ(node.meta.get("val"), twin.meta.get("val"))
     lines: dict[int, tuple[int, int]] = {}  # position -> (a, b) of a * size + b
@@ -469,7 +506,7 @@ def _open_batch(graph: fx.Graph, batch: int, at: Callable[[int], fx.Graph]) -> N
                 raise Refused("its forward writes a number that depends on the batch")
             lines[i] = (new - old, old - (new - old) * batch)
     if any(rest for _, rest in lines.values()):  # through zero a line; else two points do not tell
-        third = _written(at(batch + 3))
+        third = _written(at(batch + 3).graph)
         _check_alike(here, third)
         if any(third[i] != a * (batch + 3) + b for i, (a, b) in lines.items()):
             raise Refused("its forward writes a size that is no line in the batch")
@@ -506,6 +543,20 @@ def _check_alike(here: list[Any], there: list[Any]) -> None:
     kinds = [[v if callable(v) else type(v) for v in each] for each in (here, there)]
     if kinds[0] != kinds[1]:
         raise Refused("its forward does other things at another batch")
+
+
+def _check_constants(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:
+    """What the forward reads besides its input is the same at both batches, number for number."""
+    for name, tensor in here.items():
+        other = there.get(name)
+        if other is not tensor and not (other is not None and _equal(tensor, other)):
+            raise Refused("its forward makes a tensor that depends on the batch, or on chance")
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """The same numbers; where both are no number, too."""
+    alike = a.shape == b.shape and a.dtype == b.dtype
+    return alike and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 @dataclass(eq=False)

@@ -78,7 +78,7 @@ def recorded(model: nn.Module, example: Tensor) -> fx.GraphModule:
             return record(model, example)
     except EdgepruneError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise EdgepruneError(
             f"{type(model).__name__} cannot be traced",
             _first_line(e),
@@ -125,5 +125,5 @@ def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
     return found
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -91,7 +91,10 @@ def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphMo
     """
     graph = kept.graph
     constants = graph.constants()
-    named = named_tensors(graph.model)
+    literals = (
+        {} if graph.recipe is None else named_tensors(graph.recipe)
+    )  # of the forward's Python
+    named = {**literals, **named_tensors(graph.model)}
     small = {name: kept.tensor(name, value) for name, value in constants.items()}
     origins = {name: graph.sources(name) for name in graph.folded}
     same: set[str] = set()

@@ -135,6 +135,15 @@ def test_links_in_a_run_lead_nowhere(
     assert Path("outside/precious").read_text() == "precious"
 
 
+def test_links_that_go_round_are_told(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.Run(Path("runs/r"))
+    files.write_json(run.recipe_path, {})
+    run.history_path.symlink_to(run.history_path.name)
+    code, _, err = call("report r", capsys)
+    assert code == 2
+    assert "history.jsonl: Too many levels of symbolic links" in err
+
+
 def test_a_pipe_in_a_run_is_not_waited_for(
     empty_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

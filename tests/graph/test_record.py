@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -106,6 +107,29 @@ def nested(m: Forward, x: Tensor) -> Any:
     return {"maps": [y, y.mean(1)], "most": (y.argmax(1),)}
 
 
+def written_again(m: Forward, x: Tensor) -> Tensor:
+    first, *rest = m.conv(x).unbind(1)
+    first.add_(1)
+    return torch.stack([*rest, first], 1)
+
+
+class Both(NamedTuple):
+    out: Tensor
+    most: Tensor
+
+
+def sets_data(m: Forward, x: Tensor) -> Tensor:
+    y = m.conv(x)
+    y.data = y.data * 2
+    return y
+
+
+def turned(m: Forward, x: Tensor) -> Tensor:
+    y = m.conv(x)
+    y[..., :5, :].transpose_(2, 3)
+    return y
+
+
 EXACT: dict[str, Callable[[Forward, Tensor], Any]] = {
     "slices": sliced, "views": viewed, "chunks": chunked, "aliases": alias_later,
     "unbound": unbound, "cache": cached, "literal": literal, "folded batch": folded_batch,
@@ -121,6 +145,10 @@ EXACT: dict[str, Callable[[Forward, Tensor], Any]] = {
         torch.linspace(0, 1, 8), torch.linspace(0, 1, 5), indexing="ij")[0],
     "interpolate": lambda m, x: F.interpolate(m.conv(x), scale_factor=2, mode="bilinear"),
     "no grad": lambda m, x: _quietly(m, x),
+    "unbound again": written_again,
+    "names": lambda m, x: Both(m.conv(x), m.conv(x).argmax(1)),
+    "power": lambda m, x: m.conv(x).pow_(2),
+    "moved": lambda m, x: m.to(x.device).conv(x),
 }  # fmt: skip
 
 
@@ -155,6 +183,12 @@ REFUSED: dict[str, tuple[Callable[[Forward, Tensor], Any], str]] = {
     "other operators": (lambda m, x: m.conv(x).relu() if len(x) > 2 else m.conv(x), "another batch"),
     "another number": (lambda m, x: m.conv(x) * (1 / len(x)), "depends on the batch"),
     "no line": (lambda m, x: m.conv(x) + torch.ones(len(x) ** 2).sum(), "no line"),
+    "data": (sets_data, r"\.data"),
+    "turned": (turned, "shape in place"),
+    "literal of the batch": (lambda m, x: m.conv(x) * torch.tensor(float(len(x))), "on the batch"),
+    "array of the batch": (lambda m, x: m.conv(x)[torch.from_numpy(np.arange(len(x)))], "on the batch"),
+    "array of chance": (lambda m, x: m.conv(x) * torch.from_numpy(np.random.rand(1)), "on chance"),
+    "thing": (lambda m, x: iter([m.conv(x)]), "gives a"),
     "expanded write": (lambda m, x: m.conv(x).mean(1, True).expand(-1, 6, -1, -1).add_(1), "expand"),
 }  # fmt: skip
 
@@ -217,6 +251,12 @@ def test_what_depends_on_the_data_is_refused_with_the_reason(name: str) -> None:
     forward, reason = REFUSED[name]
     with pytest.raises(Refused, match=reason):
         record(Forward(forward).eval(), example())
+
+
+def test_a_torchscript_module_is_named() -> None:
+    module = nn.Sequential(nn.Conv2d(4, 6, 3), torch.jit.script(nn.ReLU()))
+    with pytest.raises(Refused, match=r"1 is a torch\.jit module"):
+        record(module.eval(), example())
 
 
 @pytest.mark.parametrize("old", [True, False])

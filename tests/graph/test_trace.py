@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,7 +80,12 @@ class Broken(nn.Module):
         raise ValueError("first line\nsecond line")
 
 
-@pytest.mark.parametrize("model", [DataDependent, DataSized, Broken])
+class Leaving(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit("no more")
+
+
+@pytest.mark.parametrize("model", [DataDependent, DataSized, Broken, Leaving])
 def test_a_module_that_cannot_be_traced_is_told_in_one_line(
     model: type[nn.Module], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.graph import Graph, cost, trace
 from edgeprune.prune import compose, cut, masked, narrow
@@ -55,6 +55,25 @@ def test_cut_in_float32(name: str) -> None:
     x = images(4, seed=9).float()
     with torch.no_grad():
         assert relative(cut(model, single, keep)(x), masked(single, keep)(x)) < 1e-5
+
+
+class Written(nn.Module):
+    """Scales its input by what it computes from numbers that its forward writes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x * torch.tensor([[1.0, 2.0], [3.0, 4.0]]).sum()))
+
+
+def test_what_is_computed_from_a_literal_is_cut() -> None:
+    graph = trace(Written().double(), images(2))
+    keep = random_keep(graph, 0, 0.5)
+    small = cut(graph.model, graph, keep)
+    with torch.no_grad():
+        assert relative(small(images(3)), masked(graph, keep)(images(3))) < EXACT
 
 
 def test_cut_twice_is_cut_once(graph: Graph) -> None:

@@ -50,7 +50,11 @@ def twin_of(target: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     """The overload that makes new memory of one that writes into its first argument, if there is one."""
     library, _, name = target._schema.name.partition("::")
     packet = getattr(getattr(torch.ops, library), name.removesuffix("_"), None)
-    return getattr(packet, target._overloadname or "default", None)
+    takes = [str(a.type) for a in target._schema.arguments]
+    names = [target._overloadname or "default", *(packet.overloads() if packet else ())]
+    twins = [getattr(packet, each) for each in names if hasattr(packet, each)]
+    fitting = (t for t in twins if [str(a.type) for a in t._schema.arguments] == takes)
+    return next(fitting, None)
 
 
 def is_pointwise(target: object) -> bool:
