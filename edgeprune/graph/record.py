@@ -21,6 +21,7 @@ import operator
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,13 +46,15 @@ class Value(Tensor):
 
     meta: Tensor
     place: Place
+    real: Tensor | None = None  # its numbers, where the forward keeps it beyond the recording
 
     @staticmethod
     def of(meta: Tensor, device: torch.device, place: Place) -> Value:
-        value = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            Value, meta.shape, strides=meta.stride(), storage_offset=meta.storage_offset(),
-            dtype=meta.dtype, device=device,
-        )  # fmt: skip
+        with torch.inference_mode(False):  # what a forward keeps is differentiated later
+            value = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+                Value, meta.shape, strides=meta.stride(), storage_offset=meta.storage_offset(),
+                dtype=meta.dtype, device=device,
+            )  # fmt: skip
         value.meta, value.place = meta, place
         return value
 
@@ -59,7 +62,8 @@ class Value(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        raise Refused(f"{func} is computed outside of the recording")
+        args, kwargs = (_mapped(each, _real) for each in (args, kwargs or {}))
+        return func(*args, **kwargs)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Value({tuple(self.shape)}, {self.dtype})"
@@ -82,6 +86,12 @@ class Value(Tensor):
         meta = getattr(new, "meta", None)
         if meta is None or meta.dtype != self.dtype or not _same_place(meta, self):
             raise Refused("its forward sets the .data of a tensor")
+
+
+def _real(value: Value) -> Tensor:
+    if value.real is None:
+        raise Refused("its forward uses a tensor outside of the recording")
+    return value.real
 
 
 class Refused(Exception):  # noqa: N818 - what was done with it
@@ -119,6 +129,8 @@ class Recorder(TorchDispatchMode):
     constants: dict[str, Tensor] = field(default_factory=dict)  # read, by name
     leaves: dict[int, Value] = field(default_factory=dict)
     path: list[str] = field(default_factory=lambda: [""])  # of the modules whose forward runs
+    free: set[fx.Node] = field(default_factory=set)  # that no input reaches
+    made: list[weakref.ref[Value]] = field(default_factory=list)  # of free nodes
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -142,6 +154,7 @@ class Recorder(TorchDispatchMode):
                 tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
             )
             node = self.graph.get_attr(name)
+            self.free.add(node)
             self.leaves[id(tensor)] = self._new(node, meta, tensor.device, owned=False)
         return self.leaves[id(tensor)]
 
@@ -173,6 +186,8 @@ class Recorder(TorchDispatchMode):
         node = self.graph.create_node("call_function", func, node_args, node_kwargs, _name(func))
         where = self.path[-1]
         node.meta = {"val": meta, "nn_module_stack": {where: (where, "")}, "stack_trace": _frame()}
+        if all(n in self.free for n in node.all_input_nodes):
+            self.free.add(node)
         return node
 
     # -- operators --
@@ -229,10 +244,38 @@ class Recorder(TorchDispatchMode):
         """A result: in the memory of an operand, or in new memory."""
         base = operands.get(meta.untyped_storage()._cdata)
         if base is None:
-            return Value.of(meta, device, Place(Memory(), node))
+            return self._known(Value.of(meta, device, Place(Memory(), node)))
         view = replace(view, offset=int(meta.storage_offset() - base.meta.storage_offset()))
         memory = base.place.memory
-        return Value.of(meta, device, Place(memory, node, base, view, memory.version))
+        return self._known(Value.of(meta, device, Place(memory, node, base, view, memory.version)))
+
+    def _known(self, value: Value) -> Value:
+        if all(n in self.free for n in value.place.node.all_input_nodes):
+            self.made.append(weakref.ref(value))
+        return value
+
+    def keep(self) -> bool:
+        """Give what the forward keeps (a table in a cache) its numbers; whether there is such a thing."""
+        kept = [value for value in (each() for each in self.made) if value is not None]
+        known: dict[fx.Node, Any] = {}
+        with torch.inference_mode(False), torch.no_grad():
+            for value in kept:
+                value.real = self._computed(self.read(value), known).clone()
+        return bool(kept)
+
+    def _computed(self, node: fx.Node, known: dict[fx.Node, Any]) -> Any:
+        """What a node that no input reaches computes."""
+        if node not in known:
+            if node.op == "get_attr":
+                known[node] = self.constants[str(node.target)]
+            elif node.op != "call_function":
+                raise Refused("its forward keeps what it computed of an input")
+            else:
+                args, kwargs = fx.map_arg(
+                    (node.args, node.kwargs), lambda n: self._computed(n, known)
+                )
+                known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return known[node]
 
     # -- writes in place --
 
@@ -328,7 +371,9 @@ def _values(value: Any) -> Iterator[Value]:
 
 
 def _lifted(value: Any, r: Recorder) -> Any:
-    """Tensors of the module, and literals of its forward, as values."""
+    """Tensors of the module, literals of its forward and what it kept, as values."""
+    if isinstance(value, Value) and value.place.node.graph is not r.graph:
+        return r.leaf(_real(value))
     if isinstance(value, Tensor) and not isinstance(value, Value):
         return r.leaf(value)
     if isinstance(value, list | tuple):
@@ -443,6 +488,8 @@ def record(model: nn.Module, example: Tensor) -> fx.GraphModule:
     batch = example.shape[0]
     with LOCK:
         recorder = run(model, example)
+        if recorder.keep():  # what was computed is read from now on
+            recorder = run(model, example)
         _open_batch(recorder, batch, lambda n: run(model, _of_batch(example, n)))
         recorder.graph.eliminate_dead_code()
         used = {str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"}
@@ -467,6 +514,7 @@ def run(model: nn.Module, example: Tensor) -> Recorder:
                 out = model(x)
             _check_given(out)
             recorder.graph.output(_mapped(_lifted(out, recorder), recorder.read))
+            del out  # what still lives is kept by the forward
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return recorder

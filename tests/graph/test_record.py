@@ -277,6 +277,35 @@ def test_leaves_keep_their_names_and_are_shared() -> None:
     assert all(read[name] is named[name] for name in read)
 
 
+def test_a_table_that_a_forward_keeps_elsewhere_can_be_used_afterwards() -> None:
+    kept: dict[int, Tensor] = {}
+
+    def tabled(m: Forward, x: Tensor) -> Tensor:
+        if 6 not in kept:
+            kept[6] = torch.arange(6).view(6, 1, 1)[:] + 1
+            kept[6][0] = 7
+        return m.conv(x) * kept[6]
+
+    module, x = Forward(tabled).eval(), torch.randn(3, 4, 8, 5)
+    recorded = record(module, example())
+    table = torch.tensor([7, 2, 3, 4, 5, 6]).view(6, 1, 1)
+    for network in (recorded, module, record(module, example())):
+        assert torch.equal(network(x), module.conv(x) * table)
+    module(x).sum().backward()
+    assert module.conv.weight.grad is not None
+
+
+def test_what_a_forward_keeps_of_an_input_is_refused() -> None:
+    kept: list[Tensor] = []
+
+    def keeping(m: Forward, x: Tensor) -> Tensor:
+        kept.append(m.conv(x))
+        return kept[0] * m.conv(x)
+
+    with pytest.raises(Refused, match="outside of the recording"):
+        record(Forward(keeping).eval(), example())
+
+
 def test_two_threads_may_record_one_module() -> None:
     module = Forward(sliced).eval()
     found: list[str] = []
