@@ -46,7 +46,7 @@ class Value(Tensor):
 
     meta: Tensor
     place: Place
-    real: Tensor | None = None  # its numbers, where the forward keeps it beyond the recording
+    numbers: Tensor | None = None  # where the forward keeps it beyond the recording
 
     @staticmethod
     def of(meta: Tensor, device: torch.device, place: Place) -> Value:
@@ -89,9 +89,9 @@ class Value(Tensor):
 
 
 def _real(value: Value) -> Tensor:
-    if value.real is None:
+    if value.numbers is None:
         raise Refused("its forward uses a tensor outside of the recording")
-    return value.real
+    return value.numbers
 
 
 class Refused(Exception):  # noqa: N818 - what was done with it
@@ -260,7 +260,7 @@ class Recorder(TorchDispatchMode):
         known: dict[fx.Node, Any] = {}
         with torch.inference_mode(False), torch.no_grad():
             for value in kept:
-                value.real = self._computed(self.read(value), known).clone()
+                value.numbers = self._computed(self.read(value), known).clone()
         return bool(kept)
 
     def _computed(self, node: fx.Node, known: dict[fx.Node, Any]) -> Any:

@@ -60,7 +60,7 @@ def bundle(path: Path) -> Bundle:
             raise EdgepruneError(
                 str(path), "imports too much from beside it", "put the network into a folder of its own"
             )  # fmt: skip
-        wanted += _beside(path.parent, found[name])
+        wanted += _beside(path.parent, name, found[name])
     return found
 
 
@@ -209,12 +209,12 @@ def _importing(folder: Path) -> Iterator[None]:
             sys.pycache_prefix = before
 
 
-def _beside(folder: Path, source: bytes) -> list[str]:
-    """Files below ``folder`` that this source imports; what stands in no file there is installed."""
+def _beside(folder: Path, file: str, source: bytes) -> list[str]:
+    """Files below ``folder`` that ``file`` there imports; what stands in no file there is installed."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise EdgepruneError(str(folder), f"not readable as Python ({e})") from None
+        raise EdgepruneError(str(folder / file), f"not readable as Python ({e})") from None
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
