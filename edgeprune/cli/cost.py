@@ -4,6 +4,7 @@ layer.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -98,10 +99,10 @@ def predicted(cost: Cost, known: Device) -> tuple[list[float | None], float]:
     return [next(layers) if r.kind in predictor.COUNTED else None for r in cost.rows], said.seconds
 
 
-def document(cost: Cost, known: Device | None = None) -> dict[str, Any]:
+def document(cost: Cost, known: Device | None = None) -> Any:
     """The JSON of one network: totals, then rows; seconds are predicted ones."""
     totals = {"params": cost.params, "flops": cost.flops, "macs": cost.macs, "bytes": cost.bytes}
-    rows = [_plain(row) for row in cost.rows]
+    rows = [asdict(row) for row in cost.rows]
     if known is None:
         return totals | {"layers": rows}
     each, whole = predicted(cost, known)
@@ -114,7 +115,7 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
     from .. import units
     from ..report.tables import Column, Table
 
-    rows = [_plain(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
+    rows = [asdict(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
     last = Column("bytes", "weights", units.size)
     times: dict[str, Any] = {}
     if known is not None:
@@ -136,12 +137,6 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
 
 def _named(layer: str, names: dict[str, str]) -> str:
     return f"{names[layer]} ({layer})" if layer in names else layer
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(row)
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:

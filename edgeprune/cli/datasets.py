@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,29 +34,58 @@ def datasets(
 
     Example: [b]edgeprune datasets photos.zip[/b]
     """
-    value = _listed() if name is None else _looked_into(name, seed, limit, download)
+    found = _listed() if name is None else _looked_into(name, seed, limit, download)
     if as_json:
-        output.show_json(value)
+        output.show_json(asdict(found))
     else:
-        output.show(_list(value) if name is None else _summary(value))
+        output.show(_list(found) if isinstance(found, Listed) else _summary(found))
 
 
-def _listed() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Known:
+    """A set by its name."""
+
+    data: str
+    about: str
+    path: str | None  # None: not there
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The home folder, and the sets with a name."""
+
+    home: str
+    datasets: list[Known]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is in a set: images of each class, in the order of the classes, by part."""
+
+    data: str
+    classes: list[str]
+    counts: dict[str, list[int]]
+    natural_size: int
+    source: Mapping[str, Any]  # as a run's recipe has it
+    notes: list[str]
+
+
+def _listed() -> Listed:
     from .. import data, fetch
 
     rows = [
-        {
-            "data": known.name,
-            "about": known.about,
-            "path": str(known.path) if known.path else None,
-            "bytes": _size(known.path) if known.path else None,
-        }
+        Known(
+            known.name, known.about,
+            str(known.path) if known.path else None,
+            _size(known.path) if known.path else None,
+        )
         for known in data.listed()
-    ]
-    return {"home": str(fetch.home()), "datasets": rows}
+    ]  # fmt: skip
+    return Listed(str(fetch.home()), rows)
 
 
-def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> dict[str, Any]:
+def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> Looked:
     from .. import data
     from . import progress
 
@@ -64,14 +95,8 @@ def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> dic
             name, size=size, seed=seed, limit=limit, skip_bad=True, download=download,
             progress=watch.on_progress,
         )  # fmt: skip
-    return {
-        "data": name,
-        "classes": list(loaded.classes),
-        "counts": _counts(loaded),
-        "natural_size": size,
-        "source": loaded.source,
-        "notes": loaded.notes,
-    }
+    counts = _counts(loaded)
+    return Looked(name, list(loaded.classes), counts, size, loaded.source, loaded.notes)
 
 
 def _counts(dataset: Dataset) -> dict[str, list[int]]:
@@ -85,7 +110,7 @@ def _counts(dataset: Dataset) -> dict[str, list[int]]:
     }
 
 
-def _list(value: dict[str, Any]) -> Table:
+def _list(found: Listed) -> Table:
     from .. import units
     from ..report.tables import Column, Table
 
@@ -96,32 +121,32 @@ def _list(value: dict[str, Any]) -> Table:
         Column("bytes", "size", units.size),
     ]
     notes = [
-        f"Home folder: {value['home']} (EDGEPRUNE_HOME). What is not there is downloaded when used.",
+        f"Home folder: {found.home} (EDGEPRUNE_HOME). What is not there is downloaded when used.",
         "Also a path: a folder of class folders, a .zip or .tar.gz of one, an .npz with MedMNIST's keys.",
     ]
-    return Table("Data sets", columns, value["datasets"], notes)
+    return Table("Data sets", columns, [asdict(row) for row in found.datasets], notes)
 
 
 def _place(path: str) -> str:
     return Path(path).name
 
 
-def _summary(value: dict[str, Any]) -> Table:
+def _summary(found: Looked) -> Table:
     from ..report.tables import Column, Table
 
-    counts, split = value["counts"], value["source"]["split"]
+    counts, split = found.counts, found.source["split"]
     columns = [Column("class", align="left"), *(Column(part) for part in counts)]
     rows = [
         {"class": name, **{part: own[i] for part, own in counts.items()}}
-        for i, name in enumerate(value["classes"])
+        for i, name in enumerate(found.classes)
     ]
     notes = [
-        f"{value['source']['kind']}: {value['source']['path']}",
+        f"{found.source['kind']}: {found.source['path']}",
         *(f"{part}: {how}" for part, how in split.items()),
-        *value["notes"],
+        *found.notes,
     ]
     total = {"class": "all", **{part: sum(own) for part, own in counts.items()}}
-    return Table(f"{value['data']}: {len(rows)} classes", columns, rows, notes, total)
+    return Table(f"{found.data}: {len(rows)} classes", columns, rows, notes, total)
 
 
 def _size(path: Path) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,58 +53,92 @@ def inspect(
     else:
         title = str(model)
         traced, names = followed(title, classes, size, head)
-    value = document(title, traced, names)
+    found = inspected(title, traced, names)
     if as_json:
-        output.show_json(value)
+        output.show_json(asdict(found))
         return
-    output.show(groups_table(value))
-    if any(row["operator"] != "output" for row in value["refusals"]):  # outputs always stay
+    output.show(groups_table(found))
+    if any(r.operator != "output" for r in found.refusals):  # outputs always stay
         print()
-        output.show(refusals_table(value))
+        output.show(refusals_table(found))
 
 
-def document(title: str, traced: Graph, names: dict[str, str]) -> dict[str, Any]:
-    """Everything as JSON: totals, groups in execution order, refusals."""
+@dataclass(frozen=True)
+class Held:
+    """A group: what leaves together; its shares are what would go if all of it could."""
+
+    group: str
+    paper: str | None  # the paper's name of it
+    width: int
+    layers: list[str]
+    tensors: list[str]
+    params_share: float
+    flops_share: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.paper} ({self.group})" if self.paper else self.group
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What must stay, and why."""
+
+    layer: str
+    operator: str
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Totals, groups in execution order, refusals; ``whole``: layers all of whose filters stay."""
+
+    network: str
+    input: list[int]
+    params: int
+    flops: int
+    macs: int
+    groups: list[Held]
+    whole: list[str]
+    refusals: list[Refused]
+
+
+def inspected(title: str, traced: Graph, names: dict[str, str]) -> Inspected:
     from .. import graph
 
     whole = graph.cost(traced)
     free = {layer for group in traced.groups.values() for layer in group.producers}
-    rows = []
-    for name, group in traced.groups.items():
-        rows.append(
-            {
-                "group": name,
-                "paper": names.get(name),
-                "width": group.width,
-                "layers": list(group.producers),
-                "tensors": sorted({site.tensor for site in group.sites}),
-                **_shares(traced, name, whole),
-            }
+    groups = [
+        Held(
+            name, names.get(name), group.width, list(group.producers),
+            sorted({site.tensor for site in group.sites}), *_shares(traced, name, whole),
         )
-    refusals = [
-        {"layer": r.where, "operator": r.operator, "reason": r.reason, "source": r.source}
-        for r in traced.refusals
-    ]
-    return {
-        "network": title,
-        "input": list(traced.example[1:]),
-        "params": whole.params,
-        "flops": whole.flops,
-        "macs": whole.macs,
-        "groups": rows,
-        "whole": [r.layer for r in whole.rows if r.flops and r.layer not in free],
-        "refusals": refusals,
-    }
+        for name, group in traced.groups.items()
+    ]  # fmt: skip
+    return Inspected(
+        network=title,
+        input=list(traced.example[1:]),
+        params=whole.params,
+        flops=whole.flops,
+        macs=whole.macs,
+        groups=groups,
+        whole=[r.layer for r in whole.rows if r.flops and r.layer not in free],
+        refusals=[Refused(r.where, r.operator, r.reason, r.source) for r in traced.refusals],
+    )
 
 
-def _shares(traced: Graph, name: str, whole: Cost) -> dict[str, float]:
-    """What would go with all of a group: costs are quadratic in its width, read off at width 0."""
+def _shares(traced: Graph, name: str, whole: Cost) -> tuple[float, float]:
+    """Of the parameters, and of the FLOPs: what would go with all of a group.
+
+    Costs are quadratic in its width, and read off at width 0.
+    """
     from .. import graph
 
     W = traced.groups[name].width
     middle = (W + 1) // 2
     one, half = (graph.cost(traced, {name: w}) for w in (1, middle))
-    found = {}
+    found = []
     for what in ("params", "flops"):
         c, a, b = (getattr(cost, what) for cost in (whole, one, half))
         if W > 2:  # Lagrange through (W, c), (1, a), (middle, b)
@@ -114,21 +149,18 @@ def _shares(traced: Graph, name: str, whole: Cost) -> dict[str, float]:
             )
         else:
             none = a - (c - a) / (W - 1)
-        found[f"{what}_share"] = 1 - none / c if c else 0.0
-    return found
+        found.append(1 - none / c if c else 0.0)
+    params, flops = found
+    return params, flops
 
 
-def groups_table(value: dict[str, Any]) -> Table:
+def groups_table(found: Inspected) -> Table:
     from .. import units
     from ..report.tables import Column, Table
 
     rows = [
-        {
-            **row,
-            "name": f"{row['paper']} ({row['group']})" if row["paper"] else row["group"],
-            "others": [layer for layer in row["layers"] if layer != row["group"]],
-        }
-        for row in value["groups"]
+        asdict(g) | {"name": g.name, "others": [x for x in g.layers if x != g.group]}
+        for g in found.groups
     ]
     columns = [
         Column("name", "group", align="left", wraps=True),
@@ -137,19 +169,18 @@ def groups_table(value: dict[str, Any]) -> Table:
         Column("flops_share", "FLOPs", units.percent),
         Column("others", "tied to it", ", ".join, align="left", wraps=True),
     ]
-    shape = " x ".join(map(str, value["input"]))
-    channels = sum(row["width"] for row in rows)
+    shape = " x ".join(map(str, found.input))
+    channels = sum(g.width for g in found.groups)
     notes = [
-        f"input {shape}: {units.count(value['params'])} parameters, "
-        f"{units.count(value['flops'])} FLOPs",
+        f"input {shape}: {units.count(found.params)} parameters, {units.count(found.flops)} FLOPs",
         f"{len(rows)} groups, {channels:,} units that can leave" if rows else "nothing can leave",
     ]
-    if value["whole"]:
-        notes.append(f"all filters stay in: {', '.join(value['whole'])}")
-    return Table(str(value["network"]), columns, rows, notes)
+    if found.whole:
+        notes.append(f"all filters stay in: {', '.join(found.whole)}")
+    return Table(found.network, columns, rows, notes)
 
 
-def refusals_table(value: dict[str, Any]) -> Table:
+def refusals_table(found: Inspected) -> Table:
     from ..report.tables import Column, Table
 
     columns = [
@@ -158,7 +189,7 @@ def refusals_table(value: dict[str, Any]) -> Table:
         Column("reason", align="left", wraps=True),
         Column("source", "where", _short, align="left", wraps=True),
     ]
-    return Table("What must stay, and why", columns, value["refusals"])
+    return Table("What must stay, and why", columns, [asdict(r) for r in found.refusals])
 
 
 def _short(source: str) -> str:
