@@ -84,11 +84,7 @@ def load(run: Run, network: str) -> Loaded:
     Raises :class:`EdgepruneError` with the next command when the run has no such network.
     """
     if not run.has(network):
-        command = "train" if network == "dense" else "prune"
-        raise EdgepruneError(
-            f"run {run.name} has no {network} network",
-            next=f"edgeprune {command} --name {run.name} …",
-        )
+        raise lacking(run, network)
     value = read_spec(run)
     spec, convention = value.model, value.input
     kept = value.kept if network == "pruned" else {}
@@ -101,6 +97,15 @@ def load(run: Run, network: str) -> Loaded:
     loaded = replace(dense, model=graph.model, kept=kept)
     loaded.__dict__["graph"] = graph  # known already
     return loaded
+
+
+def lacking(run: Run, network: str) -> EdgepruneError:
+    """What to raise where a run has no such network (yet), with the command that makes it."""
+    recipe, _ = records.read_leniently(run.recipe_path, records.Recipe)
+    return EdgepruneError(
+        f"run {run.name} has no {network} network",
+        next=recipe.go_on(run.word, trained=run.has("dense")),
+    )
 
 
 def _built(run: Run, spec: records.Spec) -> nn.Module:

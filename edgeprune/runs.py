@@ -20,6 +20,7 @@ from . import files, records
 from .errors import EdgepruneError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
+FIRST = "make one: edgeprune prune --model mobilenetv1 --data digits"
 IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
 R = TypeVar("R")
 TELLING = ".telling.lock"  # of what reads a run and adds a page or a picture
@@ -193,18 +194,15 @@ def find(wanted: str | None = None) -> Run:
     if wanted is None:
         runs = existing()
         if not runs:
-            raise EdgepruneError(
-                f"no run in {RUNS.resolve()}",
-                next="make one: edgeprune prune --model mobilenetv1 --data digits",
-            )
+            raise EdgepruneError(f"no run in {RUNS.resolve()}", next=FIRST)
         return runs[0].check()
     for path in (RUNS / wanted, Path(wanted)):
         if (path / "recipe.json").is_file():
             return Run(path).check()
     known = [r.name for r in existing()]
-    raise EdgepruneError(
-        f"no run {wanted!r}", closest(wanted, known) if known else "there are none"
-    )
+    if not known:
+        raise EdgepruneError(f"no run {wanted!r}", f"there are none in {RUNS.resolve()}", FIRST)
+    raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known))
 
 
 def now() -> str:

@@ -23,6 +23,7 @@ def models(
     Example: [b]edgeprune models resnet[/b]
     """
     from .. import models as room
+    from ..errors import EdgepruneError
     from ..report.tables import Column, Table
 
     about = {
@@ -41,6 +42,8 @@ def models(
             {"model": name, "inits": ["scratch", "imagenet"], "about": ""}
             for name in _others(search)
         ]
+    if not rows:
+        raise EdgepruneError(f"no network with {search!r} in its name", next="edgeprune models")
     if as_json:
         output.show_json(rows)
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]:
     """What the words name: ``(run or None, .onnx files, their names or None)``."""
-    from .. import runs
+    from .. import checkpoint, runs
 
     paths = [Path(w) for w in words]
     are_files = [p.suffix == ".onnx" or p.is_file() for p in paths]
@@ -34,9 +34,7 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
                 f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"
             )
     if not names:
-        raise EdgepruneError(
-            f"run {run.name} has no network yet", next=f"edgeprune prune --name {run.name} …"
-        )
+        raise checkpoint.lacking(run, "dense")
     return run, [run.onnx_path(n) for n in names], names
 
 

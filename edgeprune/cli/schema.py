@@ -69,4 +69,5 @@ def published(row: tuple[str, type[Any]]) -> dict[str, Any]:
 
 
 def _first_line(kind: type[Any]) -> str:
-    return (kind.__doc__ or "").strip().split("\n")[0]
+    """Without the marks of code that a docstring has; on a terminal they are noise."""
+    return (kind.__doc__ or "").strip().split("\n")[0].replace("``", "")

@@ -52,12 +52,17 @@ def build(spec: ModelSpec) -> nn.Module:
 def typed(name: str) -> None:
     """A name that was typed now: refused if no source knows it; a file of the user's own may run."""
     check_name(name)
+    if code.is_own(name) and not (path := code.parts(name)[0]).is_file():
+        raise EdgepruneError(f"--model {name!r}", f"no such file: {path}")
     code.typed(name)
 
 
 def check_name(name: str) -> None:
     """Refuse a name that no source knows, before any work is done."""
-    if name.startswith(("torchvision/", "timm/")) or ":" in name or name in OWN:
+    if name.startswith("torchvision/"):
+        _known_to_torchvision(name)
+        return
+    if name.startswith("timm/") or ":" in name or name in OWN:
         return
     alpha = ALPHA.fullmatch(name)
     if not alpha:
@@ -116,13 +121,20 @@ def _paper(spec: ModelSpec) -> nn.Module:
     return MobileNetV1(spec.classes, spec.head, float(match[1] or 1), spec.padding, spec.bn_eps)
 
 
+def _known_to_torchvision(model: str) -> str:
+    """Its name there; a mistyped one is told whole, as it is to be typed."""
+    from torchvision import models
+
+    known = [f"torchvision/{name}" for name in models.list_models(module=models)]
+    if model not in known:
+        raise EdgepruneError(f"--model {model!r}", closest(model, known))
+    return model.removeprefix("torchvision/")
+
+
 def _torchvision(spec: ModelSpec) -> nn.Module:
     from torchvision import models
 
-    name = spec.model.removeprefix("torchvision/")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise EdgepruneError(f"--model {spec.model!r}", closest(name, known[:200]))
+    name = _known_to_torchvision(spec.model)
     extra: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):  # their auxiliary classifiers serve training only
         extra = {"aux_logits": False, "init_weights": True}
@@ -140,7 +152,8 @@ def _timm(spec: ModelSpec) -> nn.Module:
         ) from None
     name = "mobilenetv2_100" if spec.model == "mobilenetv2" else spec.model.removeprefix("timm/")
     if not timm.is_model(name):
-        raise EdgepruneError(f"--model {spec.model!r}", closest(name, timm.list_models()[:2000]))
+        known = [f"timm/{n}" for n in timm.list_models()]
+        raise EdgepruneError(f"--model {spec.model!r}", closest(spec.model, known))
     extra: dict[str, Any] = {}
     if spec.padding == "same":
         extra["pad_type"] = "same"

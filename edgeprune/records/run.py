@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -259,3 +260,9 @@ class Recipe:
     versions: dict[str, str] = field(default_factory=dict)
     parent: str | None = None  # run whose dense network this is
     fixed_from: str | None = None  # run whose widths were rounded up
+
+    def go_on(self, word: str, trained: bool) -> str:
+        """The command that takes the unfinished run ``word`` to its end: its own, or the next one."""
+        if self.argv and (not trained or self.pruning is not None):
+            return f"edgeprune {shlex.join(self.argv)}"
+        return f"edgeprune prune {word}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,6 +279,10 @@ def notes(found: Results) -> list[str]:
     return said + warned(found)
 
 
+def go_on(found: Results) -> str:
+    return found.recipe.go_on(found.run.word, trained=found.dense is not None)
+
+
 def missing(found: Results) -> list[str]:
     """What is not there (yet), with the command that makes it."""
     name, said = found.run.word, list(found.left_out)
@@ -294,14 +297,6 @@ def missing(found: Results) -> list[str]:
     elif not found.measurements:
         said.append(f"latency and memory not measured yet: edgeprune bench {name}")
     return said
-
-
-def go_on(found: Results) -> str:
-    """The command that takes an unfinished run to its end: its own, or the next one."""
-    argv = found.recipe.argv
-    if argv and (not found.dense or found.recipe.pruning is not None):
-        return f"edgeprune {shlex.join(argv)}"
-    return f"edgeprune prune {found.run.word}"
 
 
 def warned(found: Results) -> list[str]:

@@ -122,7 +122,8 @@ def _say_forecast(work: Work[Paper], retrain: train.Recipe, layers: int) -> None
     steps = way.max_steps or round(layers / way.step)
     flags = ("--retrain-epochs", "--limit", "--step", "--max-steps")
     work.watch.note(
-        f"each pruning step takes {train.sentence(step, ())}, at most {steps} steps "
+        f"each pruning step takes {train.sentence(step, ())}, at most "
+        f"{steps} step{'s' * (steps != 1)} "
         f"{train.sentence(step * steps, flags)}"
     )
 

@@ -52,6 +52,39 @@ def test_no_run(command: str, empty_home: Path, capsys: pytest.CaptureFixture[st
     assert "no run" in refused(command, capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("torchvision/resnet81", "did you mean torchvision/resnet18?"),
+        ("gone.py:net", "no such file: gone.py"),
+    ],
+)
+def test_a_network_is_looked_up_before_any_image(
+    name: str, told: str, empty_home: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A mistyped name is no reason to fetch a data set."""
+    monkeypatch.setattr("edgeprune.data.load", lambda *a, **k: pytest.fail("data were loaded"))
+    assert told in refused(f"prune --model {name} --data digits", capsys)
+
+
+def test_a_run_that_was_begun_says_its_own_command(
+    empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path("runs/begun")
+    folder.mkdir(parents=True)
+    words = ["prune", "--model", "vgg16", "--name", "begun"]
+    (folder / "recipe.json").write_text(json.dumps({"argv": words}))
+    for command in ("export", "bench", "doctor"):
+        told = refused(command, capsys)
+        assert told == "error: run begun has no dense network — edgeprune " + " ".join(words)
+
+
+def test_names_of_nothing(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "make one: edgeprune prune" in refused("export nope", capsys)
+    assert "no network with 'zzz'" in refused("models zzz", capsys)
+
+
 def test_data(empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = "train --model mobilenetv1-0.25 --data"
     assert "nowhere" in refused(f"{train} nowhere", capsys)
