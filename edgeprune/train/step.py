@@ -80,7 +80,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         x, y = (self._share(t).to(self.device, non_blocking=True) for t in (x, y))
-        loss = self._loss(self.shell(x), x, y)
+        loss = self._loss(scores_of(self.shell(x)), x, y)
         self.accelerator.backward(loss)
         if self.recipe.clip:
             self.accelerator.clip_grad_norm_(self.shell.parameters(), self.recipe.clip)
@@ -150,6 +150,18 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.inference_mode()
+def scores_of(output: object) -> Tensor:
+    """A network's answer where one tensor [N, classes] is wanted; an error where it is another thing."""
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+    raise EdgepruneError(
+        f"the network gives a {type(output).__name__}{shape}",
+        "training and accuracy want one tensor of class scores, [N, classes]",
+        "wrap it in a module that returns its scores alone, in training mode too",
+    )
+
+
 def judge(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -170,7 +182,7 @@ def judge(
                 continue
             x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
             with torch.autocast(state.device.type, LOWER.get(precision), precision in LOWER):
-                logits = model(x).float()
+                logits = scores_of(model(x)).float()
             sums[0] += task.loss(logits, y, 0.0) * len(y)
             sums[1] += task.right(logits, y).sum()
             sums[2] += len(y)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.tasks import CLASSIFICATION
 from edgeprune.train import Recipe
 from edgeprune.train.step import Stepper, judge
@@ -106,3 +107,34 @@ def test_accuracy_is_of_evaluation_mode_and_of_images() -> None:
     right, wrong = math.log1p(math.exp(-10)), 10 + math.log1p(math.exp(-10))
     assert seen.loss == pytest.approx((3 * right + wrong) / 4)  # not the mean of two batches
     assert model.training
+
+
+class Two(nn.Module):
+    """Scores beside something else, as detectors and auxiliary heads give them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = linear()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.body(x), x
+
+
+class Maps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [(Two, "gives a tuple"), (Maps, r"shape \(1, 2, 1, 1\)")]
+)
+def test_what_gives_no_class_scores_is_refused(model: type[nn.Module], told: str) -> None:
+    stepper = Stepper(model(), Recipe(**PLAIN), "fp32", None)
+    with pytest.raises(EdgepruneError, match=told):
+        stepper.step(IMAGE, torch.tensor([0]), 0.1)
+    with pytest.raises(EdgepruneError, match=told):
+        judge(model(), [(IMAGE, torch.tensor([0]))], CLASSIFICATION)
