@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -166,12 +166,9 @@ def load(
         loaded[part] = Split(pictures, own, labels[own], canvas_for(size))
     _decode([loaded[part] for part in parts], memory, faults, progress)
     said += faults.settle()
-    for part, split in loaded.items():
-        absent = np.flatnonzero(np.bincount(split.labels, minlength=len(found.classes)) == 0)
-        if not len(split):
-            raise EdgepruneError(f"data {name}", f"no image left in {part}")
-        if part == "train" and len(absent) and limit is None:
-            said.append(f"no training image left of {len(absent):,} classes")
+    absent = _absent(name, loaded, len(found.classes))
+    if absent and limit is None:
+        said.append(f"no training image left of {absent:,} classes")
     for note in said:
         notes(note)
     source = {
@@ -183,6 +180,14 @@ def load(
         "in_memory": all(loaded[part].in_memory for part in parts),
     }
     return Dataset(name, found.classes, **loaded, source=source, notes=said)
+
+
+def _absent(name: str, loaded: Mapping[str, Split], classes: int) -> int:
+    """How many classes have no training image; a part without any image is refused."""
+    for part, split in loaded.items():
+        if not len(split):
+            raise EdgepruneError(f"data {name}", f"no image left in {part}")
+    return int((np.bincount(loaded["train"].labels, minlength=classes) == 0).sum())
 
 
 def _decode(parts: Sequence[Split], memory: int | None, faults: Faults, progress: Progress) -> None:
