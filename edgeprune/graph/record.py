@@ -37,6 +37,7 @@ from .operators.writes import View
 from .tensors import put
 
 aten = torch.ops.aten
+META = torch.device("meta")
 HERE = (os.path.dirname(torch.__file__) + os.sep, __file__)  # frames that are nobody's forward
 LOCK = threading.RLock()  # a module's tensors are replaced for all threads
 
@@ -213,7 +214,10 @@ class Recorder(TorchDispatchMode):
 
     def _result(self, func: Any, args: Any, kwargs: Any) -> Any:
         try:
-            out = func(*_mapped(args, _meta), **_on_meta(func, kwargs))
+            args_on_meta = [
+                META if isinstance(a, torch.device) else a for a in _mapped(args, _meta)
+            ]
+            out = func(*args_on_meta, **_on_meta(func, kwargs))
         except NotImplementedError:
             raise Refused(f"the shape of {_name(func)} depends on a tensor's numbers") from None
         if row_of(func).frozen:
@@ -393,12 +397,12 @@ def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(a.name == "device" for a in func._schema.arguments) and (
         "device" in found or not any(str(a.type) == "Tensor" for a in func._schema.arguments)
     ):
-        found["device"] = torch.device("meta")
+        found["device"] = META
     return found
 
 
 def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device:
-    asked = kwargs.get("device")
+    asked = next((a for a in args if isinstance(a, torch.device)), kwargs.get("device"))
     if asked is not None:
         return torch.device(asked)
     devices = [v.device for v in _values((args, kwargs)) if v.ndim] or [

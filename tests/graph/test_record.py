@@ -145,6 +145,7 @@ EXACT: dict[str, Callable[[Forward, Tensor], Any]] = {
         torch.linspace(0, 1, 8), torch.linspace(0, 1, 5), indexing="ij")[0],
     "interpolate": lambda m, x: F.interpolate(m.conv(x), scale_factor=2, mode="bilinear"),
     "no grad": lambda m, x: _quietly(m, x),
+    "to a device": lambda m, x: m.conv(x).to(m.plain.device) + torch.arange(5.0).to(x.device, x.dtype),
     "unbound again": written_again,
     "names": lambda m, x: Both(m.conv(x), m.conv(x).argmax(1)),
     "power": lambda m, x: m.conv(x).pow_(2),
