@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -45,6 +46,55 @@ def test_sites_lie_on_real_axes() -> None:
             assert len(site.unit) == constants[site.tensor].shape[site.axis]
             assert set(site.unit.tolist()) - {-1} == set(range(group.width))
     assert {s.tensor for s in graph.groups["stem"].sites} >= {"stem.weight", "dw.1.running_var"}
+
+
+class Behind(nn.Module):
+    """A layer of eight filters, and something behind it."""
+
+    def __init__(self, rest: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.rest, self.last = nn.Conv2d(3, 8, 3), rest, nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.rest(self.stem(x)))
+
+
+class Call(nn.Module):
+    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.f = f
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(x)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Over the channels of a feature map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+COUPLED: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
+    # what stands behind eight filters -> units that can leave (0: none), and the reason if none can
+    "each channel its own group": (lambda: nn.GroupNorm(8, 8), 8, ""),
+    "two channels a group": (lambda: nn.GroupNorm(4, 8), 4, ""),
+    "one group of all": (lambda: nn.GroupNorm(1, 8), 0, "channels"),
+    "layer norm": (lambda: LayerNorm(8), 0, "channels"),
+    "softmax": (lambda: nn.Softmax(1), 0, "mixes channels"),
+    "mean": (lambda: Call(lambda x: x - x.mean(1, keepdim=True)), 0, "reduces over channels"),
+    "softmax over a row": (lambda: nn.Softmax(3), 8, ""),
+    "mean over a row": (lambda: Call(lambda x: x - x.mean(3, keepdim=True)), 8, ""),
+}
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_what_counts_or_mixes_channels_holds_them(name: str) -> None:
+    build, width, reason = COUPLED[name]
+    graph = trace(Behind(build()).double().eval(), images(2))
+    assert {name: g.width for name, g in graph.groups.items()} == ({"stem": width} if width else {})
+    if reason:
+        assert any(reason in refusal.reason for refusal in graph.refusals)
 
 
 class Unknown(nn.Module):

@@ -337,3 +337,19 @@ def test_bytes_that_live_are_those_still_read() -> None:
     walk = Walk(dense.module, [images(2)])
     reader = next(r for r in find_readers(dense) if r.layer == "pw.0")
     assert compensate.live_bytes(dense, walk, walk.index[reader.node]) == 4 * 12 * 8 * 8
+
+
+def test_the_ridge_is_the_one_that_predicts_other_rows() -> None:
+    """30 inputs, 32 rows a fold, an answer that is noise: what fits it least predicts best."""
+    random = torch.Generator().manual_seed(0)
+    W0 = torch.zeros(1, 1, 30, dtype=torch.float64)
+    folds = []
+    for _ in range(2):
+        fold = compensate.Moments()
+        fold.add(*(torch.randn(32, 1, n, generator=random, dtype=torch.float64) for n in (30, 1)))
+        folds.append(fold)
+    halves = [fold.about(W0, offset=False) for fold in folds]
+    folds[0].absorb(folds[1])
+    weights = torch.ones(1, 1, dtype=torch.float64)
+    _, found = compensate.least_squares(folds[0].about(W0, offset=False), halves, W0, weights)
+    assert found.ridge == compensate.RIDGES[0]

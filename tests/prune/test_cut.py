@@ -123,3 +123,12 @@ def test_a_cut_network_trains(graph: Graph) -> None:
     statistics = [m for m in small.modules() if isinstance(m, nn.BatchNorm2d)]
     assert bool(statistics) == any(isinstance(m, nn.BatchNorm2d) for m in graph.model.modules())
     assert all(int(m.num_batches_tracked) == 8 for m in statistics)
+
+
+def test_a_cut_network_shares_no_memory_with_the_whole_one() -> None:
+    graph = traced("Plain")
+    small = narrow(graph, {"features.0": [0, 2, 5]}).model  # the last layers stay as they are
+    places = {t.untyped_storage().data_ptr() for t in small.state_dict().values()}
+    assert places.isdisjoint(
+        t.untyped_storage().data_ptr() for t in graph.model.state_dict().values()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_training import CONVENTION, RECIPE, Images, dataset, network
 from torch import nn
 
@@ -189,11 +191,20 @@ def test_a_last_small_batch_is_left_out(
     assert seen == batches * 2
 
 
+class Sure(nn.Module):
+    """A teacher that is sure of the bright quarter: far from what one answer for all can reach."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        quarters = F.adaptive_avg_pool2d(x.mean(1, keepdim=True), 2).flatten(1)
+        return 40 * F.one_hot(quarters.argmax(1), 4).float()
+
+
 def test_a_loss_under_a_teacher_says_nothing_about_chance() -> None:
-    """A teacher that knows nothing: the pupil's loss may rest anywhere."""
+    """The pupil answers all images alike, at a loss above ln 4 and with a quarter of them right."""
     watch = Listener()
     recipe = RECIPE.but(epochs=3, teacher_share=1.0)
-    done = fit(Deaf(), dataset(), CONVENTION, recipe, teacher=Deaf(), watch=watch)
+    done = fit(Deaf(), dataset(), CONVENTION, recipe, teacher=Sure(), watch=watch)
+    assert done.epochs[-1].train_loss > math.log(4)
     assert watch.notes == []
     assert not done.at_chance
 

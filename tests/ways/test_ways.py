@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,10 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
         steps = run.history(records.Step)
         assert len(steps) == {"one-shot": 1, "rounds": 2, "during": 3}[way]
         assert steps[-1].flops == pruned.flops
+        left = [dense.params, *(step.params for step in steps)]
+        assert all(
+            after < before for before, after in itertools.pairwise(left)
+        )  # each takes its part
     measured = {r.layer for r in run.history(records.Sensitivity)}
     if way == "rounds":  # every group, also the linear layers'; once, not once a round
         assert measured == set(files.read_json(run.plan_path)["keep"])
