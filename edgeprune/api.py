@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, files, prices, prune
+from . import checkpoint, files, prices, prune, records
 from .errors import EdgepruneError, closest
 from .graph import Graph, trace
+from .graph.inputs import example_of
 from .graph.tensors import floating
 from .prices import Target
 from .prune import Criterion, Plan
@@ -28,6 +30,7 @@ from .prune import scores as scoring
 from .prune.evidence import gather
 from .prune.images import Images
 from .prune.scores import elimination_of
+from .records.signature import Inputs
 from .runtime.device import Device, kept
 
 __all__ = ["cut", "load", "plan", "save", "trace"]
@@ -133,7 +136,7 @@ def cut(
     keep = what.keep if isinstance(what, Plan) else what
     smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model
     one = {
-        "example": list(graph.example),
+        "inputs": records.plain(graph.inputs),
         "network": graph.fingerprint,
         "exact_norms": graph.exact_norms,
         "keep": {name: [int(i) for i in units] for name, units in keep.items()},
@@ -176,9 +179,8 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
         raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
     for one in cuts:
         exact = one.get("exact_norms") is True
-        graph = trace(
-            model.eval(), torch.zeros(one["example"]).to(floating(model)), exact_norms=exact
-        )
+        example = example_of(one["inputs"], 2, floating(model))
+        graph = trace(model.eval(), example, exact_norms=exact)
         if graph.fingerprint != one["network"]:
             raise EdgepruneError(
                 f"{path} was cut from another network",
@@ -200,13 +202,12 @@ def _cuts(path: Path, metadata: Mapping[str, str]) -> list[dict[str, Any]]:
             raise EdgepruneError(str(path), f"format {value['format']!r}, {FORMAT} is known")
         cuts = value["cuts"]
         for one in cuts:
-            example = one["example"]
-            sound = len(example) >= 2 and all(type(n) is int and 0 < n <= 4096 for n in example)
-            if (
-                not sound
-                or not isinstance(one["keep"], dict)
-                or not isinstance(one["network"], str)
-            ):
+            if "inputs" not in one:  # files of version 0.1.0: the shape of the one input
+                one["inputs"] = {"ports": [{"name": "x", "shape": one["example"][1:]}]}
+            with suppress(EdgepruneError):  # what is none stays the dict that it is
+                one["inputs"] = records.value(one["inputs"], Inputs, "inputs")
+            sound = isinstance(one["keep"], dict) and isinstance(one["network"], str)
+            if not sound or not isinstance(one["inputs"], Inputs):
                 raise ValueError("cuts")
     except (KeyError, TypeError, ValueError):
         raise EdgepruneError(str(path), "its cuts are not readable", "save it again") from None

@@ -118,7 +118,7 @@ def inspected(title: str, traced: Graph, names: dict[str, str]) -> Inspected:
     ]  # fmt: skip
     return Inspected(
         network=title,
-        input=list(traced.example[1:]),
+        input=list(traced.inputs.ports[0].shape),
         params=whole.params,
         flops=whole.flops,
         macs=whole.macs,

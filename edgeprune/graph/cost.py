@@ -207,7 +207,7 @@ def _work(
         out=whole if out.constant else whole[1:],
         inputs=lengths.shape(data[0])[1:] if data else (),
         weight=priced.shape(weights[0]) if weights else (0,),
-        batch=priced.graph.example[0],
+        batch=priced.graph.batch,
     )
 
 

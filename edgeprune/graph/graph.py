@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError, closest
+from ..records.signature import Inputs
 from .follow import Contraction, Refusal
 from .groups import Group
 from .labels import Vector
@@ -23,9 +24,10 @@ class Graph:
 
     model: nn.Module  # without wrappers
     module: fx.GraphModule  # the same network as ATen operators; shares the model's tensors
-    example: tuple[int, ...]  # shape of the traced input
+    inputs: Inputs  # what its forward takes
     groups: dict[str, Group]  # by name, in execution order
     refusals: list[Refusal]
+    batch: int = 2  # examples that it was traced with
     kind: str = "module"  # "module": the user's own class; "graph": an fx.GraphModule
     exact_norms: bool = False  # as it was traced
     recipe: fx.GraphModule | None = field(default=None, repr=False)  # of the folded constants

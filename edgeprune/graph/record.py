@@ -32,6 +32,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..records.signature import Inputs
+from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, size
 from .operators import row_of, twin_of
 from .operators.writes import View
 from .tensors import put
@@ -139,7 +141,12 @@ class Recorder(TorchDispatchMode):
 
     # -- values --
 
-    def input(self, example: Tensor, name: str) -> Value:
+    def inputs(self, example: Example, inputs: Inputs) -> Example:
+        """The example's tensors as values; the first of several is named as the only one is."""
+        places = [f"x{i or ''}" for i in range(len(inputs.ports))]
+        return nest_of(inputs, list(map(self._input, flat(example), places)))
+
+    def _input(self, example: Tensor, name: str) -> Value:
         meta = torch.empty_strided(
             example.shape, example.stride(), dtype=example.dtype, device="meta"
         )
@@ -484,17 +491,17 @@ def _names(model: nn.Module) -> dict[int, str]:
     return found
 
 
-def record(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    """The eval-mode forward as a functional graph of ATen operators, open in axis 0 of its input.
+def record(model: nn.Module, example: Example) -> fx.GraphModule:
+    """The eval-mode forward as a functional graph of ATen operators, open in axis 0 of its inputs.
 
     Raises :class:`Refused` with what the forward does that cannot be recorded.
     """
-    batch = example.shape[0]
+    inputs, batch = inputs_of(model, example), size(example)
     with LOCK:
         recorder = run(model, example)
         if recorder.keep():  # what was computed is read from now on
             recorder = run(model, example)
-        _open_batch(recorder, batch, lambda n: run(model, _of_batch(example, n)))
+        _open_batch(recorder, batch, lambda n: run(model, empty(inputs, example, n)))
         recorder.graph.eliminate_dead_code()
         used = {str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"}
         saved, root = set(model.state_dict()), nn.Module()
@@ -503,7 +510,7 @@ def record(model: nn.Module, example: Tensor) -> fx.GraphModule:
     return fx.GraphModule(root, recorder.graph, class_name=type(model).__name__)
 
 
-def run(model: nn.Module, example: Tensor) -> Recorder:
+def run(model: nn.Module, example: Example) -> Recorder:
     """One recording; its graph returns what the forward does, in the same lists and dicts."""
     for name, m in model.named_modules():
         if isinstance(m, torch.jit.ScriptModule):
@@ -513,9 +520,9 @@ def run(model: nn.Module, example: Tensor) -> Recorder:
     torch.backends.mha.set_fastpath_enabled(False)  # one operator without a rule
     try:
         with torch.inference_mode(), _borrowed(model, recorder), _paths(model, recorder):
-            x = recorder.input(example, "x")
+            args, kwargs = arguments(recorder.inputs(example, inputs_of(model, example)))
             with recorder:
-                out = model(x)
+                out = model(*args, **kwargs)
             _check_given(out)
             recorder.graph.output(_mapped(_lifted(out, recorder), recorder.read))
             del out  # what still lives is kept by the forward
@@ -533,10 +540,6 @@ def _check_given(out: Any) -> None:
         raise Refused(
             f"its forward gives a {type(out).__name__}; tensors, lists, dicts are followed"
         )
-
-
-def _of_batch(example: Tensor, batch: int) -> Tensor:
-    return example.new_empty((batch, *example.shape[1:]))
 
 
 # -- the open batch --------------------------------------------------------------------------------
@@ -620,14 +623,15 @@ class _Sizes:
     known: dict[tuple[int, int], fx.Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.last = next(n for n in self.graph.nodes if n.op == "placeholder")
+        given = [n for n in self.graph.nodes if n.op == "placeholder"]
+        self.input, self.last = given[0], given[-1]
 
     def of(self, line: tuple[int, int] | None, written: Any) -> Any:
         if line is None:
             return written
         if line not in self.known:
             slope, rest = line
-            node = self.known.get((1, 0)) or self._add(aten.sym_size.int, self.last, 0, self.batch)
+            node = self.known.get((1, 0)) or self._add(aten.sym_size.int, self.input, 0, self.batch)
             self.known[1, 0] = node
             if slope != 1:
                 node = self._add(operator.mul, node, slope, slope * self.batch)

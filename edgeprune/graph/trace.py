@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from .fold import fold
 from .follow import Follow
 from .graph import Graph
 from .groups import find_groups
+from .inputs import Example, arguments, flat, inputs_of, size
 from .labels import Labelled
 from .modes import evaluating, quiet, uncollected
 from .operators import operator_of, rule_for
@@ -20,23 +22,25 @@ from .record import record
 from .tensors import leaves
 
 
-def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Graph:
-    """Follow the channels of ``model`` from one input of shape (2, C, H, W), float.
+def trace(model: nn.Module, example: Example, *, exact_norms: bool = False) -> Graph:
+    """Follow the channels of ``model`` from an example, a batch of 2 or more.
 
+    It is the one input (2, C, H, W), whatever its axes are; a tuple of arguments; or a dict of
+    keywords (:mod:`.inputs`).
     ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
     of slower norms and of a result that is a graph (:mod:`.operators.written_out`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when its
     forward cannot be recorded (:mod:`.record`).
     """
-    if not isinstance(example, Tensor):
+    first = next(iter(flat(example)), None)
+    if first is None:
         raise EdgepruneError(
-            f"example of type {type(example).__name__}",
-            "networks of one input tensor (N, C, ...) are followed",
-            "wrap the network in a module that makes its other inputs of one tensor",
-        )
-    if example.ndim < 2 or example.shape[0] < 2:
+            f"example of type {type(example).__name__}", "holds no tensor",
+            "give a tensor, a tuple of arguments, or a dict of keywords",
+        )  # fmt: skip
+    if first.ndim < 1 or first.shape[0] < 2:
         raise EdgepruneError(
-            f"example of shape {tuple(example.shape)}",
+            f"example of shape {tuple(first.shape)}",
             "a batch of 1 hides which axis is the batch",
             "trace with a batch of 2",
         )
@@ -48,7 +52,7 @@ def trace(model: nn.Module, example: Tensor, *, exact_norms: bool = False) -> Gr
         return _trace(model, example, exact_norms)
 
 
-def _trace(model: nn.Module, example: Tensor, exact_norms: bool) -> Graph:
+def _trace(model: nn.Module, example: Example, exact_norms: bool) -> Graph:
     module = recorded(model, example)
     recipe = fold(module)
     if exact_norms:
@@ -58,7 +62,8 @@ def _trace(model: nn.Module, example: Tensor, exact_norms: bool) -> Graph:
     return Graph(
         model=model,
         module=module,
-        example=tuple(example.shape),
+        inputs=inputs_of(model, example),
+        batch=size(example),
         groups=find_groups(follow, _tensors(follow.values)),
         refusals=list(dict.fromkeys(follow.refusals)),
         kind="graph" if isinstance(model, fx.GraphModule) else "module",
@@ -71,7 +76,7 @@ def _trace(model: nn.Module, example: Tensor, exact_norms: bool) -> Graph:
     )
 
 
-def recorded(model: nn.Module, example: Tensor) -> fx.GraphModule:
+def recorded(model: nn.Module, example: Example) -> fx.GraphModule:
     """The eval-mode network as a functional graph of ATen operators."""
     try:
         with evaluating(model), quiet():
@@ -82,8 +87,21 @@ def recorded(model: nn.Module, example: Tensor) -> fx.GraphModule:
         raise EdgepruneError(
             f"{type(model).__name__} cannot be traced",
             _first_line(e),
-            "make its forward follow from the input's shape alone (no data-dependent Python, one tensor in)",
+            _misfit(model, example)
+            or "make its forward follow from its inputs' shapes alone (no data-dependent Python)",
         ) from e
+
+
+def _misfit(model: nn.Module, example: Example) -> str:
+    """What to do about an example that the forward's arguments do not fit; "" where they do."""
+    args, kwargs = arguments(example)
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError:
+        return "give an example of all its inputs: a tuple of arguments or a dict of keywords"
+    except ValueError:  # no Python function
+        pass
+    return ""
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph import Graph
+from ..graph.inputs import Example, flat
 from ..graph.kept import Keep, kept_classes
 from ..graph.tensors import fetch
 from .compensate import Told, kept_index, least_squares, repair_layer, silent
@@ -213,14 +214,14 @@ def distil(
     dense: Graph,
     pruned: Graph,
     keep: Keep,
-    views: Iterable[Tensor],
+    views: Iterable[Example],
     steps: int,
     lr: float = 1e-4,
     temperature: float = 2.0,
     feature_share: float = 1.0,
     told: Told = silent,
 ) -> None:
-    """Train ``pruned`` in place on ``steps`` batches of ``views`` [N, 3, H, W], without labels.
+    """Train ``pruned`` in place on ``steps`` batches of ``views``, without labels.
 
     loss = T^2 KL(dense || pruned at temperature T) + feature_share * (relative squared error of the
     map that the last layer's block begins with). Both networks run in bfloat16 where the processor
@@ -234,10 +235,11 @@ def distil(
     own = kept_index(dense.values[there], kept_classes(dense, keep).mask)
     half = bfloat16_pays()
 
-    def loss(x: Tensor) -> Tensor:
+    def loss(x: Example) -> Tensor:
         values: dict[fx.Node, Any] = {}
         expected: dict[fx.Node, Any] = {}
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half and x.device.type == "cpu"):
+        device = flat(x)[0].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=half and device == "cpu"):
             with torch.no_grad():
                 run(dense.module, dense_nodes, expected, x)
             run(pruned.module, nodes, values, x)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..graph import Graph
+from ..graph.inputs import Example, call, size
 from ..graph.kept import Keep, kept_classes
 from ..graph.labels import Labelled
 from ..graph.tensors import fetch
@@ -258,7 +259,7 @@ def _gather(
     own = kept_index(dense.values[there], stays)
     wanted = sorted((ROWS[0], ROWS_PER_INPUT * _columns(pruned, reader), ROWS[1]))[1]
     wanted = ROWS_DEPTHWISE if reader.depthwise else wanted
-    places = -(-wanted // sum(len(x) for x in images.batches[:first]))
+    places = -(-wanted // sum(size(x) for x in images.batches[:first]))
     generator = torch.Generator().manual_seed(crc32(reader.layer.encode()))
     stretch, shift = _change_of_norm(dense, pruned, reader, own)
     for fold, small_values, whole_values in zip(
@@ -428,7 +429,7 @@ def _mean_only(
 # -- batch norm --------------------------------------------------------------------------------
 
 
-def recalibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
+def recalibrate(model: nn.Module, batches: Sequence[Example]) -> None:
     """Take the running statistics of every batch norm again, in place, from these images."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [m for m in norms if m.running_mean is not None]
@@ -442,7 +443,7 @@ def recalibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
     try:
         with torch.no_grad():
             for x in batches:
-                model(x)
+                call(model, x)
     finally:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError, told
 from ..graph import Graph, trace
+from ..graph.inputs import Example
 from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled
 from ..graph.modes import uncollected
@@ -26,7 +27,7 @@ Slice = Callable[[str, Tensor], Tensor]  # (tensor's name, value in its shape) -
 
 def cut(
     model: nn.Module,
-    where: Tensor | Graph,
+    where: Example | Graph,
     keep: Keep,
     *,
     optimizer: torch.optim.Optimizer | None = None,
@@ -34,7 +35,7 @@ def cut(
 ) -> nn.Module:
     """A new, smaller module that computes what ``model`` does with the dropped units masked.
 
-    ``where`` is the model's graph, or an example input (2, C, H, W) to trace it with. The result
+    ``where`` is the model's graph, or an example to trace it with, a batch of 2. The result
     has the model's own class if its Python agrees with the smaller tensors, else it is an
     fx.GraphModule; ``.edgeprune_kind`` ("module" or "graph") and ``.edgeprune_reason`` say so.
     ``model`` is left as it is; ``optimizer`` is pointed at the new parameters, its moments cut;
@@ -70,7 +71,7 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     rewriter = rewrite(kept)
     module, recipe = _smaller(kept, rewriter)
     whole = unfolded(module, recipe)
-    model, reason = patched(graph.model, whole, rewriter.groups, graph.example)
+    model, reason = patched(graph.model, whole, rewriter.groups, graph)
     if model is None:
         model = trainable(whole).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
@@ -159,7 +160,8 @@ def _narrowed(
     return Graph(
         model=model,
         module=module,
-        example=graph.example,
+        inputs=graph.inputs,
+        batch=graph.batch,
         groups={name: rewriter.kept.group(g) for name, g in graph.groups.items()},
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),

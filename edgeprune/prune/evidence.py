@@ -18,6 +18,7 @@ from torch import Tensor, fx
 
 from ..errors import EdgepruneError
 from ..graph import Graph, Group
+from ..graph.inputs import Example, flat, mapped, size
 from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
@@ -174,7 +175,7 @@ def _maps(graph: Graph, images: Images) -> dict[str, Maps]:
 
 
 def observe(
-    graph: Graph, batches: Sequence[Tensor], look: dict[fx.Node, Callable[[fx.Node, Tensor], None]]
+    graph: Graph, batches: Sequence[Example], look: dict[fx.Node, Callable[[fx.Node, Tensor], None]]
 ) -> None:
     """Run the network and show the values of some operators' outputs, batch by batch."""
     stops = sorted(
@@ -207,11 +208,10 @@ def _gradients(
         kept = {node for at in wanted.values() for node, _ in at}
         with torch.enable_grad():
             for node in nodes:
-                run(graph.module, [node], values, x.detach().requires_grad_())
+                run(graph.module, [node], values, mapped(x, _watched))
                 if node in kept and values[node].requires_grad:
                     values[node].retain_grad()
-            logits = values[nodes[-1]]
-            logits = logits[0] if isinstance(logits, list | tuple) else logits
+            logits = class_scores(values[nodes[-1]])
             y = logits.argmax(1) if labels is None else labels[i]
             grads = torch.autograd.grad(
                 F.cross_entropy(logits, y), [values[n] for n in kept], allow_unused=True
@@ -223,6 +223,23 @@ def _gradients(
                     continue
                 _add_terms(graph, found[name], j, node, units, values[node], gradient[node], total)
     return found
+
+
+def class_scores(outputs: Any) -> Tensor:
+    """The logits [N, classes] that a classifier gives; what looks at a class is refused for others."""
+    given = flat(outputs)
+    if len(given) == 1 and given[0].ndim == 2 and given[0].shape[1] > 1:
+        return given[0]
+    shapes = ", ".join(str(list(t.shape)) for t in given)
+    raise EdgepruneError(
+        "this score looks at the class that a classifier chooses",
+        f"this network gives {shapes or 'no tensor'}",
+        "take one that needs no classes: --score reconstruction",
+    )
+
+
+def _watched(t: Tensor) -> Tensor:
+    return t.detach().requires_grad_() if t.is_floating_point() else t
 
 
 def _add_terms(
@@ -283,14 +300,16 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
         if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
             break
         walk = Walk(graph.module, [x])
-        rough = x.dtype == torch.float32 and x.device.type == "cpu" and bfloat16_pays()
+        first = flat(x)[0]
+        rough = first.dtype == torch.float32 and first.device.type == "cpu" and bfloat16_pays()
         for reader in readers:
             node = walk.node(reader.node)
             with torch.autocast("cpu", torch.bfloat16, enabled=rough):
                 walk.reach(walk.index[reader.node])
-            value = walk.values[0][node.args[0]].to(x.dtype)  # type: ignore[index]
-            at = sample(reader, len(x), graph.values[node].shape, places, generator)
-            seen[reader.node].images += len(x)
+            value = walk.values[0][node.args[0]]  # type: ignore[index]
+            value = value.to(first.dtype) if rough else value
+            at = sample(reader, size(x), graph.values[node].shape, places, generator)
+            seen[reader.node].images += size(x)
             seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
     for reader in readers:

@@ -1,4 +1,4 @@
-"""Images for calibration, mostly without labels."""
+"""Examples for calibration, mostly of images and mostly without labels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 
 from ..errors import EdgepruneError
+from ..graph.inputs import Example, flat, mapped, size
 
 
 @dataclass
 class Images:
-    """Images, normalised: batches [N, 3, H, W], the most different ones first.
+    """Batches of what the network is called with, the most different ones first: images [N, C, H, W],
+    normalised, or any nest of tensors (`graph.inputs`).
 
     Batches with the same number in ``sources`` show the same images, seen differently: all views of
     an image lie in one fold. They are kept channels last, as convolutions run fastest.
     """
 
-    batches: Sequence[Tensor]
+    batches: Sequence[Example]
     sources: Sequence[int] = field(default_factory=list)  # default: each batch its own images
     labels: Sequence[Tensor] | None = None  # [N] a batch, where there are any: gradients see them
 
@@ -29,9 +31,9 @@ class Images:
         if not self.sources:
             self.sources = list(range(len(self.batches)))
         for x in self.batches:
-            if not torch.isfinite(x).all():
+            if not all(bool(torch.isfinite(t).all()) for t in flat(x)):
                 raise EdgepruneError("calibration images", "NaN or infinite values")
-        self.batches = [_channels_last(x) for x in self.batches]
+        self.batches = [mapped(x, _channels_last) for x in self.batches]
 
     @property
     def folds(self) -> list[int]:
@@ -40,13 +42,13 @@ class Images:
 
     def __len__(self) -> int:
         """Views of images, all told."""
-        return sum(len(x) for x in self.batches)
+        return sum(size(x) for x in self.batches)
 
     def first(self, most: int, least: int) -> int:
         """How many of the first batches hold at most ``most`` views (``least`` batches in any case)."""
         count = 0
         for i, x in enumerate(self.batches):
-            count += len(x)
+            count += size(x)
             if count > most and i >= least:
                 return i
         return len(self.batches)

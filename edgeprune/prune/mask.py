@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from ..graph import Graph
+from ..graph.inputs import Example, flat
 from ..graph.kept import Keep, kept_classes
 
 
-def masked(graph: Graph, keep: Keep) -> Callable[[Tensor], Tensor]:
-    """The network of ``graph`` as a function of its input, dropped units masked, nothing cut."""
+def masked(graph: Graph, keep: Keep) -> Callable[[Example], Any]:
+    """The network of ``graph`` as a function of an example, dropped units masked, nothing cut."""
     kept = kept_classes(graph, keep)
     masks = {
         node: [(c.operand, c.axis, kept.stays(c.labels)) for c in found]
@@ -33,8 +34,8 @@ class _Masked(fx.Interpreter):
         super().__init__(graph.module)
         self.masks = masks
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.run(x)
+    def __call__(self, x: Example) -> Any:
+        return self.run(*flat(x))
 
     def run_node(self, n: fx.Node) -> Any:
         if n not in self.masks:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError
+from ..graph import Graph
+from ..graph.inputs import Example, arguments, example_of, flat
 from ..graph.modes import evaluating, quiet, set_modes
 from ..graph.operators import operator_of
 from ..graph.tensors import floating, named_tensors, put, unsaved
@@ -21,7 +23,7 @@ TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1
 
 
 def patched(
-    model: nn.Module, graph: fx.GraphModule, groups: Mapping[str, int], example: tuple[int, ...]
+    model: nn.Module, graph: fx.GraphModule, groups: Mapping[str, int], whole: Graph
 ) -> tuple[nn.Module | None, str]:
     """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``."""
     named, tensors = named_tensors(model), named_tensors(graph)
@@ -39,7 +41,7 @@ def patched(
         return None, f"it cannot be copied: {_words(e)}"
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
-    reason = _disagrees(small, graph, model, example)
+    reason = _disagrees(small, graph, whole)
     return (None, reason) if reason else (small, "")
 
 
@@ -91,16 +93,14 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
 # -- does the module's own Python agree? -----------------------------------------------------------
 
 
-def _disagrees(
-    small: nn.Module, graph: fx.GraphModule, whole: nn.Module, example: tuple[int, ...]
-) -> str:
-    """Why the module's forward is not the cut graph's ("" if it is), on a fresh input."""
+def _disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
+    """Why the module's forward is not the cut graph's ("" if it is), on a fresh example."""
     with evaluating(small):
-        reason = _differs(small, graph, example)
+        reason = _differs(small, graph, whole)
     if reason or not _has_training_parts(small, graph):
         return reason
-    error = _train_error(small, example)
-    if not error or error == _train_error(whole, example):  # not for the cut's sake
+    error = _train_error(small, whole)
+    if not error or error == _train_error(whole.model, whole):  # not for the cut's sake
         return ""
     return f"its forward raises in training mode: {error}"
 
@@ -111,63 +111,56 @@ def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
     return any(id(p) not in read for p in model.parameters())
 
 
-def _differs(small: nn.Module, graph: fx.GraphModule, example: tuple[int, ...]) -> str:
-    shaken, x, expected = _probe(graph, example)
+def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
+    shaken, x, expected = _probe(graph, whole)
     try:
         got = _run(small, shaken, x)
     except Exception as e:
         return f"its forward raises: {_words(e)}"
-    ours, theirs = _outputs(got), _outputs(expected)
+    ours, theirs = flat(got), flat(expected)
     pairs = list(zip(ours, theirs, strict=False))
     same = len(ours) == len(theirs) > 0
     same = same and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
     return "" if same else "its forward gives other values than the cut graph"
 
 
-def _probe(
-    graph: fx.GraphModule, example: tuple[int, ...]
-) -> tuple[Mapping[str, Tensor], Tensor, object]:
-    """Weights, input, and what the graph makes of them: random weights in float64, so that no
+def _probe(graph: fx.GraphModule, whole: Graph) -> tuple[Mapping[str, Tensor], Example, object]:
+    """Weights, example, and what the graph makes of them: random weights in float64, so that no
     tiny layer scale hides a difference, and another batch than the traced one, where it can."""
     like = floating(graph)
     tensors = named_tensors(graph)
-    for batch in (BATCH, example[0]):
-        shape = (batch, *example[1:])
+    for batch in (BATCH, whole.batch):
         try:
             shaken = {name: _shaken(t, i) for i, (name, t) in enumerate(tensors.items())}
-            x = _fresh(shape, like.double())
+            x = example_of(whole.inputs, batch, like.double())
             expected = _run(graph, shaken, x)
-            if all(bool(t.isfinite().all()) for t in _outputs(expected)):
+            if all(bool(t.isfinite().all()) for t in flat(expected)):
                 return shaken, x, expected
         except Exception:  # a type is written in the forward, or the device has no float64
             pass
-        x = _fresh(shape, like)
+        x = example_of(whole.inputs, batch, like)
         with suppress(Exception):  # the batch is written in the forward
             return tensors, x, _run(graph, tensors, x)
     raise EdgepruneError("the cut network does not run", "", "please report this network")
 
 
-def _train_error(model: nn.Module, example: tuple[int, ...]) -> str:
+def _train_error(model: nn.Module, whole: Graph) -> str:
     """What a training-mode forward raises ("" if nothing); statistics are not touched."""
     tensors = {name: t.clone() for name, t in named_tensors(model).items()}
     like = floating(model)
     with evaluating(model):
         model.train()
         try:
-            _run(model, tensors, _fresh((BATCH, *example[1:]), like))
+            _run(model, tensors, example_of(whole.inputs, BATCH, like))
         except Exception as e:
             return _words(e)
     return ""
 
 
-def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> object:
+def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Example) -> object:
+    args, kwargs = arguments(flat(x) if isinstance(model, fx.GraphModule) else x)
     with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
-        return torch.func.functional_call(model, dict(tensors), (x,))
-
-
-def _fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return x.to(like.device, like.dtype)
+        return torch.func.functional_call(model, dict(tensors), args, kwargs)
 
 
 def _shaken(value: Tensor, seed: int) -> Tensor:
@@ -182,15 +175,6 @@ def _shaken(value: Tensor, seed: int) -> Tensor:
         fan_in = max(1, value[0].numel())
         shaken = (uniform - 0.5) * (12 / fan_in) ** 0.5
     return shaken.to(value.device)
-
-
-def _outputs(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict | list | tuple):
-        values = value.values() if isinstance(value, dict) else value
-        return [t for v in values for t in _outputs(v)]
-    return []  # None, numbers
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

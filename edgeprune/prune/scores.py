@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
+from ..graph.inputs import Example
 from ..graph.tensors import fetch
 from .elimination import DEAD, RIDGE, Elimination, eliminate
-from .evidence import PARTS, Evidence, Maps
+from .evidence import PARTS, Evidence, Maps, class_scores
 from .mask import masked
 
 Score = Callable[[Graph, Group | str, Evidence | None], Tensor]
@@ -206,9 +207,9 @@ def car(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> T
     return torch.tensor([whole - a for a in without], dtype=torch.float64)
 
 
-def _answers(graph: Graph, keep: dict[str, list[int]], x: Tensor) -> Tensor:
+def _answers(graph: Graph, keep: dict[str, list[int]], x: Example) -> Tensor:
     with torch.no_grad():
-        return masked(graph, keep)(x).argmax(1)
+        return class_scores(masked(graph, keep)(x)).argmax(1)
 
 
 def _accuracy(graph: Graph, keep: dict[str, list[int]], evidence: Evidence, truth: object) -> float:

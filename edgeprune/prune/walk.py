@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
+from ..graph.inputs import Example, flat
 from ..graph.operators import operator_of
 from ..graph.tensors import fetch
 
@@ -18,7 +19,7 @@ class Walk:
     Parameters are read when an operator runs, so what is replaced ahead of the walk takes effect.
     """
 
-    def __init__(self, module: fx.GraphModule, batches: Sequence[Tensor]) -> None:
+    def __init__(self, module: fx.GraphModule, batches: Sequence[Example]) -> None:
         self.module = module
         self.nodes = list(module.graph.nodes)
         self.index = {node.name: i for i, node in enumerate(self.nodes)}
@@ -48,16 +49,17 @@ class Walk:
 
 
 def run(
-    module: fx.GraphModule, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], x: Tensor | None
+    module: fx.GraphModule, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], x: Example | None
 ) -> None:
-    """Run ``nodes`` in order, reading and writing ``values``; ``x`` is the network's input."""
+    """Run ``nodes`` in order, reading and writing ``values``; ``x`` is what the network is called with."""
 
     def value(node: fx.Node) -> Any:
         return fetch(module, str(node.target)) if node.op == "get_attr" else values[node]
 
     for node in nodes:
         if node.op == "placeholder":
-            values[node] = x
+            given = module.graph.find_nodes(op="placeholder")
+            values[node] = flat(x)[list(given).index(node)]
         elif node.op == "call_function":
             args, kwargs = fx.map_arg((node.args, node.kwargs), value)
             target = operator_of(node).run or node.target  # a view needs not exist channels last
