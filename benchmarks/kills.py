@@ -2,10 +2,11 @@
 
 A command is killed (SIGKILL) at one of its writes, which are numbered (fsync and rename), and typed
 again; what it leaves must be bit for bit what an unbroken one leaves: weights, history without the clock,
-plan, .onnx files, page, pictures. What is measured anew (bench, doctor, the probe) must be whole, with
-nothing half-written beside it. Small networks; can be stopped and goes on:
+plan, .onnx files, page, pictures. Of what is measured anew (bench, doctor, the probe) everything but the
+measured values (`MEASURED`) must be the same. Nothing half-written may lie beside it. Small networks; can
+be stopped and goes on:
 
-    python -m benchmarks.kills [--kills 5] [--only train,export] [--state FOLDER]
+    python -m benchmarks.kills [--kills 5] [--only train --only export] [--state FOLDER]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -74,27 +76,78 @@ def these(*patterns: str) -> Callable[[Path], Any]:
     return outcome
 
 
-def whole_benches(folder: Path) -> Any:
+MEASURED = (  # keys of result files whose values are measured anew, or follow from such
+    "created", "time", "seconds", "import_s", "load_s", "first_run_s", "warm_up_s", "stable", "rounds",
+    "memory", "before", "after", "environment", "stopped", "latency", "load", "energy_j",
+    "unswitched_share", "contended", "speedup", "speedup_interval", "realised_speedup",
+    "realised_speedup_interval", "verdict", "warnings", "peaks", "speed", "share", "bound", "moving",
+    "roofline", "predicted", "measured",
+)  # fmt: skip
+BY_WIDTH = ("padding",)  # findings that follow from the graph alone
+
+
+def timeless(value: Any, *also: str) -> Any:
+    """``value`` without what is measured: what must be the same however often it is measured."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if re.sub(r"_\d+$", "", k) not in (*MEASURED, *also)}
+        return {k: timeless(v, *also) for k, v in kept.items()}
+    return [timeless(v, *also) for v in value] if isinstance(value, list) else value
+
+
+def benches(folder: Path) -> Any:
+    """The last whole result: what was asked, the files, the answers, the promises, the accuracies."""
     from edgeprune import bench
 
-    found = [files.read_json(p) for p in sorted((folder / "runs" / "r" / "bench").glob("*.json"))]
-    complete = [d for d in found if d["status"] == "complete"]
-    for path in (folder / "runs" / "r" / "bench").glob("*.json"):
-        if files.read_json(path)["status"] == "complete":
-            bench.load(path)
-    return {"complete": bool(complete), "left": left_in(folder)}
+    paths = sorted((folder / "runs" / "r" / "bench").glob("*.json"))
+    whole = [p for p in paths if files.read_json(p)["status"] == "complete"][-1]
+    bench.load(whole)
+    told = files.read_json(whole)
+    told["device said"] = told.pop("measured")["models"]
+    return timeless(told) | {"left": left_in(folder)}
 
 
-def whole_diagnosis(folder: Path) -> Any:
-    told = files.read_json(folder / "runs" / "r" / "doctor" / "doctor.json")
-    return {"networks": [n["name"] for n in told["networks"]], "left": left_in(folder)}
+def diagnosis(folder: Path) -> Any:
+    """Layers, layouts, counts and the findings that follow from widths; the files beside them."""
+    place = folder / "runs" / "r" / "doctor"
+    told = files.read_json(place / "doctor.json")
+    for network in told["networks"]:
+        network["findings"] = [f for f in network["findings"] if f["kind"] in BY_WIDTH]
+        network["others"].sort(key=lambda other: str(other["name"]))  # the dearest stood first
+    there = sorted(p.name for p in place.iterdir())
+    return timeless(told) | {"files": there, "left": left_in(folder)}
 
 
-def whole_probe(folder: Path) -> Any:
+def probed(folder: Path) -> Any:
+    """The profile: what was probed (the shapes that it learnt from), and for which runtime."""
     from edgeprune.runtime import device
 
-    known = [p for p in (folder / "home" / "devices").glob("*.json") if "widths" not in p.name]
-    return {"profiles": [bool(device.load(p).created) for p in known], "left": left_in(folder)}
+    found = {}
+    for path in sorted((folder / "home" / "devices").glob("*.json")):
+        if "widths" in path.name:  # kept only where the sweep was clear
+            continue
+        known = device.load(path)
+        points = {
+            k: sorted(v["points"]) for k, v in files.read_json(path)["model"]["processes"].items()
+        }
+        found[path.name] = [
+            known.cpu,
+            known.onnxruntime,
+            known.model.block,
+            known.error.networks,
+            points,
+        ]
+    return {"profiles": found, "left": left_in(folder)}
+
+
+def repaired(folder: Path) -> Any:
+    """Both runs, and the .onnx of the one that was made."""
+    made = sorted((folder / "runs" / "r-fixed").glob("*.onnx"))
+    return networks(folder) | {"onnx": {p.name: sha(p) for p in made}}
+
+
+def plans(folder: Path) -> Any:
+    """The plan that was written outside of a run, beside everything in the run."""
+    return networks(folder) | {"plan": sha(folder / "plan.json")}
 
 
 def left_in(folder: Path) -> list[str]:
@@ -117,14 +170,19 @@ CASES = (
          f"--retrain-epochs 2 {TAIL}", (), networks, "weights, history, spec, plan"),
     Case("prune --post-training", "prune r --post-training --keep-flops 0.6 --round-to 1 --name p",
          (TRAIN,), networks, "weights, history, spec, plan"),
+    Case("prune --dry-run --plan-out", "prune r --keep-flops 0.6 --round-to 1 --dry-run "
+         "--plan-out plan.json", (TRAIN,), plans, "the plan, and that the run is as it was"),
+    Case("prune --plan", "prune r --plan plan.json --retrain-epochs 1 --name p",
+         (TRAIN, "prune r --keep-flops 0.6 --round-to 1 --dry-run --plan-out plan.json"), networks,
+         "weights, history, spec, plan"),
     Case("export", "export r", PRUNED, these("*.onnx"), ".onnx files"),
-    Case("bench", "bench r --rounds 4 --passes 2 --seconds 0.1", EXPORTED, whole_benches,
-         "a whole result"),
+    Case("bench", "bench r --rounds 4 --passes 2 --seconds 0.1", EXPORTED, benches,
+         "what was asked, files, answers, accuracies, promises"),
     Case("report", "report r", EXPORTED, these("report.html"), "the page"),
     Case("plot", "plot r", EXPORTED, these("plots/*"), "the pictures"),
-    Case("doctor", "doctor r", EXPORTED, whole_diagnosis, "a whole diagnosis"),
-    Case("doctor --fix", "doctor r --fix", EXPORTED, networks, "weights, history, spec"),
-    Case("doctor --probe", "doctor --probe", (), whole_probe, "a whole profile"),
+    Case("doctor", "doctor r", EXPORTED, diagnosis, "layers, layouts, counts, findings by width"),
+    Case("doctor --fix", "doctor r --fix", EXPORTED, repaired, "weights, history, spec, .onnx files"),
+    Case("doctor --probe", "doctor --probe", (), probed, "the shapes it learnt from, the runtime"),
 )  # fmt: skip
 
 
@@ -198,7 +256,9 @@ def different(wanted: Any, found: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=5, help="of each command")
-    parser.add_argument("--only", default="")
+    parser.add_argument(
+        "--only", action="append", default=[], help="a case by name; again for more"
+    )
     parser.add_argument(
         "--state", type=Path, default=Path(tempfile.gettempdir()) / "edgeprune-kills"
     )
@@ -209,7 +269,7 @@ def main() -> None:
     done = {(row["case"], row["kill"]) for row in files.read_lines(kept)}
     for number in range(words.kills):
         for case in CASES:
-            wanted = not words.only or case.name in words.only.split(",")
+            wanted = not words.only or case.name in words.only
             if not wanted or (case.name, number) in done:
                 continue
             before, calls, outcome = prepared(case, words.state)
@@ -230,7 +290,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Kills", "",
         "Made by `python -m benchmarks.kills`: SIGKILL at a numbered write (fsync, rename), then the same",
-        "command again; compared with an unbroken one, bit for bit.", "",
+        "command again; compared with an unbroken one, bit for bit, but for what is measured anew (times,",
+        "memory, and what follows from them: `MEASURED` there).", "",
         "| command | writes | kills | as unbroken | compared |", "| :-- | --: | --: | --: | :-- |",
     ]  # fmt: skip
     total = [0, 0]

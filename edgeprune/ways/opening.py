@@ -33,11 +33,16 @@ def opened(
     run, _ = claim(asked, name)
     with working(run):
         _, new = claim(asked, name)  # somebody may have been faster
-        if new and parent is not None and parent.name != name:
+        derived = {"parent": parent.name} if parent is not None and parent.name != name else {}
+        if new:
+            write_recipe(run, asked, argv, **derived)
+        if (
+            derived
+            and parent is not None
+            and not run.has("dense")
+            and not run.state_folder.exists()
+        ):
             _inherit(run, parent)
-            write_recipe(run, asked, argv, parent=parent.name)
-        elif new:
-            write_recipe(run, asked, argv)
         yield run
 
 
@@ -87,15 +92,19 @@ def working(run: Run) -> Iterator[None]:
 
 
 def _inherit(run: Run, parent: Run) -> None:
-    """``parent``'s dense network: to prune it in another way without training again."""
-    for path in (parent.weights_path("dense"), parent.onnx_path("dense")):
+    """``parent``'s dense network: to prune it in another way without training again.
+
+    Its weights come last: without them a killed command does all of it again.
+    """
+    checkpoint.inherit(run, parent)
+    there = run.told()[0]
+    for record in parent.told()[0]:
+        if getattr(record, "network", None) == "dense" and record not in there:
+            run.append(record)
+    for path in (parent.onnx_path("dense"), parent.weights_path("dense")):
         if path.is_file():
             with files.atomic(run.path / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-    checkpoint.inherit(run, parent)
-    for record in parent.told()[0]:
-        if getattr(record, "network", None) == "dense":
-            run.append(record)
 
 
 def write_recipe(run: Run, asked: Asked, argv: Sequence[str], **more: Any) -> None:

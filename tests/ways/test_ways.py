@@ -86,6 +86,27 @@ def test_a_kill_changes_nothing(point: int, unbroken: tuple[str, Path], tmp_path
     assert outcome(tmp_path) == outcome(folder)
 
 
+def test_a_kill_while_a_run_is_derived_changes_nothing(tmp_path: Path) -> None:
+    """Killed at each write of the first dozen, when the parent's dense network is being copied."""
+    tiny.prepare(tmp_path)
+    train = HEAD.replace("prune", "train").replace("--epochs 3", "--epochs 1")
+    assert start(tmp_path, f"{train} --name r".format(here=tmp_path)) == 0
+    typed = "prune r --post-training --keep-flops 0.6 --round-to 1 --name {name}"
+    assert start(tmp_path, typed.format(name="whole")) == 0, (tmp_path / "log").read_text()
+
+    def left(name: str) -> object:
+        run = runs.Run(tmp_path / "runs" / name)
+        history = [replace(r, seconds=None) for r in run.history(records.Result)]
+        weights = {p.name: p.read_bytes() for p in run.path.glob("*.safetensors")}
+        return history, weights, run.spec_path.read_text(), run.recipe()["parent"]
+
+    for die_at in range(2, 13, 2):
+        name = f"killed{die_at}"
+        assert start(tmp_path, typed.format(name=name), die_at) == -9
+        assert start(tmp_path, typed.format(name=name)) == 0, (tmp_path / "log").read_text()
+        assert left(name) == left("whole")
+
+
 def test_measured_losses_never_fall_and_end_at_the_present_width() -> None:
     """6 of 8 units are there; the losses at widths 0 to 6, lines between the measured points by hand."""
     curve = Curve("a", (0.0, 0.25, 0.5), (0.9, 0.92, 0.5))  # noise: better with a quarter gone
