@@ -246,7 +246,12 @@ NETS: dict[str, type[nn.Module]] = {
 def build(name: str, seed: int = 0) -> nn.Module:
     """A tiny network in float64, eval, with random statistics, so that nothing hides."""
     torch.manual_seed(seed)
-    net = NETS[name]().double().eval()
+    return randomised(NETS[name]())
+
+
+def randomised(net: nn.Module) -> nn.Module:
+    """``net`` in float64, eval, with random statistics and offsets."""
+    net = net.double().eval()
     for key, buffer in net.named_buffers():
         if key.endswith("running_mean"):
             buffer.normal_(0, 0.3)

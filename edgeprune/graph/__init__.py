@@ -5,5 +5,6 @@ from .follow import Refusal
 from .graph import Graph
 from .groups import Group, Site
 from .trace import trace
+from .vanish import can_vanish
 
-__all__ = ["Cost", "Graph", "Group", "Refusal", "Row", "Site", "cost", "trace"]
+__all__ = ["Cost", "Graph", "Group", "Refusal", "Row", "Site", "can_vanish", "cost", "trace"]

@@ -9,7 +9,7 @@ length is ``fixed + sum(times * width)``, and widths that no network has yet can
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -21,6 +21,7 @@ from .follow import layer
 from .graph import Graph
 from .labels import Labelled, Vector
 from .operators import Work, operator_of
+from .vanish import Left, left, stand_in
 
 BYTES = 4  # of a float32
 
@@ -70,7 +71,11 @@ class Cost:
 
 
 def cost(graph: Graph, widths: Mapping[str, int] | None = None) -> Cost:
-    """Cost for one image with the given ``widths`` (units a group; missing groups as they are)."""
+    """Cost for one image with the given ``widths`` (units a group; missing groups as they are).
+
+    A width of 0 is priced where the group can vanish (:mod:`.vanish`): all that nothing reads any more
+    costs nothing, and what stands for a branch is one parameter.
+    """
     return Cost(tuple(_rows(graph, _Lengths(graph, widths or {}))))
 
 
@@ -80,12 +85,24 @@ class _Lengths:
     def __init__(self, graph: Graph, widths: Mapping[str, int]) -> None:
         for name, width in widths.items():
             limit = graph.group(name).width
-            if not 1 <= width <= limit:
-                raise EdgepruneError(f"width {width} of {name}", f"not between 1 and {limit}")
+            if not 0 <= width <= limit:
+                raise EdgepruneError(f"width {width} of {name}", f"not between 0 and {limit}")
+        self.gone = [name for name, width in widths.items() if not width]
         self.roots = graph.roots
         self.share = np.ones(len(graph.roots))  # of each class's elements that stay
         for name, width in widths.items():
             self.share[graph.groups[name].roots] = width / graph.groups[name].width
+
+    def left(self, graph: Graph) -> Left | None:
+        """What the groups of width 0 leave of the operators; None where there are none."""
+        if not self.gone:
+            return None
+        found = left(graph, self.gone)
+        if found.refusal:
+            raise EdgepruneError(
+                f"width 0 of {', '.join(self.gone)}", found.refusal, "give 1 or more"
+            )
+        return found
 
     def length(self, labels: Vector) -> int:
         return round(float(self.share[self.roots[labels]].sum()))
@@ -107,6 +124,8 @@ class _Priced:
 
     def shape(self, leaf: Labelled) -> tuple[int, ...]:
         """The shape of a parameter at these widths."""
+        if leaf.axis is not None:  # it stands for a branch that vanished
+            return self.lengths.shape(leaf)
         shape = list(leaf.shape)
         for axis in range(leaf.ndim):
             labels = self.graph.sites.get((str(leaf.name), axis))
@@ -118,7 +137,7 @@ class _Priced:
         """Stored values of these parameters, each once."""
         total = 0
         for leaf in leaves:
-            if leaf.name in self.stored and leaf.name not in self.paid:
+            if leaf.name not in self.paid:
                 total += prod(self.shape(leaf))
                 self.paid.add(str(leaf.name))
         return total
@@ -133,16 +152,26 @@ def stored_tensors(graph: Graph) -> set[str]:
 
 def _rows(graph: Graph, lengths: _Lengths) -> Iterator[Row]:
     priced = _Priced(graph, lengths)
+    rest = lengths.left(graph)
     for node in graph.module.graph.nodes:
+        if rest is not None and node not in rest.live:
+            continue
         out = graph.values.get(node)
         out = out[0] if isinstance(out, list | tuple) and out else out
         if node.op != "call_function" or not isinstance(out, Labelled):
             continue
         operands = _operands(graph, node)
         leaves = [x for x in operands if x.name in priced.stored]
+        leaves += [] if rest is None else _stand_ins(graph, node, rest)
         data = [x for x in operands if x.name is None and not x.constant]
         if leaves or (operator_of(node).kind == "matmul" and len(data) >= 2):
             yield _row(node, out, leaves, data, priced)
+
+
+def _stand_ins(graph: Graph, node: fx.Node, rest: Left) -> list[Labelled]:
+    """The parameters that the node will read in place of branches that vanished."""
+    ends = [n for n in node.all_input_nodes if n in rest.ends]
+    return [replace(graph.values[n].at_one_place(), name=stand_in(n)) for n in ends]
 
 
 def _operands(graph: Graph, node: fx.Node) -> list[Labelled]:

@@ -35,6 +35,8 @@ class Graph:
     sites: dict[tuple[str, int], Vector] = field(default_factory=dict, repr=False)
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict, repr=False)
     roots: Vector = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
+    vanished: dict[str, str] = field(default_factory=dict, repr=False)
+    # parameter -> the operator of the whole network that it stands for
 
     @property
     def fingerprint(self) -> str:

@@ -45,6 +45,23 @@ class Group:
         """Those sites that are the output axis of a producer's weight."""
         return self.sites[: len(self.producers)]
 
+    def among(self, tensors: set[str], made: Mapping[Key, Vector]) -> Group:
+        """The group on those of its sites whose tensors there still are, and on ``made`` ones.
+
+        ``made``: the class of each element along the axis. No unit is left where no producer is.
+        """
+        n = len(self.producers)
+        pairs = zip(self.sites[:n], self.producers, strict=True)
+        own = [(site, layer) for site, layer in pairs if site.tensor in tensors]
+        rest = [site for site in self.sites[n:] if site.tensor in tensors]
+        place = {int(root): i for i, root in enumerate(self.roots)}
+        for (tensor, axis), roots in made.items():
+            unit = np.array([place.get(int(root), -1) for root in roots], np.int64)
+            rest += [Site(tensor, axis, unit)] if (unit >= 0).any() else []
+        sites = (*(site for site, _ in own), *rest)
+        roots = self.roots if own else self.roots[:0]
+        return Group(self.name, roots, tuple(layer for _, layer in own), sites)
+
 
 def find_groups(follow: Follow, extra: Iterable[Labelled]) -> dict[str, Group]:
     """Groups in execution order of their first producer, by name."""

@@ -1,5 +1,7 @@
 """What stays: a ``Keep`` maps a group's name to the units kept, sorted; groups not named stay whole.
 
+A group of which none is kept vanishes: :mod:`.vanish` knows where that is exact.
+
 :class:`Kept` is a keep in terms of labels. It is the one place that knows how a label's class decides.
 """
 
@@ -90,6 +92,10 @@ class Kept:
                 value = value.index_select(axis, self.index(labels).to(value.device))
         return value
 
+    def emptied(self) -> list[str]:
+        """Names of the groups of which nothing stays."""
+        return [n for n, g in self.graph.groups.items() if not self.mask[g.roots].any()]
+
     def group(self, group: Group) -> Group:
         """The group without the units that leave."""
         stays = self.stays(group.roots)
@@ -106,19 +112,17 @@ def kept_classes(graph: Graph, keep: Keep) -> Kept:
     kept = np.ones(len(graph.roots), np.bool_)
     for name, units in keep.items():
         group = graph.group(name)
-        chosen = np.asarray(units)
+        chosen = np.asarray(units) if len(units) else np.zeros(0, np.int64)
         sound = (
             chosen.ndim == 1
-            and chosen.size > 0
             and chosen.dtype.kind in "iu"
-            and chosen.min() >= 0
-            and chosen.max() < group.width
+            and (chosen >= 0).all()
+            and (chosen < group.width).all()
             and (np.diff(chosen) > 0).all()
         )
         if not sound:
             raise EdgepruneError(
-                f"kept units of {name}",
-                f"not a rising list of one or more indices below {group.width}",
+                f"kept units of {name}", f"not a rising list of indices below {group.width}"
             )
         kept[np.delete(group.roots, chosen)] = False
     return Kept(graph, kept[graph.roots])

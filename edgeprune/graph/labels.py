@@ -7,7 +7,7 @@ a union-find that always keeps the smaller root, so that pinning is a union with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Labelled:
     def is_vector(self) -> bool:
         """One axis longer than 1 at most: its labels can be followed like a feature map's."""
         return sum(size > 1 for size in self.shape) <= 1
+
+    def at_one_place(self) -> Labelled:
+        """The labelled axis alone, all others of size 1."""
+        shape = tuple(size if self.on(axis) else 1 for axis, size in enumerate(self.shape))
+        return replace(self, shape=shape)
 
     def array(self) -> Tensor:
         """int64 labels in the tensor's shape, expanded (no memory beyond the vector)."""

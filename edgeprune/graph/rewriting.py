@@ -16,6 +16,16 @@ from .kept import Kept, Mask
 from .labels import Labelled
 
 
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """What a new parameter stands for: a branch of which no channel is left."""
+
+    node: str  # the operator whose result it is
+    value: Tensor  # one value a channel; it broadcasts
+    labels: Labelled
+    sources: frozenset[str]  # the parameters that it was computed from
+
+
 @dataclass
 class Rewriter:
     """The state of one rewriting; the rows' functions read and write through it."""
@@ -26,6 +36,7 @@ class Rewriter:
     indices: dict[str, Tensor] = field(default_factory=dict)  # new constants by name
     constants: dict[str, Tensor] = field(default_factory=dict)  # those of the graph
     groups: dict[str, int] = field(default_factory=dict)  # of convolutions and norms, by weight
+    stands_for: dict[str, Branch] = field(default_factory=dict)  # new parameters by name
 
     def __post_init__(self) -> None:
         self.constants = self.graph.constants()

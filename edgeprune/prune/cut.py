@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError, told
-from ..graph import Graph, trace
+from ..graph import Graph, Group, trace
 from ..graph.inputs import Example
 from ..graph.kept import Keep, Kept, kept_classes
-from ..graph.labels import Labelled
+from ..graph.labels import Labelled, Vector
 from ..graph.modes import uncollected
 from ..graph.recipe import reduced, unfolded
 from ..graph.rewriting import Rewriter
@@ -71,17 +71,29 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     rewriter = rewrite(kept)
     module, recipe = _smaller(kept, rewriter)
     whole = unfolded(module, recipe)
-    model, reason = patched(graph.model, whole, rewriter.groups, graph)
+    model, reason = _patched(rewriter, whole)
     if model is None:
         model = trainable(whole).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = reason  # type: ignore[assignment]
     slices = partial(_cut_by_any_name, kept, _names_in_graph(graph))
     if optimizer is not None:
-        follow_optimizer(optimizer, graph, model, slices)
+        made = {name: branch.sources for name, branch in rewriter.stands_for.items()}
+        follow_optimizer(
+            optimizer, graph.model, model, slices, lambda n: made.get(n) or graph.sources(n)
+        )
     if ema is not None:
         _cut_average(ema, model, slices, rewriter.groups)
     return _narrowed(rewriter, module, model, recipe)
+
+
+def _patched(rewriter: Rewriter, whole: fx.GraphModule) -> tuple[nn.Module | None, str]:
+    """The user's class around the smaller tensors, or why not."""
+    gone = rewriter.kept.emptied()
+    if gone:
+        return None, f"{', '.join(gone)} left as a whole, with the branches that it carried"
+    graph = rewriter.graph
+    return patched(graph.model, whole, rewriter.groups, graph)
 
 
 def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphModule | None]:
@@ -110,6 +122,7 @@ def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphMo
     device = next((t.device for t in small.values()), torch.device("cpu"))
     tensors = {n: t for n, t in small.items() if n in used}
     tensors.update({name: index.to(device) for name, index in rewriter.indices.items()})
+    tensors.update({name: branch.value for name, branch in rewriter.stands_for.items()})
     module = _graph_module(graph, rewriter.new, tensors)
     recipe = None if graph.recipe is None else reduced(graph.recipe, same & used, small)
     return module, recipe
@@ -141,37 +154,65 @@ def _narrowed(
     rewriter: Rewriter, module: fx.GraphModule, model: nn.Module, recipe: fx.GraphModule | None
 ) -> Graph:
     """The old labels without those that left, on the new operators."""
-    graph = rewriter.graph
+    graph, kept = rewriter.graph, rewriter.kept
     new_of = dict(zip(rewriter.new.nodes, module.graph.nodes, strict=True))
     nodes = {old: new_of[new] for old, new in rewriter.nodes.items() if new in new_of}
     values = {
         new: fx.node.map_aggregate(graph.values[old], rewriter.shrink) for old, new in nodes.items()
     }
-    for name, index in rewriter.indices.items():  # index tensors that the cut wrote
-        node = next(n for n in module.graph.nodes if n.target == name)
-        values[node] = Labelled(tuple(index.shape), constant=True, name=name)
+    sites = {key: kept.left(labels) for key, labels in graph.sites.items()}
+    made = {
+        name: Labelled(tuple(index.shape), constant=True, name=name)
+        for name, index in rewriter.indices.items()
+    }
+    for name, branch in rewriter.stands_for.items():
+        x = branch.labels
+        if x.axis is not None and x.labels is not None:
+            sites[name, x.axis] = kept.left(x.labels)
+        made[name] = Labelled(tuple(branch.value.shape), constant=True, name=name)
+    leaves = {str(n.target): n for n in module.graph.nodes if n.op == "get_attr"}
+    values.update({leaves[name]: value for name, value in made.items()})
     contractions = {
         nodes[old]: [
-            replace(c, operand=nodes[c.operand], labels=rewriter.kept.left(c.labels)) for c in found
+            replace(c, operand=nodes[c.operand], labels=kept.left(c.labels)) for c in found
         ]
         for old, found in graph.contractions.items()
-        if old in nodes
+        if old in nodes and nodes[old].op != "get_attr"
     }
+    vanished = {name: branch.node for name, branch in rewriter.stands_for.items()}
+    earlier = {name: node for name, node in graph.vanished.items() if name in leaves}
     return Graph(
         model=model,
         module=module,
         inputs=graph.inputs,
         batch=graph.batch,
-        groups={name: rewriter.kept.group(g) for name, g in graph.groups.items()},
+        groups=_groups(rewriter, set(leaves), sites),
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         exact_norms=graph.exact_norms,
         recipe=recipe,
         values=values,
-        sites={key: rewriter.kept.left(labels) for key, labels in graph.sites.items()},
+        sites=sites,
         contractions=contractions,
         roots=graph.roots,
+        vanished={**earlier, **vanished},
     )
+
+
+def _groups(
+    rewriter: Rewriter, leaves: set[str], sites: Mapping[tuple[str, int], Vector]
+) -> dict[str, Group]:
+    """The groups without what left; one that vanished, or whose layers nothing reads any more, is gone."""
+    kept = rewriter.kept
+    found = {name: kept.group(g) for name, g in kept.graph.groups.items()}
+    if not kept.emptied():
+        return found
+    new = [(name, axis) for name, axis in sites if name in rewriter.stands_for]
+    return {
+        name: group
+        for name, whole in found.items()
+        if (group := whole.among(leaves, {key: kept.graph.roots[sites[key]] for key in new})).width
+    }
 
 
 def _cut_average(

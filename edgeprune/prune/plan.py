@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from .. import records
 from ..errors import EdgepruneError, closest
-from ..graph import Graph, cost
+from ..graph import Graph, can_vanish, cost
 from ..graph.kept import kept_classes
+from ..graph.vanish import left
 from ..prices import PRICES, Price, Target, price_of
 from ..prices import Curve as PriceCurve
 from ..records import CLOSED, Amount, Count, Share
@@ -70,7 +72,9 @@ class Plan:
             raise EdgepruneError(
                 "the plan", "is for another network", "make one for this network with --dry-run"
             )
-        kept_classes(graph, self.keep)
+        gone = kept_classes(graph, self.keep).emptied()
+        if gone and (why := left(graph, gone).refusal):
+            raise EdgepruneError(f"{', '.join(gone)} cannot vanish", why, "keep a unit of each")
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
@@ -85,7 +89,7 @@ class Plan:
         rest = {key: given for key, given in value.items() if key != "format"}
         found = records.value(rest, cls, "the plan")
         for name, units in found.keep.items():
-            if not units or sorted(set(units)) != units:
+            if sorted(set(units)) != units:
                 raise EdgepruneError(
                     f"the plan: units of {name}", "not a rising list of indices from 0"
                 )
@@ -104,7 +108,8 @@ def word(price: str) -> str:
 class Limits:
     """What bounds the widths, whatever the target."""
 
-    floor: float = 0.0  # least share of a group's width
+    floor: float | None = None  # least share of a group's width, at least one unit; 0: groups whose
+    # branch can be left out exactly may vanish
     multiple: int = 1  # widths are multiples of it, or the dense width
     keep: Sequence[str] = ()  # globs of groups that stay whole
     shares: Mapping[str, float] = field(
@@ -159,9 +164,12 @@ def make(
         price = row.of(graph)
         share = {row.name: target.of(price.dense)}
         goal = share[row.name] * price.dense
-        _reachable(price, grids, row, target)
-        _walk(widths, _ordered(method, grids, scores, curves or {}, price), price, goal)
-        _settle(widths, grids, price, goal)
+        may = partial(_exact, graph)
+        _reachable(price, grids, row, target, _narrowest(grids, may))
+        greedily = partial(_greedy, grids, curves or {}, price, widths, may)
+        steps = _ordered(method, grids, scores, greedily)
+        _walk(widths, steps, price, goal, may)
+        _settle(widths, grids, price, goal, may)
         dense = {row.name: price.dense, **dense}
         promised = {row.name: price.at(widths)}
     kept = {name: best_units(scores[name], width) for name, width in widths.items()}
@@ -187,7 +195,7 @@ EVEN = "all units score the same"
 def grid(width: int, multiple: int, least: int) -> list[int]:
     """Widths that a group of ``width`` units may have, falling: itself, and smaller multiples."""
     top = (width - 1) // multiple * multiple
-    return [width, *(w for w in range(top, 0, -multiple) if w >= least)]
+    return [width, *(w for w in range(top, -1, -multiple) if w >= least)]
 
 
 def nearest(widths: Sequence[int], wanted: float) -> int:
@@ -204,12 +212,28 @@ def best_units(score: Tensor, width: int) -> list[int]:
 # -- the order of steps ----------------------------------------------------------------------------
 
 
+May = Callable[[Mapping[str, int]], bool]  # whether what has no width may go without
+
+
+def _exact(graph: Graph, widths: Mapping[str, int]) -> bool:
+    """Whether the groups of width 0 can vanish together."""
+    gone = [name for name, width in widths.items() if not width]
+    return not gone or can_vanish(graph, gone)
+
+
+def _narrowest(grids: Mapping[str, list[int]], may: May) -> dict[str, int]:
+    """The ends of the grids; of the groups that can vanish, as many as can together, the first first."""
+    widths = {name: next(w for w in reversed(g) if w or len(g) == 1) for name, g in grids.items()}
+    for name in (name for name, g in grids.items() if not g[-1]):
+        widths |= {name: 0} if may({**widths, name: 0}) else {}
+    return widths
+
+
 def _ordered(
     method: str,
     grids: Mapping[str, list[int]],
     scores: Mapping[str, Tensor],
-    curves: Curves,
-    price: PriceCurve,
+    greedily: Callable[[], Iterator[Step]],
 ) -> Iterator[Step]:
     if method == "uniform":
         return iter(_by_key(grids, lambda name, before, after: -(before + after) / grids[name][0]))
@@ -218,7 +242,7 @@ def _ordered(
         return iter(
             _by_key(grids, lambda name, before, after: float(falling[name][after:before].mean()))
         )
-    return _greedy(grids, curves, price)
+    return greedily()
 
 
 def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float]) -> list[Step]:
@@ -231,19 +255,26 @@ def _by_key(grids: Mapping[str, list[int]], key: Callable[[str, int, int], float
     return [step for *_, step in sorted(found, key=lambda f: f[:3])]
 
 
-def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: PriceCurve) -> Iterator[Step]:
-    """Always the group whose loss rises least per cost saved at the widths reached so far.
+def _greedy(
+    grids: Mapping[str, list[int]],
+    curves: Curves,
+    price: PriceCurve,
+    widths: Mapping[str, int],
+    may: May,
+) -> Iterator[Step]:
+    """Always the group whose loss rises least per cost saved at ``widths``, which the walk changes.
 
     Savings only shrink as other groups get narrower, so a price computed earlier is too good at
     worst: the first of the queue is priced anew, and taken if it is still the first.
     """
-    widths = {name: g[0] for name, g in grids.items()}
     loss = {
         name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()
     }
 
     def priced(order: int, name: str, place: int) -> tuple[float, int, str, int]:
         step = Step(name, grids[name][place], grids[name][place + 1])
+        if not step.after and not may({**widths, name: 0}):
+            return np.inf, order, name, place
         saved = price.at(widths) - price.at({**widths, name: step.after})
         rise = float(loss[name][step.after] - loss[name][step.before])
         return rise / max(saved, 1e-12), order, name, place
@@ -256,18 +287,22 @@ def _greedy(grids: Mapping[str, list[int]], curves: Curves, price: PriceCurve) -
         if queue and again > queue[0]:
             heapq.heappush(queue, again)
             continue
-        yield Step(name, grids[name][place], grids[name][place + 1])
-        widths[name] = grids[name][place + 1]
-        if place + 2 < len(grids[name]):
+        after = grids[name][place + 1]
+        yield Step(name, grids[name][place], after)
+        if widths[name] == after and place + 2 < len(grids[name]):
             heapq.heappush(queue, priced(order, name, place + 1))
 
 
-def _walk(widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal: float) -> None:
+def _walk(
+    widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal: float, may: May
+) -> None:
     """Take steps until the goal is passed; stop on its nearer side. ``widths`` in place."""
     here = price.at(widths)
     if here <= goal:
         return
     for step in steps:
+        if not step.after and not may({**widths, step.group: 0}):
+            continue
         widths[step.group] = step.after
         there = price.at(widths)
         if there <= goal:
@@ -278,7 +313,11 @@ def _walk(widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal
 
 
 def _settle(
-    widths: dict[str, int], grids: Mapping[str, list[int]], price: PriceCurve, goal: float
+    widths: dict[str, int],
+    grids: Mapping[str, list[int]],
+    price: PriceCurve,
+    goal: float,
+    may: May,
 ) -> None:
     """Single steps up or down, the best first, while they bring the cost nearer to the goal."""
     open_groups = [name for name, g in grids.items() if len(g) > 1]
@@ -289,7 +328,10 @@ def _settle(
             place = grids[name].index(widths[name])
             for other in (place - 1, place + 1):
                 if 0 <= other < len(grids[name]):
-                    off = abs(price.at({**widths, name: grids[name][other]}) - goal)
+                    then = {**widths, name: grids[name][other]}
+                    if not (then[name] and widths[name]) and not may(then):
+                        continue
+                    off = abs(price.at(then) - goal)
                     if off < best * (1 - 1e-9):
                         best, chosen = off, (name, grids[name][other])
         if chosen is None:
@@ -305,14 +347,15 @@ def _grids(graph: Graph, limits: Limits) -> dict[str, list[int]]:
     multiple, floor = limits.multiple, limits.floor
     if multiple < 1:
         raise EdgepruneError(f"multiple {multiple}", "must be at least 1")
-    if not 0 <= floor <= 1:
+    if floor is not None and not 0 <= floor <= 1:
         raise EdgepruneError(f"floor {floor}", "must lie in 0..1")
-    return {
-        name: grid(
-            g.width, multiple, max(1, int(np.ceil(floor * limits.whole.get(name, g.width) - 1e-9)))
-        )
-        for name, g in graph.groups.items()
-    }
+
+    def least(name: str, width: int) -> int:
+        if floor == 0:
+            return 0 if can_vanish(graph, [name]) else 1
+        return max(1, int(np.ceil((floor or 0) * limits.whole.get(name, width) - 1e-9)))
+
+    return {n: grid(g.width, multiple, least(n, g.width)) for n, g in graph.groups.items()}
 
 
 def _fixed(
@@ -322,7 +365,8 @@ def _fixed(
     fixed: dict[str, tuple[int, str]] = {}
     for pattern, share in [*limits.shares.items(), *((p, 1.0) for p in limits.keep)]:
         names = [n for n in graph.groups if fnmatchcase(n, pattern)]
-        if not names:
+        gone = any(fnmatchcase(n, pattern) for n in limits.whole)  # with a branch that vanished
+        if not names and not gone:
             raise EdgepruneError(
                 f"{pattern!r}", "matches no group", closest(pattern, list(graph.groups))
             )
@@ -332,7 +376,7 @@ def _fixed(
             )
         for name in names:
             width = graph.groups[name].width
-            own = width if share == 1 else nearest(grids[name], share * width)
+            own = width if share == 1 else nearest([w for w in grids[name] if w], share * width)
             fixed[name] = (
                 own,
                 f"kept whole ({pattern})" if share == 1 else f"share {share:g} ({pattern})",
@@ -362,11 +406,15 @@ def _check_scores(
 
 
 def _reachable(
-    price: PriceCurve, grids: Mapping[str, list[int]], row: Price, target: Target
+    price: PriceCurve,
+    grids: Mapping[str, list[int]],
+    row: Price,
+    target: Target,
+    narrowest: Mapping[str, int],
 ) -> None:
     """Refuse a target that the grids do not reach, with the nearest one that they do."""
     goal = target.of(price.dense)
-    least = price.at({name: g[-1] for name, g in grids.items()}) / price.dense
+    least = price.at(narrowest) / price.dense
     most = price.at({name: g[0] for name, g in grids.items()}) / price.dense
     asked = f"{row.option} {target.share if target.share is not None else target.value}"
 
@@ -402,6 +450,8 @@ def _reason(
     if name in fixed:
         return fixed[name][1]
     width, dense = widths[name], grids[name][0]
+    if not width:
+        return f"{method}: vanishes, its branch is a constant"
     if width == dense:
         return f"{method}: whole"
     at_floor = ", at its floor" if width == grids[name][-1] else ""

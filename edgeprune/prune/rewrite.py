@@ -20,24 +20,52 @@ from ..graph.kept import Kept
 from ..graph.labels import Labelled
 from ..graph.operators import operator_of
 from ..graph.rewriting import Rewriter
+from ..graph.vanish import Left, left
+from . import branches
 
 
 def rewrite(kept: Kept) -> Rewriter:
     """The graph's operators for what is kept: ``.new``, with ``.nodes`` from old to new."""
     r = Rewriter(kept)
+    rest = _left(kept)
     for old in r.graph.module.graph.nodes:
-        r.nodes[old] = new = r.new.node_copy(old, r.nodes.__getitem__)
-        if not any(r.loses(r.value(n)) for n in (old, *old.all_input_nodes)):
-            continue
-        row = operator_of(old)
-        with told(f"{short_name(old)} ({old.name}) cannot be cut", "please report this network"):
-            if row.rewrite is not None:
-                row.rewrite(r, old, new)
-            if row.moves:
-                check(r, old, new)
+        if rest is None or not rest.gone(old):
+            _copy(r, rest, old)
+    if rest is not None:
+        branches.stand_in(r, rest)
     r.new.set_codegen(r.graph.module.graph._codegen)
     r.new.eliminate_dead_code()
     return r
+
+
+def _left(kept: Kept) -> Left | None:
+    """What is left without the groups that vanish; None where none does."""
+    names = kept.emptied()
+    if not names:
+        return None
+    rest = left(kept.graph, names)
+    if rest.refusal:
+        raise EdgepruneError(
+            f"{', '.join(names)} cannot vanish", rest.refusal, "keep a unit of each"
+        )
+    return rest
+
+
+def _copy(r: Rewriter, rest: Left | None, old: fx.Node) -> None:
+    if rest is not None and branches.reads_nothing(r, rest, old):
+        branches.begin(r, old)
+        return
+    r.nodes[old] = new = r.new.node_copy(old, r.nodes.get)  # type: ignore[arg-type]
+    if any(n not in r.nodes for n in old.all_input_nodes):  # parts of a concatenation
+        new.args = ([part for part in new.args[0] if part is not None], *new.args[1:])  # type: ignore[union-attr]
+    if not any(r.loses(r.value(n)) for n in (old, *old.all_input_nodes)):
+        return
+    row = operator_of(old)
+    with told(f"{short_name(old)} ({old.name}) cannot be cut", "please report this network"):
+        if row.rewrite is not None:
+            row.rewrite(r, old, new)
+        if row.moves:
+            check(r, old, new)
 
 
 # -- the self-check --------------------------------------------------------------------------------
@@ -50,7 +78,8 @@ def check(r: Rewriter, old: fx.Node, new: fx.Node) -> None:
     first = 0
     for n in old.all_input_nodes:
         whole[n], first = _numbered(r, n, first)
-        small[r.nodes[n]] = _cut_value(r, r.value(n), whole[n])
+        if n in r.nodes:  # else it has no channel left
+            small[r.nodes[n]] = _cut_value(r, r.value(n), whole[n])
     for n in new.all_input_nodes:
         if n not in small:
             small[n] = r.indices[str(n.target)]

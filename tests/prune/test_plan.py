@@ -87,7 +87,7 @@ def test_global_takes_the_lowest_wherever_they_are(graph: Graph) -> None:
     low = next(iter(graph.groups))
     scores[low] = torch.linspace(0, 0.5, graph.groups[low].width)
     grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
-    steps = list(plan._ordered("global", grids, scores, {}, price_of("flops").of(graph)))
+    steps = list(plan._ordered("global", grids, scores, lambda: iter(())))
     first = graph.groups[low].width - 1
     assert [s.group for s in steps[:first]] == [low] * first
     assert [s.after for s in steps[:first]] == list(range(first, 0, -1))
@@ -238,7 +238,7 @@ def test_json_and_back(graph: Graph) -> None:
         {"format": 2},
         {"keep": {"x": [-1, 2]}},
         {"keep": {"x": [2, 2]}},
-        {"keep": {"x": []}},
+        {"keep": {"x": [1, 0]}},
         {"keep": [1]},
         {"keep": {"x": [1.5]}},
         {"network": 3},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -23,6 +23,17 @@ def traced(*widths: int) -> Graph:
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     torch.manual_seed(0)
     return trace(nn.Sequential(*layers).eval(), torch.zeros(2, 3, 32, 32))
+
+
+def always(widths: Mapping[str, int]) -> bool:
+    return True
+
+
+def taken(widths: dict[str, int], steps: Iterator[plan.Step]) -> Iterator[plan.Step]:
+    """Each step, as the walk takes it."""
+    for step in steps:
+        widths[step.group] = step.after
+        yield step
 
 
 def scores(graph: Graph) -> dict[str, torch.Tensor]:
@@ -74,7 +85,7 @@ def test_the_walk_stops_on_the_nearer_side(goal: float, width: int) -> None:
     """Of 10 and 7 nine is nearer to 10; five lies in the middle of 7 and 3, and is kept."""
     widths = {"a": 3}
     steps = iter([plan.Step("a", 3, 2), plan.Step("a", 2, 1)])
-    plan._walk(widths, steps, Told(), goal)  # type: ignore[arg-type]
+    plan._walk(widths, steps, Told(), goal, always)  # type: ignore[arg-type]
     assert widths == {"a": width}
 
 
@@ -124,8 +135,9 @@ def test_a_loss_that_seems_to_fall_is_that_of_before() -> None:
     """a loses 3, then (by noise) only 1, then 6: rises of 3, 0 and 3, all below b's first of 4."""
     curves = {"a": [9.0, 6, 1, 3, 0], "b": [30.0, 20, 12, 4, 0]}  # at widths 0 to 4
     grids = {"a": [4, 3, 2, 1], "b": [4, 3, 2, 1]}
-    found = plan._greedy(grids, curves, Alike())  # type: ignore[arg-type]
-    order = " ".join(f"{s.group}{s.after}" for s in found)
+    widths = {"a": 4, "b": 4}
+    found = plan._greedy(grids, curves, Alike(), widths, always)  # type: ignore[arg-type]
+    order = " ".join(f"{s.group}{s.after}" for s in taken(widths, found))
     assert order == "a3 a2 a1 b3 b2 b1"
 
 
@@ -142,8 +154,10 @@ def test_the_search_is_the_slow_one(seed: int) -> None:
         curves[name] = np.maximum(rising, 0)[::-1].tolist()  # at width 0, 1, ...: 0 at full
     grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
     price = price_of("flops").of(graph)
-    found = plan._ordered("reconstruction", grids, scores(graph), curves, price)
-    assert [(s.group, s.after) for s in found] == slowly(graph, curves, grids)
+    widths = {n: g.width for n, g in graph.groups.items()}
+    steps = plan._greedy(grids, curves, price, widths, always)
+    found = plan._ordered("reconstruction", grids, scores(graph), lambda: steps)
+    assert [(s.group, s.after) for s in taken(widths, found)] == slowly(graph, curves, grids)
 
 
 def test_a_plan_for_a_network_of_the_same_widths_is_refused() -> None:

@@ -115,26 +115,30 @@ def grid_sample(f: Follow, node: fx.Node, x: Labelled, grid: Labelled, *args: An
 
 ROWS = (
     Operator(
-        "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d max_pool1d_with_indices"
+        "max_pool1d avg_pool1d adaptive_max_pool1d max_pool1d_with_indices"
         " upsample_nearest1d upsample_linear1d reflection_pad1d replication_pad1d",
         partial(window, spatial=1),
     ),
     Operator(
-        "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices"
-        " _adaptive_avg_pool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d"
-        " _upsample_bilinear2d_aa upsample_bicubic2d reflection_pad2d replication_pad2d",
+        "max_pool2d avg_pool2d adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d"
+        " _upsample_nearest_exact2d upsample_bilinear2d _upsample_bilinear2d_aa"
+        " upsample_bicubic2d reflection_pad2d replication_pad2d",
         partial(window, spatial=2),
     ),
     Operator(
-        "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d_with_indices"
+        "max_pool3d avg_pool3d adaptive_max_pool3d max_pool3d_with_indices"
         " upsample_nearest3d upsample_trilinear3d",
         partial(window, spatial=3),
     ),
+    Operator("adaptive_avg_pool1d", partial(window, spatial=1), averages=True),
+    Operator("adaptive_avg_pool2d _adaptive_avg_pool2d", partial(window, spatial=2), averages=True),
+    Operator("adaptive_avg_pool3d", partial(window, spatial=3), averages=True),
     Operator("softmax _softmax log_softmax cumsum cumprod softmin", mix),
     Operator("sum", partial(reduce, contracts=True)),
     Operator("linalg_vector_norm norm", norm),
-    Operator("mean", reduce, exact=written_out.mean),
-    Operator("amax amin prod std var var_mean max min argmax", reduce),
+    Operator("mean", reduce, exact=written_out.mean, averages=True),
+    Operator("amax amin", reduce, averages=True),
+    Operator("prod std var var_mean max min argmax", reduce),
     Operator("glu", glu),
     Operator("im2col", im2col),
     Operator("col2im", col2im),

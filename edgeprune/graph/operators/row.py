@@ -49,6 +49,7 @@ class Operator:
     per_channel: bool = False  # a batch norm: one scale and offset a channel
     frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
     sums: bool = False  # the sum of two maps
+    averages: bool = False  # over places: of equal values it makes this value
     guard: bool = False  # an assertion: not recorded
     asks: bool = False  # for a tensor's numbers, which a recording has not
     hands_on: bool = False  # its result is its argument

@@ -1,0 +1,358 @@
+"""Groups of which no channel is left: where that is exact, and what is then left of the network."""
+
+from __future__ import annotations
+
+import copy
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import edgeprune
+from edgeprune import export
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import Graph, can_vanish, cost, trace
+from edgeprune.models import Convention
+from edgeprune.prices import PRICES, Target
+from edgeprune.prune import compose, l1, masked, narrow, plan
+from edgeprune.prune.plan import Limits
+from tests.graphs import relative
+from tests.nets import conv_bn, images, randomised
+
+
+class Blocks(nn.Module):
+    """A stem, a middle that each network below writes, a pooled head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv_bn(3, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.middle(F.relu(self.stem(x))))
+        return self.head(x.mean((2, 3)))
+
+
+class Identity(Blocks):
+    """ResNet's basic block, then one of pre-activation whose reader has a bias and no norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv_bn(8, 6), conv_bn(6, 8)
+        self.norm, self.c, self.d = nn.BatchNorm2d(8), conv_bn(8, 4, 1), nn.Conv2d(4, 8, 3)
+
+    def middle(self, x: Tensor) -> Tensor:
+        x = F.relu(x + self.b(F.relu(self.a(x))))
+        return x[:, :, 1:-1, 1:-1] + 0.5 * self.d(F.silu(self.c(self.norm(x))))
+
+
+class Projection(Blocks):
+    """ResNet's bottleneck with a strided projection beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = conv_bn(8, 4, 1), conv_bn(4, 6, stride=2), conv_bn(6, 8, 1)
+        self.shortcut = conv_bn(8, 8, 1, stride=2)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.c(F.relu(self.b(F.relu(self.a(x))))) + self.shortcut(x)
+
+
+class Inverted(Blocks):
+    """MobileNetV3's block: expanded, depthwise, a gate of its own, projected; then one without a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = conv_bn(8, 12, 1), conv_bn(12, 12, groups=12), conv_bn(12, 8, 1)
+        self.squeeze, self.excite = nn.Conv2d(12, 3, 1), nn.Conv2d(3, 12, 1)
+        self.d, self.e = conv_bn(8, 10, 1), conv_bn(10, 8, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = F.hardswish(self.b(F.hardswish(self.a(x))))
+        gate = self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1))))
+        x = x + self.c(y * F.hardsigmoid(gate))
+        return self.e(F.relu(self.d(x)))
+
+
+class Squeezed(Blocks):
+    """SE-ResNet: the gate, of linear layers, lies behind the branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv_bn(8, 6), conv_bn(6, 8)
+        self.squeeze, self.excite = nn.Linear(8, 4), nn.Linear(4, 8, bias=False)
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = self.b(F.relu(self.a(x)))
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3))))))
+        return x + y * gate.view(len(y), -1, 1, 1)
+
+
+class Concatenated(Blocks):
+    """DenseNet: each layer reads all before it; its own bottleneck cannot vanish without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv_bn(8, 5, 1), nn.Conv2d(5, 4, 3, padding=1)
+        self.c, self.norm, self.d = nn.Conv2d(12, 3, 1), nn.BatchNorm2d(15), nn.Conv2d(15, 8, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        x = torch.cat([x, self.b(F.relu(self.a(x)))], 1)
+        x = torch.cat([x, F.relu(self.c(x))], 1)
+        return self.d(F.relu(self.norm(x)))
+
+
+class Parallel(Blocks):
+    """Either of two branches can vanish, both cannot: nothing would follow the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (
+            nn.Conv2d(8, 4, 1),
+            nn.Conv2d(8, 4, 3, padding=1),
+            nn.Conv2d(4, 8, 1),
+        )
+        self.d = nn.Conv2d(4, 8, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.c(F.relu(self.a(x))) + self.d(F.relu(self.b(x)))
+
+
+class Edged(Blocks):
+    """What is even does not stay so under a padded convolution, nor in a sum over places: a stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 6, 1)
+        self.c, self.d = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(4, 8, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = F.relu(self.a(x))
+        return x + self.c(F.relu(self.b(y))) + self.d(y).sum((2, 3), keepdim=True)
+
+
+class Sequence(Blocks):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv_bn(8, 6), conv_bn(6, 8)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.a(x)))
+
+
+# Which groups may vanish alone, and what is then no group any more; read off the drawings by hand.
+NETS: dict[type[nn.Module], dict[str, set[str]]] = {
+    Identity: {"a.0": {"a.0"}, "c.0": {"c.0"}},
+    Projection: {"a.0": {"a.0", "b.0"}, "b.0": {"a.0", "b.0"}},
+    Inverted: {"a.0": {"a.0", "squeeze"}, "squeeze": {"squeeze"}},
+    Squeezed: {"a.0": {"a.0", "squeeze"}, "squeeze": {"squeeze"}},
+    Concatenated: {"b": {"a.0", "b"}, "c": {"c"}},
+    Parallel: {"a": {"a"}, "b": {"b"}},
+    Edged: {"b": {"b"}},
+    Sequence: {},
+}
+
+
+def traced(net: type[nn.Module]) -> Graph:
+    torch.manual_seed(0)
+    return trace(randomised(net()), images(2))
+
+
+@pytest.fixture(scope="module", params=NETS, ids=lambda net: net.__name__)
+def net(request: pytest.FixtureRequest) -> tuple[Graph, dict[str, set[str]]]:
+    return traced(request.param), NETS[request.param]
+
+
+def test_which_may_vanish(net: tuple[Graph, dict[str, set[str]]]) -> None:
+    graph, expected = net
+    assert {name for name in graph.groups if can_vanish(graph, [name])} == set(expected)
+
+
+def test_cut_is_masked_and_the_branch_is_gone(net: tuple[Graph, dict[str, set[str]]]) -> None:
+    graph, expected = net
+    for name, gone in expected.items():
+        keep: dict[str, list[int]] = {name: []}
+        small = narrow(graph, keep)
+        assert set(graph.groups) - set(small.groups) == gone
+        for batch, size in ((1, 16), (3, 16), (2, 20)):
+            x = images(batch, seed=5, size=size)
+            expected_maps = masked(graph, keep)(x)
+            assert relative(small.model(x), expected_maps) < 1e-12
+            assert relative(graph.model(x), expected_maps) > 1e-6  # the branch was worth something
+        left = {str(n.target).rpartition(".")[0] for n in small.module.graph.nodes}
+        assert not {layer for g in gone for layer in graph.groups[g].producers} & left
+        assert small.model.edgeprune_kind == "graph"
+
+
+def test_the_readers_weights_as_zeros_give_the_same(
+    net: tuple[Graph, dict[str, set[str]]],
+) -> None:
+    """Without labels: what reads the group alone gets weights of zero."""
+    graph, expected = net
+    x = images(3, seed=7)
+    for name in expected:
+        roots = set(graph.groups[name].roots.tolist())
+        model = copy.deepcopy(graph.model)
+        for (tensor, axis), labels in graph.sites.items():
+            weight = dict(model.named_parameters()).get(tensor)
+            if weight is not None and weight.ndim > 1 and axis == 1:
+                read = torch.tensor([int(r) in roots for r in graph.roots[labels]])
+                weight.data[:, read] = 0
+        assert relative(narrow(graph, {name: []}).model(x), model(x)) < 1e-12
+
+
+def test_what_it_costs_is_known_before(net: tuple[Graph, dict[str, set[str]]]) -> None:
+    graph, expected = net
+    for name in expected:
+        widths = {name: 0}
+        small = narrow(graph, {name: []})
+        before, after = cost(graph, widths), cost(small)
+        for what in ("params", "flops", "macs", "bytes", "activation_bytes"):
+            assert getattr(before, what) == getattr(after, what), what
+        stored = sum(t.numel() for t in small.model.state_dict().values() if t.is_floating_point())
+        assert after.params == stored
+        for price in PRICES.values():
+            curve = price.of(graph)
+            assert curve.at(widths) == getattr(after, price.name) < curve.dense
+
+
+def test_others_are_refused(net: tuple[Graph, dict[str, set[str]]]) -> None:
+    graph, expected = net
+    for name in set(graph.groups) - set(expected):
+        with pytest.raises(EdgepruneError, match="cannot vanish"):
+            narrow(graph, {name: []})
+        with pytest.raises(EdgepruneError, match="width 0"):
+            cost(graph, {name: 0})
+
+
+@pytest.mark.parametrize("net", [Identity, Concatenated, Inverted])
+def test_one_after_another_is_all_at_once(net: type[nn.Module]) -> None:
+    graph = traced(net)
+    names = list(NETS[net])
+    other = next(n for n in graph.groups if n not in names)
+    first = {names[0]: [], other: [0, 2, 3]}
+    between = narrow(graph, first)
+    second: dict[str, list[int]] = {names[1]: []} if names[1] in between.groups else {}
+    twice, once = narrow(between, second), narrow(graph, compose(first, second))
+    x = images(3, seed=9)
+    assert torch.equal(twice.model(x), once.model(x))
+    assert list(twice.model.state_dict()) == list(once.model.state_dict())
+    assert relative(once.model(x), masked(graph, compose(first, second))(x)) < 1e-12
+
+
+def test_both_of_two_branches_cannot_vanish() -> None:
+    graph = traced(Parallel)
+    assert can_vanish(graph, ["a"])
+    assert can_vanish(graph, ["b"])
+    assert not can_vanish(graph, ["a", "b"])
+
+
+def test_a_bottleneck_vanishes_with_what_reads_it() -> None:
+    graph = traced(Concatenated)
+    assert not can_vanish(graph, ["a.0"])
+    assert can_vanish(graph, ["a.0", "b", "c"])
+    small = narrow(graph, {"a.0": [], "b": [], "c": []})
+    x = images(1, seed=3)
+    assert relative(small.model(x), masked(graph, {"b": [], "c": []})(x)) < 1e-12
+
+
+@pytest.mark.parametrize("method", plan.METHODS)
+def test_a_plan_lets_branches_vanish_only_where_it_is_asked(method: str) -> None:
+    graph = traced(Identity)
+    scores = {name: l1(graph, name) for name in graph.groups}
+    curves = {
+        n: [1e-3 * (g.width - w) for w in range(g.width + 1)] for n, g in graph.groups.items()
+    }
+    free = Limits(floor=0, keep=["stem*"])
+    both = cost(graph, {"a.0": 0, "c.0": 0}).flops / cost(graph).flops
+    target = Target("flops", both)
+    made = plan.make(graph, scores, target, method=method, limits=free, curves=curves)
+    assert {n: w for n, w in made.widths.items() if not w} == {"a.0": 0, "c.0": 0}
+    assert made.promised["flops"] == cost(narrow(graph, made.keep)).flops
+    assert plan.Plan.from_json(made.to_json()) == made
+    made.check(graph)
+    with pytest.raises(EdgepruneError, match="stay at these floors"):
+        plan.make(
+            graph, scores, target, method=method, limits=Limits(keep=["stem*"]), curves=curves
+        )
+
+
+@pytest.mark.parametrize("method", plan.METHODS)
+def test_a_plan_never_empties_two_branches_of_which_one_must_stay(method: str) -> None:
+    graph = traced(Parallel)
+    scores = {name: l1(graph, name) for name in graph.groups}
+    curves = {
+        n: [1e-3 * (g.width - w) for w in range(g.width + 1)] for n, g in graph.groups.items()
+    }
+    least = {n: 0 if n == "a" else 1 for n in graph.groups}
+    target = Target("flops", cost(graph, least).flops / cost(graph).flops)
+    made = plan.make(graph, scores, target, method=method, limits=Limits(floor=0), curves=curves)
+    made.check(graph)
+    assert made.widths["a"] * made.widths["b"] == 0 < made.widths["a"] + made.widths["b"]
+
+
+def test_plans_that_empty_too_much_are_refused() -> None:
+    graph = traced(Identity)
+    scores = {name: l1(graph, name) for name in graph.groups}
+    value = plan.make(graph, scores, Target("flops", 0.9)).to_json()
+    value["keep"]["stem.0"] = []
+    with pytest.raises(EdgepruneError, match=r"stem\.0 cannot vanish"):
+        plan.Plan.from_json(value).check(graph)
+
+
+def test_price_is_the_cost_model_at_every_width() -> None:
+    graph = traced(Projection)
+    curve = PRICES["flops"].of(graph)
+    for a, b in combinations(range(5), 2):
+        for widths in ({"a.0": a, "b.0": b}, {"b.0": a, "stem.0": b}):
+            assert curve.at(widths) == cost(graph, widths).flops
+
+
+def test_what_stands_for_a_branch_is_trained_in_its_place() -> None:
+    graph = traced(Identity)
+    parameters = list(graph.model.parameters())
+    optimizer = torch.optim.SGD(
+        [{"params": parameters[:5]}, {"params": parameters[5:], "lr": 0.1}], lr=0.01, momentum=0.9
+    )
+    graph.model(images(4)).square().sum().backward()
+    optimizer.step()
+    small = narrow(graph, {"a.0": [], "c.0": []}, optimizer=optimizer).model
+    named = dict(small.named_parameters())
+    stand_ins = {name for name in named if name.startswith("vanished_")}
+    assert len(stand_ins) == 2
+    told = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in told} == {id(p) for p in named.values()}
+    assert len(told) == len(named)
+    before = {name: named[name].detach().clone() for name in stand_ins}
+    small.train()
+    small(images(4)).square().sum().backward()
+    optimizer.step()
+    assert all(not torch.equal(before[name], named[name]) for name in stand_ins)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    graph = traced(Projection)
+    keep: dict[str, list[int]] = {"a.0": [0, 1], "b.0": [], "stem.0": [0, 2, 3, 5]}
+    smaller = edgeprune.cut(graph, keep)
+    with torch.no_grad():
+        for p in smaller.parameters():
+            p.mul_(1.5)
+    edgeprune.save(smaller, tmp_path / "s.safetensors")
+    again = edgeprune.load(tmp_path / "s.safetensors", lambda: Projection().double())
+    x = images(3, seed=4)
+    assert torch.equal(again(x), smaller.eval()(x))
+
+
+def test_the_branch_is_not_in_the_onnx_file_either(tmp_path: Path) -> None:
+    import onnx
+
+    graph = traced(Inverted)
+    small = narrow(graph, {"a.0": []}).model.float().eval()
+    real = export.Real(images(6).float())
+    convention, path = Convention(size=16), tmp_path / "s.onnx"
+    done = export.write(small, path, real=real, convention=convention, classes=list("abcde"))
+    kinds = [n.op_type for n in onnx.load(done.path).graph.node]
+    assert kinds.count("Conv") == 3  # the stem, and the block without a sum
+    assert done.parity.difference < 1e-5
