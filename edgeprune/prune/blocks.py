@@ -22,7 +22,7 @@ from ..graph import Graph
 from ..graph.inputs import Example, flat
 from ..graph.kept import Keep, kept_classes
 from ..graph.tensors import fetch
-from .compensate import Told, kept_index, least_squares, repair_layer, silent
+from .compensate import Told, kept_index, least_squares, repair_place, repairable, silent
 from .images import Images
 from .readers import find_readers
 from .walk import Walk, bfloat16_pays, run
@@ -108,14 +108,14 @@ def blocks(
     dense.constants(), pruned.constants()
     stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
-    found, readers = find_blocks(pruned), find_readers(pruned)
+    found, places = find_blocks(pruned), repairable(pruned, small, least_squares)
     report = []
     for done, block in enumerate(found):
         small.reach(block.start)
         entry = [dict(values) for values in small.values]
-        for reader in readers:
-            if block.start <= small.index[reader.node] < block.end:
-                repair_layer(dense, pruned, stays, reader, whole, small, images, least_squares)
+        for place in places:
+            if block.start <= small.index[place.node] < block.end:
+                repair_place(dense, pruned, stays, place, whole, small, images, least_squares)
         small.at = [block.start for _ in small.at]  # back to where the block begins
         small.values = entry
         last = small.nodes[block.end - 1]

@@ -12,6 +12,9 @@ it; l is chosen by two-fold cross-validation over images. b goes into the layer'
 running mean of the batch norm behind it (mean := mean - b). A layer whose output is added to
 another map also takes over the error of that map (Y := Y + (dense - pruned map) / norm scale).
 
+Where a branch vanished, the parameter that stands for it becomes the mean of what the branch gave, and
+takes over the mean error of the map that it is added to.
+
 ``mean`` moves b alone: b = mean(Y) - W0 mean(X). A depthwise layer cannot rebuild a lost channel
 from the others; ``lstsq`` refits the k*k taps of each channel that stayed, ``mean`` its offset.
 """
@@ -26,7 +29,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..graph import Graph
 from ..graph.inputs import Example, call, size
@@ -36,8 +39,10 @@ from ..graph.tensors import fetch
 from .images import Images
 from .readers import (
     Reader,
+    StandIn,
     as_weight,
     find_readers,
+    find_stand_ins,
     inputs_at,
     outputs_at,
     sample,
@@ -199,17 +204,79 @@ def _front_to_back(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver
 ) -> list[Repaired]:
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
-    own = [r for r in find_readers(pruned) if r.weight not in pruned.folded]  # others are computed
-    readers = [r for r in own if r.has_offset or solver is least_squares]
     stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
+    places = repairable(pruned, small, solver)
     report: list[Repaired] = []
-    for done, reader in enumerate(readers):
-        result = repair_layer(dense, pruned, stays, reader, whole, small, images, solver)
+    for done, place in enumerate(places):
+        result = repair_place(dense, pruned, stays, place, whole, small, images, solver)
         if result is not None:
             report.append(result)
-        told(reader.layer, done + 1, len(readers))
+        told(place.layer, done + 1, len(places))
     return report
+
+
+def repairable(pruned: Graph, small: Walk, solver: Solver) -> list[Reader | StandIn]:
+    """What can be repaired, front to back."""
+    own = [r for r in find_readers(pruned) if r.weight not in pruned.folded]  # others are computed
+    places: list[Reader | StandIn] = [r for r in own if r.has_offset or solver is least_squares]
+    return sorted([*places, *find_stand_ins(pruned)], key=lambda place: small.index[place.node])
+
+
+def repair_place(
+    dense: Graph,
+    pruned: Graph,
+    stays: Stays,
+    place: Reader | StandIn,
+    whole: Walk,
+    small: Walk,
+    images: Images,
+    solver: Solver,
+) -> Repaired | None:
+    """Walk both networks up to there and repair it in place; None: nothing before it was cut."""
+    if isinstance(place, StandIn):
+        return repair_branch(dense, pruned, stays, place, whole, small, images)
+    return repair_layer(dense, pruned, stays, place, whole, small, images, solver)
+
+
+def repair_branch(
+    dense: Graph,
+    pruned: Graph,
+    stays: Stays,
+    place: StandIn,
+    whole: Walk,
+    small: Walk,
+    images: Images,
+) -> Repaired | None:
+    """Let a parameter be the mean of the branch that it stands for, in place."""
+    if place.of not in whole.index:  # it stood for it before this cut already
+        return None
+    first = _reach(dense, pruned, whole, whole.index[place.node], small, place, images)
+    parameter = fetch(pruned.module, place.parameter)
+    there = whole.node(place.of)
+    target = [_kept_map(dense, there, stays, values[there]) for values in whole.values[:first]]
+    if place.beside is not None:
+        other, mine = whole.node(place.beside), small.node(place.beside)
+        target = [
+            y + _kept_map(dense, other, stays, values[other]) - own[mine]
+            for y, values, own in zip(target, whole.values, small.values, strict=False)
+        ]
+    axes = [d for d, size in enumerate(parameter.shape) if size == 1]
+    n = sum(y.numel() for y in target) / parameter.numel()
+    mean = sum(y.double().sum(axes, keepdim=True) for y in target) / n
+    assert isinstance(mean, Tensor)
+    spread = float(sum((y - mean).square().sum() for y in target))
+    off = float((mean - parameter.detach()).square().sum()) * n
+    with torch.no_grad():
+        parameter.copy_(mean)
+    return Repaired(place.layer, 1 + off / max(spread, 1e-30), 1.0, 0.0)
+
+
+def _kept_map(dense: Graph, node: fx.Node, stays: Stays, value: Tensor) -> Tensor:
+    """The dense network's map without the channels that left."""
+    labels = dense.values[node]
+    index = kept_index(labels, stays)
+    return value if index is None else value.index_select(labels.axis, index)
 
 
 def repair_layer(
@@ -223,13 +290,27 @@ def repair_layer(
     solver: Solver,
 ) -> Repaired | None:
     """Walk both networks up to this layer and repair it in place; None: nothing before it was cut."""
-    here, there = small.index[reader.node], whole.index[reader.node] + 1
+    first = _reach(dense, pruned, whole, whole.index[reader.node] + 1, small, reader, images)
+    moments = _gather(dense, pruned, stays, reader, whole, small, images, first)
+    return _repair(pruned, reader, moments, solver)
+
+
+def _reach(
+    dense: Graph,
+    pruned: Graph,
+    whole: Walk,
+    there: int,
+    small: Walk,
+    place: Reader | StandIn,
+    images: Images,
+) -> int:
+    """Walk both networks up to there, on as many batches as memory has room for: how many."""
+    here = small.index[place.node]
     each = live_bytes(dense, whole, there) + live_bytes(pruned, small, here)
     first = images.first(LIVE // max(1, each), least=2)  # a batch for each fold at least
     whole.reach(there, first)
     small.reach(here, first)
-    moments = _gather(dense, pruned, stays, reader, whole, small, images, first)
-    return _repair(pruned, reader, moments, solver)
+    return first
 
 
 def live_bytes(graph: Graph, walk: Walk, end: int) -> int:

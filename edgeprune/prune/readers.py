@@ -97,6 +97,33 @@ def find_readers(graph: Graph) -> list[Reader]:
     return [r for r in readers if uses[r.weight] == 1]  # shared weights serve two masters
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """A parameter that stands for a branch of which no channel is left."""
+
+    node: str  # the operator that takes it up
+    layer: str  # as people read it
+    parameter: str
+    of: str  # the operator of the whole network whose result it stands for
+    beside: str | None  # the operator whose output it is added to
+
+
+def find_stand_ins(graph: Graph) -> list[StandIn]:
+    """Every parameter that stands for a branch, where it is first taken up."""
+    found = []
+    for node in graph.module.graph.nodes:
+        of = graph.vanished.get(str(node.target)) if node.op == "get_attr" else None
+        user = next(iter(node.users), None)
+        if of is None or user is None:
+            continue
+        others = [a for a in user.args if isinstance(a, fx.Node) and a is not node]
+        summed = operator_of(user).sums and not user.kwargs and len(others) == 1
+        other = others[0].name if summed and others[0].op != "get_attr" else None
+        name = layer(user) or user.name
+        found.append(StandIn(user.name, name, str(node.target), of, other))
+    return found
+
+
 def not_repaired(graph: Graph, kept: Kept) -> list[str]:
     """Layers that sum over channels of which some leave, and that are no readers, by name."""
     known = {r.node for r in find_readers(graph)}

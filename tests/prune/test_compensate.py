@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from edgeprune.prune import blocks, compensate, narrow
 from edgeprune.prune.images import Images
 from edgeprune.prune.readers import find_readers, inputs_at, outputs_at, sample, weight_matrix
 from edgeprune.prune.walk import Walk
+from tests import branches
+from tests.branches import Concatenated, Identity, Inverted, Projection, Squeezed
 from tests.nets import NETS, build, images
 
 
@@ -353,3 +356,36 @@ def test_the_ridge_is_the_one_that_predicts_other_rows() -> None:
     weights = torch.ones(1, 1, dtype=torch.float64)
     _, found = compensate.least_squares(folds[0].about(W0, offset=False), halves, W0, weights)
     assert found.ridge == compensate.RIDGES[0]
+
+
+@pytest.mark.parametrize("net", [Identity, Projection, Inverted, Squeezed, Concatenated])
+@pytest.mark.parametrize("way", [compensate.mean, compensate.lstsq, blocks.blocks])
+def test_what_stands_for_a_branch_is_its_mean(
+    net: type[nn.Module], way: Callable[..., Any]
+) -> None:
+    dense = branches.traced(net)
+    keep: dict[str, list[int]] = {name: [] for name in list(branches.NETS[net])[:1]}
+    keep["stem.0"] = [0, 1, 3, 4, 6, 7]
+    bare, repaired = narrow(dense, keep), narrow(dense, keep)
+    way(dense, repaired, keep, CALIBRATION)
+    assert lost(dense, repaired) < lost(dense, bare)
+
+
+def test_the_mean_is_of_the_branch_and_of_the_error_beside_it() -> None:
+    dense = branches.traced(Projection)
+    keep: dict[str, list[int]] = {"b.0": [], "stem.0": [0, 1, 3, 4, 6, 7], "c.0": [0, 2, 3, 5]}
+    small = narrow(dense, keep)
+    compensate.lstsq(dense, small, keep, CALIBRATION)
+    (name,) = small.vanished
+    x = torch.cat([b.double() for b in CALIBRATION.batches])
+    net: Any = dense.model
+    stem = F.relu(net.stem(x))
+    branch, shortcut = (net.c(F.relu(net.b(F.relu(net.a(stem))))), net.shortcut(stem))
+    walk = Walk(small.module, [x])
+    taken = next(n for n in walk.nodes if n.op == "get_attr" and n.target == name)
+    (total,) = taken.users
+    (mine,) = (a for a in total.args if a is not taken)
+    walk.reach(walk.index[total.name])
+    wanted = (branch + shortcut)[:, keep["c.0"]] - walk.values[0][mine]
+    got = dict(small.model.named_parameters())[name]
+    torch.testing.assert_close(got, wanted.mean((0, 2, 3), keepdim=True), rtol=1e-6, atol=1e-6)
