@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune import data, files, models, train
+from edgeprune import data, files, models, prices, train
 from edgeprune.data import Dataset
 from edgeprune.data.transforms import Pixels
 from edgeprune.fetch import home
@@ -255,7 +255,7 @@ def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
     seen = Seen(graph, case)
     for key, (row, share) in missing.items():
         settings = pt.Settings(
-            keep_flops=share,
+            target=prices.Target("flops", share),
             score=row.score,
             method=row.method,
             compensate=row.compensate,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune import data, files, records, train
+from edgeprune import data, files, prices, records, train
 from edgeprune.fetch import home
 from edgeprune.graph import cost
 from edgeprune.prune.evidence import gather
@@ -84,7 +84,7 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     rng = np.random.default_rng(words.seed)
     pixels = dataset.train.images(np.sort(rng.permutation(len(dataset.train))[:CALIBRATE]))
     images = pt.calibration(pixels, whole.convention, 2, words.seed)
-    settings = pt.Settings(keep_flops=share, compensate="lstsq", views=2)
+    settings = pt.Settings(target=prices.Target("flops", share), compensate="lstsq", views=2)
     plan = pt.choose(
         whole.graph, gather(whole.graph, images, parts=pt.parts_of(settings)), settings
     )

@@ -6,6 +6,7 @@ tests/ways/test_table.py, a task in tests/tasks/test_add_a_task.py.
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,21 +14,25 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from torch import nn
 
-from edgeprune import bench, cut, plan, prices, trace
+from edgeprune import bench, cut, plan, prices, records, runs, trace
 from edgeprune.bench import devices
 from edgeprune.bench.devices.fake import Fake
-from edgeprune.cli import words
+from edgeprune.cli import errors, words
+from edgeprune.cli import prune as command
+from edgeprune.cli.typed import typed
 from edgeprune.doctor.findings import Case, Finding, findings
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph
 from edgeprune.prices import PRICES, Price, Target
 from edgeprune.prune import SCORES, Criterion
-from edgeprune.report import ledger
+from edgeprune.report import ledger, page, results
 from tests.doctor import networks
 from tests.doctor.test_findings import vgg
 from tests.tiny_onnx import conv_net, save
+from tests.ways import tiny
 
 
 @pytest.fixture
@@ -103,6 +108,43 @@ def test_a_price(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EdgepruneError, match="--keep-channels"):
         plan(graph, target=Target("channels", share=1e-3))
     assert prices.price_of("channels") is row
+
+
+def test_a_price_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row is all there is of it, and yet: an option, a goal, a recipe, a sentence on the page."""
+    row = Price("kernels", "3x3 kernels", lambda value: f"{value:.0f} kernels", Kernels)
+    monkeypatch.setitem(PRICES, row.name, row)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["edgeprune", "prune"])
+    head = tiny.prepare(tmp_path).partition(" --retrain-epochs")[0]
+    app = typer.Typer()
+    app.command()(
+        typed(command.prune.__wrapped__)
+    )  # as the app does it at its start, with the new row
+    words_typed = f"{head} --keep-kernels 0.5 --retrain-epochs 0 --round-to 1 --name r".split()[1:]
+    assert errors.run(app, words_typed) == 0
+    run = runs.named("r")
+    settings = run.recipe()["pruning"]["settings"]
+    assert settings["target"] == {"price": "kernels", "share": 0.5, "value": None}
+    dense, pruned = run.history(records.Result)
+    assert pruned.stopped == "target reached: keeps 50.0 % of the 3x3 kernels (50.0 % asked)"
+    found = {r.network: sum(r.widths.values()) for r in (dense, pruned)}
+    assert found == {"dense": 20, "pruned": 10}
+    assert errors.run(app, words_typed) == 0  # the same words find the same run
+    assert "50.0 % of the 3x3 kernels stay" in page.html(results.read(run))
+    assert errors.run(app, [*words_typed, "--keep-flops", "0.5"]) == 2
+
+
+class Kernels:
+    """A network's channels, as if each were a kernel."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.widths = {name: group.width for name, group in graph.groups.items()}
+        self.dense = float(sum(self.widths.values()))
+
+    def at(self, widths: dict[str, int]) -> float:
+        return float(sum((self.widths | dict(widths)).values()))
 
 
 def test_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

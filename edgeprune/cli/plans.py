@@ -46,6 +46,7 @@ def show(planned: Planned, plan_out: Path | None, as_json: bool, device: str = "
 
 def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu") -> Any:
     from .. import units
+    from ..prices import PRICES
     from ..prune.plan import EVEN
     from ..prune.scores import said
     from ..report.tables import Column, Table
@@ -68,13 +69,11 @@ def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu")
         Column("reason", align="left", wraps=True),
     ]
     promised = ", ".join(
-        f"{title} {words(made.dense[what])} → {words(made.promised[what])} "
-        f"({units.percent(made.promised[what] / made.dense[what])})"
-        for what, title, words in (
-            ("params", "parameters", units.count), ("flops", "FLOPs", units.count),
-            ("bytes", "weights", units.size),
-        )
-    )  # fmt: skip
+        f"{row.word} {row.show(made.dense[name])} → {row.show(made.promised[name])} "
+        f"({units.percent(made.promised[name] / made.dense[name])})"
+        for name, row in PRICES.items()
+        if name in made.promised
+    )
     notes = [promised]
     if made.target:
         notes.append(made.sentence())

@@ -12,7 +12,8 @@
     @typed
     def command(words: Words) -> None: ...      # Typer sees command(run, seed)
 
-A field that is a `Panel` is a panel of the help, and its fields are parameters of the command.
+A field that is a `Panel` is a panel of the help, and its fields are parameters of the command. A field
+with `Each` is a parameter for each row of a table, and holds what was given of them by the row's name.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
@@ -32,6 +33,13 @@ class Panel:
 
     def __init_subclass__(cls, title: str) -> None:
         cls.title = title
+
+
+@dataclass(frozen=True)
+class Each:
+    """One option a row of a table: ``options()`` gives them by the row's name."""
+
+    options: Callable[[], Mapping[str, Any]]
 
 
 def typed(command: Callable[[Any], None]) -> Callable[..., None]:
@@ -67,10 +75,29 @@ def _parameters(kind: type[Any], panel: str = "") -> Iterator[inspect.Parameter]
         if inspect.isclass(hint) and issubclass(hint, Panel):
             yield from _parameters(hint, hint.title)
             continue
+        if each := _each(hint):
+            kind_of_one = get_args(get_args(hint)[0])[1]  # of Mapping[str, KIND]
+            for name, option in each.options().items():
+                one = _in(panel, Annotated[kind_of_one | None, option])
+                yield inspect.Parameter(
+                    _of_row(f.name, name),
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=one,
+                )
+            continue
         default = inspect.Parameter.empty if f.default is MISSING else f.default
         yield inspect.Parameter(
             f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_in(panel, hint)
         )
+
+
+def _each(hint: Any) -> Each | None:
+    return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Each)), None)
+
+
+def _of_row(field: str, row: str) -> str:
+    return f"{field}_{row}"
 
 
 def _in(panel: str, hint: Any) -> Any:
@@ -84,12 +111,14 @@ def _in(panel: str, hint: Any) -> Any:
 
 
 def _filled(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    return kind(
-        **{
-            f.name: _filled(hints[f.name], given)
-            if inspect.isclass(hints[f.name]) and issubclass(hints[f.name], Panel)
-            else given[f.name]
-            for f in fields(kind)
-        }
-    )
+    hints = get_type_hints(kind, include_extras=True)
+    return kind(**{f.name: _value(f.name, hints[f.name], given) for f in fields(kind)})
+
+
+def _value(name: str, hint: Any, given: Mapping[str, Any]) -> Any:
+    if inspect.isclass(hint) and issubclass(hint, Panel):
+        return _filled(hint, given)
+    if each := _each(hint):
+        said = {row: given.get(_of_row(name, row)) for row in each.options()}
+        return {row: value for row, value in said.items() if value is not None}
+    return given[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import typer
 
 from ..errors import EdgepruneError
 from . import complete, options, output
-from .typed import Panel, flat
+from .typed import Each, Panel, flat
 
 if TYPE_CHECKING:
     from ..prune import Plan
@@ -37,14 +37,21 @@ class What(Panel, title="What to prune"):
     size: options.SIZE = None
 
 
+def targets() -> dict[str, Any]:
+    """``--keep-NAME`` of each price."""
+    from ..prices import PRICES
+
+    return {
+        name: typer.Option(
+            row.option, metavar="SHARE", help=f"Share of the {row.word} to keep, 0 to 1."
+        )
+        for name, row in PRICES.items()
+    }
+
+
 @dataclass(frozen=True)
 class How(Panel, title="How far, and in which way (default: the paper's)"):
-    keep_flops: Annotated[
-        float | None, typer.Option("--keep-flops", help="Share of the FLOPs to keep, such as 0.5.")
-    ] = None
-    keep_params: Annotated[
-        float | None, typer.Option("--keep-params", help="Share of the parameters to keep.")
-    ] = None
+    target: Annotated[Mapping[str, float], Each(targets)] = field(default_factory=dict)
     post_training: Annotated[
         bool,
         typer.Option(
@@ -226,9 +233,11 @@ class Prune:
 
     def way(self, given: Plan | None) -> Way:
         """The way that is asked for; ``given`` is the plan of --plan."""
+        from ..prices import one
         from ..ways import way_of
 
         typed = {name: value for panel in PANELS for name, value in flat(panel(self)).items()}
+        typed["target"] = one(typed["target"])
         typed["keep"] = tuple(typed["keep"] or ()) or None
         own_score(self.choice.score)
         typed["round_to"] = multiple(self.choice.round_to, self.choice.device)

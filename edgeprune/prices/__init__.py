@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .price import Curve, Price, Target, one
-from .table import PRICES, on, price_of
+from .table import PRICES, goal, on, options, price_of
 
-__all__ = ["PRICES", "Curve", "Price", "Target", "on", "one", "price_of"]
+__all__ = ["PRICES", "Curve", "Price", "Target", "goal", "on", "one", "options", "price_of"]

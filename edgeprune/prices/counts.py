@@ -8,12 +8,11 @@ Where a group vanishes, layers leave with it: then the model itself is asked, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..graph import Cost, Graph, cost
-from .price import Price
 
 
 class Counts:
@@ -69,8 +68,3 @@ def _differ(a: Cost, b: Cost, what: str) -> set[int]:
     """Rows whose cost is another."""
     pairs = zip(a.rows, b.rows, strict=True)
     return {i for i, (x, y) in enumerate(pairs) if getattr(x, what) != getattr(y, what)}
-
-
-def counted(name: str, word: str, show: Callable[[float], str]) -> Price:
-    """The row of a total of the cost model."""
-    return Price(name, word, show, lambda graph: Counts(graph, name))

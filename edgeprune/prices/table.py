@@ -1,15 +1,30 @@
-"""The prices: one row each."""
+"""The prices: one row each. The command line makes its options of them, so the engine is imported late."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from .. import units
 from ..errors import EdgepruneError, closest
-from ..runtime import Model
-from .counts import counted
-from .price import Price
-from .seconds import milliseconds
+from ..records import Target
+from .price import Curve, Price
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+    from ..runtime import Model
+
+
+def counted(name: str, word: str, show: Callable[[float], str]) -> Price:
+    """The row of a total of the cost model."""
+
+    def of(graph: Graph) -> Curve:
+        from .counts import Counts
+
+        return Counts(graph, name)
+
+    return Price(name, word, show, of)
+
 
 PRICES: dict[str, Price] = {
     row.name: row
@@ -24,6 +39,8 @@ PRICES: dict[str, Price] = {
 
 def on(device: Model) -> dict[str, Price]:
     """The prices where a device's profile is there: its milliseconds too."""
+    from .seconds import milliseconds
+
     row = milliseconds(device)
     return {**PRICES, row.name: row}
 
@@ -39,3 +56,18 @@ def price_of(name: str, prices: Mapping[str, Price] | None = None) -> Price:
         )
         raise EdgepruneError(f"price {name!r}", hint or closest(name, list(known)))
     return known[name]
+
+
+def goal(target: Target) -> str:
+    """``50.0 % of the FLOPs stay``; a price that this version does not know is named as it is."""
+    row = PRICES.get(target.price)
+    word, show = (row.word, row.show) if row else (target.price, str)
+    if target.share is not None:
+        return f"{units.percent(target.share)} of the {word} stay"
+    return f"{word} of {show(target.value or 0.0)} at most"
+
+
+def options() -> str:
+    """How a target is typed: ``--keep-flops, --keep-params, --keep-bytes or --keep-macs``."""
+    *some, last = (row.option for row in PRICES.values())
+    return f"{', '.join(some)} or {last}" if some else last

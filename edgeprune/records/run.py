@@ -201,17 +201,72 @@ class Training:
     precision: str | None = None
 
 
+def option_of(price: str) -> str:
+    """How a target in this price is typed."""
+    return f"--keep-{price}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """How much is to stay of a price: a ``share`` of the dense network's (0..1), or a ``value``."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    price: str  # a name of prices.PRICES
+    share: float | None = None
+    value: float | None = None  # in the price's own unit
+
+    def __post_init__(self) -> None:
+        if (self.share is None) == (self.value is None):
+            raise EdgepruneError(
+                f"a target in {self.price}", "wants a share or a value", "give one"
+            )
+        if self.share is not None and not 0 < self.share <= 1:
+            raise EdgepruneError(f"{self.option} {self.share}", "must lie above 0 and not above 1")
+        if self.value is not None and not 0 < self.value < float("inf"):
+            raise EdgepruneError(f"{self.option} {self.value}", "must be a positive number")
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.share if self.share is not None else self.value:g}"
+
+    @property
+    def option(self) -> str:
+        return option_of(self.price)
+
+    def of(self, dense: float) -> float:
+        """The share of ``dense``, what the whole network costs."""
+        return self.share if self.share is not None else (self.value or 0.0) / dense
+
+
+def renewed(choice: Any) -> Any:
+    """A choice as it is written today: a recipe of 0.1.0 has ``keep_flops`` and ``keep_params``."""
+    if not isinstance(choice, dict) or "target" in choice:
+        return choice
+    keys = [k for k in choice if isinstance(k, str) and k.startswith("keep_")]
+    said = {k.removeprefix("keep_"): choice[k] for k in keys if choice[k] is not None}
+    if len(said) > 1:
+        return choice
+    now = {k: v for k, v in choice.items() if k not in keys}
+    for price, share in said.items():
+        now["target"] = {"price": price, "share": share}
+    return now
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What leaves and how it is repaired (`ways.Settings`)."""
 
     __pydantic_config__: ClassVar[Any] = FINITE
-    keep_flops: Share | None = None
-    keep_params: Share | None = None
+    target: Target | None = None
     score: str | None = None
     method: str | None = None
     compensate: str | None = None
     distil_steps: Count | None = None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(renewed, handler(source))
 
 
 @dataclass(frozen=True, kw_only=True)

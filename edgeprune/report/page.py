@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import files, units
+from .. import files, prices, units
 from ..records import Choice, Judged, Recipe, Result, Step, Training, Way
 from ..runs import Run
 from . import charts, diagnosis, results
@@ -339,12 +339,7 @@ def classes(found: Results) -> str:
 def _to_target(settings: Way) -> str:
     """One of the ways that go to a target, in words."""
     own = settings.settings or Choice()
-    goals = [
-        f"{units.percent(share)} of the {name} stay"
-        for share, name in ((own.keep_flops, "FLOPs"), (own.keep_params, "parameters"))
-        if share is not None
-    ]
-    said = [settings.way, *(goals or ["by a plan that was given"])]
+    said = [settings.way, prices.goal(own.target) if own.target else "by a plan that was given"]
     said.append(f"score {own.score}, spread {own.method}, repair {own.compensate}")
     if own.distil_steps:
         said.append(f"{own.distil_steps} batches of distillation without labels")

@@ -91,6 +91,8 @@ def way_from_json(value: dict[str, Any] | None) -> Way | None:
     except KeyError:
         raise EdgepruneError(where, f"no way {name!r} in this version") from None
     words = {row.renamed.get(k, k): given for k, given in value.items() if k != "way"}
+    if "settings" in words:
+        words["settings"] = records.renewed(words["settings"])
     chosen = words.get("settings")
     unknown = set(words) - {f.name for f in fields(row.value)}
     if isinstance(chosen, dict):

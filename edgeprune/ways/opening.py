@@ -129,7 +129,8 @@ def _change(key: str, there: Any, asked: Any) -> str:
     from .table import WAYS, row_of
 
     old, new = getattr(there, key), getattr(asked, key)
-    if hasattr(old, "__dataclass_fields__") and type(old) is type(new):
+    nested = hasattr(old, "__dataclass_fields__") and not isinstance(old, records.Target)
+    if nested and type(old) is type(new):
         fields = [f for f in old.__dataclass_fields__ if getattr(old, f) != getattr(new, f)]
         return ", ".join(_change(f, old, new) for f in fields)
     kinds = tuple(row.value for row in WAYS.values())

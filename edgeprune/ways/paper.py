@@ -236,7 +236,7 @@ ROW = Row(
     words=names(Paper) - {"images", "sensitivity_images"},
     lacks=(
         "does not apply to the paper's way, it leads to a target",
-        "give a target: --keep-flops",
+        "give a target, such as --keep-flops 0.5",
     ),
     page=page,
     target=False,

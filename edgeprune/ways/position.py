@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint, files, graph, train
+from ..prices import PRICES
 from ..prune import Plan
 from ..runs import Run
 from .dense import record_result, result
@@ -108,24 +109,25 @@ def plan_of(
             for n, g in dense.groups.items()
         },
         target=dict(target),
-        dense=costs(dense, {}),
-        promised=costs(dense, left),
+        dense=costs(dense, {}, target),
+        promised=costs(dense, left, target),
     )
 
 
 def recounted(dense: Graph, plan: Plan) -> Plan:
     """``plan``, whose file may have been edited, with what it really promises."""
-    again = plan_of(dense, {n: list(units) for n, units in plan.keep.items()}, plan.method)
+    kept = {n: list(units) for n, units in plan.keep.items()}
+    again = plan_of(dense, kept, plan.method, plan.target)
     reasons = plan.reasons if plan.promised == again.promised else {}
-    return replace(
-        again, target=plan.target, reasons={n: reasons.get(n, r) for n, r in again.reasons.items()}
-    )
+    return replace(again, reasons={n: reasons.get(n, r) for n, r in again.reasons.items()})
 
 
-def costs(dense: Graph, widths: Mapping[str, int]) -> dict[str, float]:
-    """What a plan promises: the counts of the network at these widths."""
+def costs(dense: Graph, widths: Mapping[str, int], also: Iterable[str] = ()) -> dict[str, float]:
+    """What a plan promises: the counts of the network at these widths, and other prices of the table."""
     found: Any = graph.cost(dense, widths)
-    return {what: getattr(found, what) for what in ("params", "flops", "macs", "bytes")}
+    counts = {what: getattr(found, what) for what in ("params", "flops", "macs", "bytes")}
+    others = [name for name in also if name in PRICES and name not in counts]
+    return counts | {name: PRICES[name].of(dense).at(widths) for name in others}
 
 
 def target_of(settings: Settings) -> dict[str, float]:

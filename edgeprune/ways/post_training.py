@@ -22,7 +22,7 @@ from ..errors import EdgepruneError, closest
 from ..graph import Graph, trace
 from ..graph.kept import kept_classes
 from ..models import Convention
-from ..prices import Target, one
+from ..prices import Target
 from ..prune import SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
@@ -50,8 +50,7 @@ def silent(what: str, done: int, of: int, left: float = math.nan) -> None:
 class Settings:
     """How to prune after training; the defaults are those of benchmarks/results/compensation.md."""
 
-    keep_flops: float | None = None  # share 0..1; or
-    keep_params: float | None = None
+    target: Target | None = None  # what is to be left; None where a plan says so, or the accuracy
     score: str = "reconstruction"  # one of prune.SCORES
     method: str = ""  # one of prune.plan.METHODS; "": each group its own share where the score
     # says what each width loses (reconstruction), else the same share everywhere (uniform)
@@ -74,19 +73,12 @@ class Settings:
             )
         if self.score not in SCORES and not is_own(self.score):
             raise EdgepruneError(f"--score {self.score!r}", closest(self.score, list(SCORES)))
-        _ = self.target
         if self.views < 1 or self.block_steps < 1 or self.distil_steps < 0:
             raise EdgepruneError("views, block_steps, distil_steps", "too small")
 
-    @property
-    def target(self) -> Target | None:
-        """What is to be left; None where a plan says so, or the accuracy."""
-        return one({"flops": self.keep_flops, "params": self.keep_params})
-
     def towards(self, share: float) -> Settings:
         """The same with ``share`` (0..1) of its price as the target."""
-        target = self.target or Target("flops", share)
-        return replace(self, **{f"keep_{target.price}": share})  # type: ignore[arg-type]
+        return replace(self, target=Target(self.target.price if self.target else "flops", share))
 
     def limits(self, whole: Mapping[str, int] | None = None) -> Limits:
         """What bounds the widths; ``whole``: the dense ones, where the network was pruned before."""

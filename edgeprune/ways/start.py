@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .. import runs
+from .. import prices, runs
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..prune import Plan
@@ -61,7 +61,7 @@ def dry(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Planned:
     if row.dry is None:
         raise EdgepruneError(
             "--dry-run", f"{row.title}, plans from step to step, by what retraining brings",
-            "give a target: --keep-flops or --keep-params",
+            f"give a target: {prices.options()}",
         )  # fmt: skip
     parent, asked, network, dataset = words.given_whole(wanted, way, watch)
     check(given, network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import prices
 from ..errors import EdgepruneError, closest
 from . import gradual, paper, target, unlabelled
 from .way import Row, Way, Words, spelled
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 WAYS: dict[str, Row[Any]] = {
     row.name: row for row in (paper.ROW, target.ROW, gradual.ROW, unlabelled.ROW)
 }
-GOALS = ("keep_flops", "keep_params")
 
 
 def row_of(way: Way) -> Row[Any]:
@@ -33,7 +33,7 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
 
     ``given`` is a plan to apply, ``name`` the way where it was named.
     """
-    goal = any(word in typed for word in GOALS)
+    goal = "target" in typed
     row = _chosen(typed, given, goal, name)
     typed = {word: v for word, v in typed.items() if word not in _flags()}
     if given is not None:
@@ -41,10 +41,10 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
             raise EdgepruneError("--plan", "says already what stays", "leave the target out")
         typed = {**typed, "plan": fingerprint(given)}
     if row.target and not goal and given is None:
-        raise EdgepruneError("no target", next="give --keep-flops or --keep-params, or --plan FILE")
+        raise EdgepruneError("no target", next=f"give {prices.options()}, or --plan FILE")
     for word in typed:
         if word not in row.words:
-            raise _not_its_word(row, word)
+            raise _not_its_word(row, word, spelled(word, typed[word]))
     way: Way = row.of_words(typed)
     return way
 
@@ -78,9 +78,9 @@ def _chosen(typed: Words, given: Plan | None, goal: bool, name: str | None) -> R
     return next(row for row in WAYS.values() if not row.flag and row.target == target)
 
 
-def _not_its_word(row: Row[Any], word: str) -> EdgepruneError:
+def _not_its_word(row: Row[Any], word: str, said: str) -> EdgepruneError:
     """A word that one way alone knows is said to be that one's; of others, why they are not here."""
     owners = [other for other in WAYS.values() if word in other.words]
     if len(owners) == 1:
-        return EdgepruneError(spelled(word), f"belongs to {owners[0].title}", owners[0].lacks[1])
-    return EdgepruneError(spelled(word), *row.lacks)
+        return EdgepruneError(said, f"belongs to {owners[0].title}", owners[0].lacks[1])
+    return EdgepruneError(said, *row.lacks)

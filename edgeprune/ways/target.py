@@ -1,6 +1,6 @@
 """To a target that was set: look, plan, cut, repair, retrain; in one round or in several.
 
-    repeat: the target of this round, on the way from 1 to --keep-flops (or --keep-params)
+    repeat: the target of this round, on the way from 1 to what --keep-flops (or another price) says
             scores, from them a plan (or the plan that was given)
             cut, repaired in closed form before any training
             retrain the whole network

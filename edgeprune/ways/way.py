@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .. import tasks
 from ..errors import EdgepruneError, closest
+from ..prices import Target
 from ..prune.plan import METHODS
 from ..tasks import Task
 from .post_training import Settings
@@ -81,7 +82,7 @@ class Row(Generic[W]):
     lacks: tuple[str, str]  # why a word of another way is refused here, and the remedy
     page: Callable[[Work[W]], str]  # runs it from top to bottom; how it ended
     flag: str = ""  # the switch that chooses it; "": chosen by whether a target is given
-    target: bool = True  # goes to a target: --keep-flops, --keep-params or a plan
+    target: bool = True  # goes to a target in some price, or to a plan
     labels: bool = True  # trains, so the dense network comes out of a run, trained there if need be
     dry: Callable[[Work[W]], Plan] | None = None  # the plan alone; nothing is written
     dry_note: Callable[[W], str] = lambda way: ""  # what such a plan does not show
@@ -109,8 +110,10 @@ def names(kind: type[Any], *more: str) -> frozenset[str]:
     return frozenset(f.name for f in fields(kind)) - {"settings"} | {*more, "round_to", "seed"}
 
 
-def spelled(word: str) -> str:
-    """``retrain_epochs`` -> ``--retrain-epochs``."""
+def spelled(word: str, given: Any = None) -> str:
+    """``retrain_epochs`` -> ``--retrain-epochs``; a target by its price, ``--keep-flops``."""
+    if isinstance(given, Target):
+        return given.option
     return SPELLED.get(word, "--" + word.replace("_", "-"))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune import checkpoint, runs, ways
+from edgeprune import checkpoint, prices, runs, ways
 from edgeprune.cli import app, errors
 from edgeprune.data import evaluation_batches
 from edgeprune.records import Result
@@ -54,7 +54,7 @@ def test_from_training_to_the_bench(
     )  # fmt: skip
     run = ways.train(wanted, ways.Watch())
     assert run.recipe()["task"] == run.recipe()["recipe"]["task"] == TOP2.name
-    settings = ways.Settings(keep_flops=0.6)
+    settings = ways.Settings(target=prices.Target("flops", 0.6))
     again = ways.Wanted(run="r")
     done = ways.prune(again, ways.Unlabelled(settings), None, ways.Watch())
     dense, pruned = run.history(Result)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune import prices
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
 from edgeprune.models import Convention
@@ -44,7 +45,9 @@ def net() -> torch.nn.Module:
 def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Module) -> None:
     before = {n: t.clone() for n, t in net.state_dict().items()}
     made = {
-        how: post_training(net, pixels(320), INPUT, Settings(keep_flops=0.6, compensate=how))
+        how: post_training(
+            net, pixels(320), INPUT, Settings(target=prices.Target("flops", 0.6), compensate=how)
+        )
         for how in ("none", "lstsq")
     }
     assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
@@ -79,7 +82,7 @@ def test_split_shares_no_image() -> None:
 
 
 def test_bad_input_is_one_line(net: torch.nn.Module) -> None:
-    settings = Settings(keep_flops=0.5)
+    settings = Settings(target=prices.Target("flops", 0.5))
     with pytest.raises(EdgepruneError, match="64 are the least"):
         post_training(net, pixels(10), INPUT, settings)
     with pytest.raises(EdgepruneError, match="wants 32 x 32"):
@@ -108,7 +111,7 @@ def test_healing_restarts_high_and_falls() -> None:
 def test_shares_follow_the_score(net: torch.nn.Module) -> None:
     """Where the score tells what each width loses the shares follow it, else all are the same."""
     for score, method in (("reconstruction", "reconstruction"), ("l1", "uniform")):
-        settings = Settings(keep_flops=0.6, score=score)
+        settings = Settings(target=prices.Target("flops", 0.6), score=score)
         assert settings.method == method
         assert post_training(net, pixels(96), INPUT, settings).plan.method == method
     assert Settings(method="global").method == "global"
@@ -119,7 +122,7 @@ def test_distillation_brings_the_answers_nearer() -> None:
     batches = [plain(pixels(160), INPUT)]
     spread = answers(net, batches).std(0).mean()
     net.head.weight.data *= 3 / spread  # type: ignore[union-attr, operator]  # answers that differ by image
-    rough = {"keep_flops": 0.5, "score": "random", "compensate": "none"}
+    rough = {"target": prices.Target("flops", 0.5), "score": "random", "compensate": "none"}
     few, some = (
         post_training(net, pixels(160), INPUT, Settings(**rough, distil_steps=steps))  # type: ignore[arg-type]
         for steps in (0, 100)
@@ -144,12 +147,16 @@ def test_fewer_images_than_channels_is_said() -> None:
         nn.Conv2d(3, 70, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(70, 4),
     ).eval()  # fmt: skip
-    few = post_training(wide, pixels(80), INPUT, Settings(keep_flops=0.6, views=1))
+    few = post_training(
+        wide, pixels(80), INPUT, Settings(target=prices.Target("flops", 0.6), views=1)
+    )
     assert few.notes == (
         "64 calibration images are fewer than the 70 channels that 4 reads: "
         "give more, it is repaired from little",
     )
-    assert not post_training(wide, pixels(100), INPUT, Settings(keep_flops=0.6, views=1)).notes
+    assert not post_training(
+        wide, pixels(100), INPUT, Settings(target=prices.Target("flops", 0.6), views=1)
+    ).notes
 
 
 def test_absurd_judging_images_change_nothing(net: torch.nn.Module) -> None:
@@ -158,7 +165,9 @@ def test_absurd_judging_images_change_nothing(net: torch.nn.Module) -> None:
     judging = split(160)[1]
     absurd[judging] = np.where(pixels(len(judging), 9) > 127, 255, 0)
     for how in ("none", "mean", "lstsq", "blocks"):
-        settings = Settings(keep_flops=0.6, compensate=how, block_steps=3, distil_steps=3)
+        settings = Settings(
+            target=prices.Target("flops", 0.6), compensate=how, block_steps=3, distil_steps=3
+        )
         a, b = (post_training(net, some, INPUT, settings) for some in (plainly, absurd))
         assert a.plan == b.plan
         pairs = zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
@@ -172,7 +181,7 @@ def test_answers_that_say_nothing_are_refused_before_any_work() -> None:
     with torch.no_grad():
         loud.head.weight.fill_(3e38)  # type: ignore[union-attr, operator]
         dead.head.weight.zero_()  # type: ignore[union-attr, operator]
-    settings = Settings(keep_flops=0.6)
+    settings = Settings(target=prices.Target("flops", 0.6))
     for broken, why in ((loud, "NaN or infinite"), (dead, "all the same")):
         with pytest.raises(EdgepruneError, match=why):
             post_training(broken, pixels(96), INPUT, settings, lambda what, *_: told.append(what))
@@ -191,9 +200,11 @@ def test_a_layer_that_cannot_be_repaired_is_named() -> None:
             return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
 
     torch.manual_seed(0)
-    done = post_training(Twice().eval(), pixels(96), INPUT, Settings(keep_flops=0.6))
+    done = post_training(
+        Twice().eval(), pixels(96), INPUT, Settings(target=prices.Target("flops", 0.6))
+    )
     assert any(note.startswith("twice reads channels that left") for note in done.notes)
-    bare = Settings(keep_flops=0.6, compensate="none")
+    bare = Settings(target=prices.Target("flops", 0.6), compensate="none")
     assert not post_training(Twice().eval(), pixels(96), INPUT, bare).notes
 
 
@@ -201,7 +212,7 @@ def test_what_is_left_is_told(net: torch.nn.Module) -> None:
     """Phases move on, and the forecast falls to nothing."""
     told: list[tuple[str, int, int, float]] = []
     post_training(
-        net, pixels(160), INPUT, Settings(keep_flops=0.6),
+        net, pixels(160), INPUT, Settings(target=prices.Target("flops", 0.6)),
         lambda what, done, of, left=math.nan: told.append((what, done, of, left)),
     )  # fmt: skip
     assert [what for what, *_ in told if what in ("looking", "choosing", "judging")] == [

@@ -102,9 +102,12 @@ def test_a_round_counts_from_the_dense_network(three: Graph) -> None:
     )
     small = prune.narrow(three, made.keep)
     there = cost(small).flops / cost(three).flops
-    for settings in (Settings(keep_flops=0.4), Settings(keep_params=0.4)):
+    for settings in (
+        Settings(target=Target("flops", 0.4)),
+        Settings(target=Target("params", 0.4)),
+    ):
         left = target.share_left(settings, three, small, 0.4)
-        what = "flops" if settings.keep_flops else "params"
+        what = settings.target.price
         of = getattr(cost(small), what) / getattr(cost(three), what)
         assert left == pytest.approx(0.4 / of)
         assert target.share_left(settings, three, small, 0.6) == 1.0
@@ -114,7 +117,9 @@ def test_a_round_counts_from_the_dense_network(three: Graph) -> None:
 def test_cuts_are_evenly_spaced_until_their_time() -> None:
     """Four cuts until 0.6 of the training: at 0.15, 0.3, 0.45 and 0.6."""
     way = gradual.Gradual(
-        Settings(keep_flops=0.5, score="l1", compensate="none"), rounds=4, until=0.6
+        Settings(target=Target("flops", 0.5), score="l1", compensate="none"),
+        rounds=4,
+        until=0.6,
     )
     moments = (0.0, 0.149, 0.15, 0.29, 0.3, 0.45, 0.59, 0.6, 0.99)
     assert [gradual.due(way, t) for t in moments] == [0, 0, 1, 1, 2, 3, 3, 4, 4]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune import prune, runs
+from edgeprune import prices, prune, runs
 from edgeprune.cli import app, errors
 from edgeprune.errors import EdgepruneError
 from edgeprune.ways import (
@@ -27,6 +27,7 @@ from edgeprune.ways.way import Row, own, settings_of
 from . import tiny
 
 ALWAYS = {"round_to": 4, "seed": 0}
+HALF, HALF_PARAMS = prices.Target("flops", 0.5), prices.Target("params", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +36,16 @@ ALWAYS = {"round_to": 4, "seed": 0}
         ({}, None, Paper(round_to=4)),
         ({"step": 0.5, "score": "l2", "distil": True}, None,
          Paper(0.5, round_to=4, score="l2", distil=True)),
-        ({"keep_flops": 0.5, "rounds": 2}, None,
-         Target(Settings(keep_flops=0.5, multiple=4), rounds=2)),
-        ({"keep_flops": 0.5, "during_training": True, "rounds": 3}, None,
-         Gradual(Settings(keep_flops=0.5, multiple=4, score="l1", compensate="none"), rounds=3)),
-        ({"keep_params": 0.5}, "gradual",
-         Gradual(Settings(keep_params=0.5, multiple=4, score="l1", compensate="none"))),
-        ({"keep_flops": 0.5, "post_training": True, "distil_steps": 7}, None,
-         Unlabelled(Settings(keep_flops=0.5, multiple=4, distil_steps=7))),
-        ({"keep_flops": 0.5, "post_training": True}, "unlabelled",
-         Unlabelled(Settings(keep_flops=0.5, multiple=4))),
+        ({"target": HALF, "rounds": 2}, None,
+         Target(Settings(target=HALF, multiple=4), rounds=2)),
+        ({"target": HALF, "during_training": True, "rounds": 3}, None,
+         Gradual(Settings(target=HALF, multiple=4, score="l1", compensate="none"), rounds=3)),
+        ({"target": HALF_PARAMS}, "gradual",
+         Gradual(Settings(target=HALF_PARAMS, multiple=4, score="l1", compensate="none"))),
+        ({"target": HALF, "post_training": True, "distil_steps": 7}, None,
+         Unlabelled(Settings(target=HALF, multiple=4, distil_steps=7))),
+        ({"target": HALF, "post_training": True}, "unlabelled",
+         Unlabelled(Settings(target=HALF, multiple=4))),
     ],
 )  # fmt: skip
 def test_words_become_a_way(typed: dict, name: str | None, expected: object) -> None:
@@ -54,16 +55,16 @@ def test_words_become_a_way(typed: dict, name: str | None, expected: object) -> 
 @pytest.mark.parametrize(
     ("typed", "name", "said"),
     [
-        ({"keep_flops": 0.5}, "paper", "--keep-flops: does not apply to the paper's way"),
-        ({"keep_flops": 0.5, "max_drop": 1}, None, "--max-drop: belongs to the paper's way"),
-        ({"post_training": True, "keep_flops": 0.5}, "gradual",
+        ({"target": HALF}, "paper", "--keep-flops: does not apply to the paper's way"),
+        ({"target": HALF, "max_drop": 1}, None, "--max-drop: belongs to the paper's way"),
+        ({"post_training": True, "target": HALF}, "gradual",
          "--way gradual and --post-training: exclude each other"),
-        ({"during_training": True, "keep_flops": 0.5, "heal": "paper"}, None,
+        ({"during_training": True, "target": HALF, "heal": "paper"}, None,
          "--heal: does not apply during training"),
-        ({"keep_flops": 0.5, "distil_steps": 3}, None, "--distill-steps: belongs to --post-training"),
+        ({"target": HALF, "distil_steps": 3}, None, "--distill-steps: belongs to --post-training"),
         ({"rounds": 3}, None, "--rounds: does not apply"),
         ({}, "target", "no target"),
-        ({"keep_flops": 0.5}, "targt", "did you mean target?"),
+        ({"target": HALF}, "targt", "did you mean target?"),
     ],
 )  # fmt: skip
 def test_a_word_of_another_way_is_refused(typed: dict, name: str | None, said: str) -> None:

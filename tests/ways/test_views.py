@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune import prices
 from edgeprune.graph import trace
 from edgeprune.models import Convention
 from edgeprune.prune.images import Images
@@ -33,7 +34,7 @@ def test_where_nothing_is_refitted_the_norms_look_again(compensate: str) -> None
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
     ).double().eval()  # fmt: skip
     xs = [torch.randn(8, 3, 4, 4, dtype=torch.float64) + i for i in range(3)]
-    settings = Settings(keep_flops=0.5, score="l1", compensate=compensate)
+    settings = Settings(target=prices.Target("flops", 0.5), score="l1", compensate=compensate)
     small = repair(trace(net, xs[0][:2]), {"0": [0, 2, 5]}, Images(xs), settings)[0].model
     with torch.no_grad():
         maps = [small[:3](x) for x in xs]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune import checkpoint, files, graph, records, runs
+from edgeprune import checkpoint, files, graph, prices, records, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Recipe
 from edgeprune.ways import Asked, Gradual, Paper, Settings, Target, Unlabelled, row_of
@@ -115,7 +115,7 @@ def test_measured_losses_never_fall_and_end_at_the_present_width() -> None:
     assert losses == pytest.approx([0.9, 0.775, 0.65, 0.525, 0.4, 0.19, 0.0])
 
 
-HALF = Settings(keep_flops=0.5)
+HALF = Settings(target=prices.Target("flops", 0.5))
 
 
 def asked(way: object) -> Asked:
@@ -127,9 +127,11 @@ def asked(way: object) -> Asked:
     [
         None,
         Paper(score="fpgm", compensate="mean", heal="restart", distil=True),
-        Target(Settings(keep_flops=0.5, keep=("a*",)), rounds=3, schedule="agp"),
-        Gradual(Settings(keep_params=0.5, compensate="none")),
-        Unlabelled(Settings(keep_flops=0.5), plan="abc"),
+        Target(
+            Settings(target=prices.Target("flops", 0.5), keep=("a*",)), rounds=3, schedule="agp"
+        ),
+        Gradual(Settings(target=prices.Target("params", 0.5), compensate="none")),
+        Unlabelled(Settings(target=prices.Target("flops", 0.5)), plan="abc"),
     ],
 )
 def test_what_is_asked_comes_back_from_json(way: object) -> None:
