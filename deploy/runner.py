@@ -32,7 +32,7 @@ Options
   --batch N            images per run where the model leaves it open (default 1)
   --shape NAME=A,B,..  size of an input whose other axes are open; may be repeated
   --accuracy FILE      .npz with images (uint8 [n, height, width, 3], RGB), labels (int [n]), channels
-                       ("RGB" or "BGR", what the network wants), mean and std ([3], of pixel/255, in
+                       ("RGB", "BGR" or "GREY", what the network wants), mean and std ([3], of pixel/255, in
                        that order): top-1 through the session that was timed
   --cores LIST         run on these cores only, e.g. 2,3 (default: wherever the system puts it)
   --cool-down S        seconds of rest before each pass (default 0)
@@ -470,13 +470,17 @@ class Session:
             meta.type, "float32"
         )
         mean, std = (np.asarray(rest[key], "float32").reshape(3) for key in ("mean", "std"))
+        grey = str(rest["channels"]) == "GREY"  # ITU-R BT.601
+        luma = np.asarray([[0.299], [0.587], [0.114]], "float32")
+        mean, std = (v @ luma if grey else v for v in (mean, std))
         predictions, start = [], time.perf_counter()
         while len(predictions) < count:
             n = min(fixed or 32, count - len(predictions))
             pixels = images(n)
             if str(rest["channels"]) == "BGR":
                 pixels = pixels[..., ::-1]
-            x = (pixels.astype("float32") / 255 - mean) / std
+            pixels = pixels.astype("float32")
+            x = ((pixels @ luma if grey else pixels) / 255 - mean) / std
             x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype)
             if fixed and n < fixed:
                 x = np.concatenate([x, np.repeat(x[-1:], fixed - n, axis=0)])

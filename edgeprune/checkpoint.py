@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from . import files, models, prune, records
 from .errors import EdgepruneError
 from .graph import Graph, trace
+from .graph.inputs import Example, example_of
 from .graph.kept import Keep
+from .graph.probe import image, probe
 from .graph.tensors import floating
 from .models import Convention, ModelSpec, code
+from .records import Signature
 from .runs import Run
 
 
@@ -28,6 +31,12 @@ class Loaded:
     convention: Convention
     classes: tuple[str, ...]
     kept: dict[str, list[int]]  # group -> units of the dense network that are left; {} = all
+    known: Signature | None = None  # of the run's spec
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What goes in and comes out; the network is asked where its run does not say."""
+        return self.known or probe(self.model, image(self.model, self.convention.size))
 
     @cached_property
     def graph(self) -> Graph:
@@ -35,8 +44,9 @@ class Loaded:
         return trace(self.model, self.example)
 
     @property
-    def example(self) -> Tensor:
-        return example(self.convention).to(floating(self.model))
+    def example(self) -> Example:
+        """A batch of 2 of noise."""
+        return example_of(self.signature.inputs, 2, floating(self.model))
 
 
 def example(convention: Convention) -> Tensor:
@@ -47,15 +57,16 @@ def example(convention: Convention) -> Tensor:
 
 def write_spec(
     run: Run, spec: ModelSpec, convention: Convention, classes: Sequence[str], dense: Mapping[str, int],
-    kept: Keep,
+    kept: Keep, signature: Signature | None = None,
 ) -> None:  # fmt: skip
     """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it.
 
-    A user's own FILE.py is copied into the run when this is first written.
+    A user's own FILE.py is copied into the run, and the ``signature`` kept, when this is first written.
     """
-    own = read_spec(run).code if run.spec_path.is_file() else code.keep(run, spec)
+    there = read_spec(run) if run.spec_path.is_file() else None
     written = records.Spec(
-        code=own,
+        code=there.code if there else code.keep(run, spec),
+        signature=signature or (there.signature if there else None),
         model=spec, input=convention, classes=list(classes), dense=dict(dense),
         kept={name: list(map(int, units)) for name, units in kept.items()},
     )  # fmt: skip
@@ -89,7 +100,7 @@ def load(run: Run, network: str) -> Loaded:
     spec, convention = value.model, value.input
     kept = value.kept if network == "pruned" else {}
     tensors, _ = files.read_tensors(run.weights_path(network))
-    dense = Loaded(_built(run, value), spec, convention, tuple(value.classes), {})
+    dense = Loaded(_built(run, value), spec, convention, tuple(value.classes), {}, value.signature)
     if not kept:
         fill(dense.model, tensors)
         return dense

@@ -209,6 +209,9 @@ async function accuracy({ n, size, mean, std, channels, labels }) {
   const [meta] = session.inputMetadata;
   const fixed = typeof meta.shape[0] === "number" && meta.shape[0] > 0 ? meta.shape[0] : null;
   const order = channels === "BGR" ? [2, 1, 0] : [0, 1, 2];
+  const luma = [0.299, 0.587, 0.114];  // ITU-R BT.601
+  const dot = (v, at) => luma[0] * v[at] + luma[1] * v[at + 1] + luma[2] * v[at + 2];
+  const grey = channels === "GREY", C = grey ? 1 : 3;
   const predictions = [];
   while (predictions.length < n) {
     const k = Math.min(fixed || 32, n - predictions.length);
@@ -216,15 +219,18 @@ async function accuracy({ n, size, mean, std, channels, labels }) {
     const pixels = new Uint8Array(await (await fetch(url)).arrayBuffer());
     const area = size * size;
     if (pixels.length !== k * area * 3) throw new Error("the test images were cut off");
-    const x = new Float32Array((fixed || k) * 3 * area);
-    for (let i = 0; i < k; i++) {
+    const x = new Float32Array((fixed || k) * C * area);
+    for (let q = 0; grey && q < k * area; q++) {
+      x[q] = (dot(pixels, q * 3) / 255 - dot(mean, 0)) / dot(std, 0);
+    }
+    for (let i = 0; i < k && !grey; i++) {
       for (let c = 0; c < 3; c++) {
         for (let p = 0; p < area; p++) {
           x[(i * 3 + c) * area + p] = (pixels[(i * area + p) * 3 + order[c]] / 255 - mean[c]) / std[c];
         }
       }
     }
-    const given = { [meta.name]: new ort.Tensor("float32", x, [fixed || k, 3, size, size]) };
+    const given = { [meta.name]: new ort.Tensor("float32", x, [fixed || k, C, size, size]) };
     const [logits] = Object.values(await session.run(given));
     const classes = logits.dims[1];
     for (let i = 0; i < k; i++) {

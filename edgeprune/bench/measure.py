@@ -52,11 +52,13 @@ def measure(
     request: Request | None = None,
     names: Sequence[str] | None = None,
     accuracy: Images | None = None,
+    answers: Sequence[Sequence[records.Output]] = (),
     watch: Callable[[records.Event], None] = lambda event: None,
 ) -> Result:
     """Measure ``models`` side by side, the first as the baseline, and write the result file ``out``.
 
-    ``watch`` is given the runner's events.
+    ``watch`` is given the runner's events; ``answers`` are what is known of each model's outputs
+    (:func:`.answers.beside`).
     ``label`` is what the file calls the device, by default its name. Raises
     :class:`EdgepruneError`; what was measured until then stays in ``out``, marked incomplete.
     """
@@ -70,7 +72,10 @@ def measure(
         device=label or str(device),
         emulated=place.emulated,
         request=request,
-        models=[s.listed() for s in subjects],
+        models=[
+            replace(s.listed(), outputs=list(answers[i]) if answers else [])
+            for i, s in enumerate(subjects)
+        ],
     )
     with place:
         answer = _run(place, subjects, accuracy, out, told, watch)

@@ -243,6 +243,7 @@ def _alone(model: Listed, raw: Timed, own: Clean) -> Judged:
         ),
         memory=_memory(raw.sessions),
         top1=model.top1,
+        outputs=model.outputs,
         images=model.images,
         energy_j=_energy(raw),
         unswitched_share=share,

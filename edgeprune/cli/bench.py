@@ -20,7 +20,7 @@ from .typed import typed
 if TYPE_CHECKING:
     from ..bench import Images, Request, Result
     from ..bench.devices.profiles import Profile
-    from ..records import Event, Judged
+    from ..records import Event, Judged, Output
     from ..report.tables import Table
     from ..runs import Run
 
@@ -115,6 +115,24 @@ class Bench:
             return None
         return test_images(run, models, self.test)
 
+    def answers(self, run: Run | None, models: list[Path]) -> list[list[Output]]:
+        """What the networks answer to what was held out, where no labels judge them."""
+        from ..bench import answers as room
+        from ..ways import exporting
+
+        if (
+            self.no_accuracy
+            or run is None
+            or exporting.labelled(run)
+            or exporting.task_of(run).trains
+        ):
+            return []
+        from .. import checkpoint
+
+        signature = checkpoint.load(run, "dense").signature
+        batches = exporting.judging(run).batches(exporting.BATCH)
+        return room.beside(models, batches, signature, exporting.rows_of(run, signature))
+
     def check_test(self, run: Run | None) -> None:
         """Refuse --test where nothing is judged."""
         if self.test is not None and (run is None or self.no_accuracy):
@@ -166,12 +184,12 @@ def one(
     """One measurement, with the bar on stderr."""
     from .. import bench as room
 
-    images = asked.images(run, models)
+    images, answers = asked.images(run, models), asked.answers(run, models)
     out = asked.out or _result_path(run, asked.device, request.threads)
     with progress(request, names) as watch:
         return room.measure(
             models, out=out, device=place, label=asked.device, request=request, names=names,
-            accuracy=images, watch=watch,
+            accuracy=images, answers=answers, watch=watch,
         )  # fmt: skip
 
 
@@ -199,6 +217,8 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
                 next=f"edgeprune export {run.word}",
             )
         convention = subject.convention(known)
+    if test is None and not exporting.labelled(run) and not exporting.task_of(run).trains:
+        return None  # `answers` compares them
     if convention is None:
         raise EdgepruneError(
             f"{models[-1]} does not say how its input is made",
@@ -244,6 +264,7 @@ def table(result: Result) -> Table:
         for quantity, show in QUANTITIES
     ]
     rows = [r for r in rows if any(r[k].text != "–" for k in keys)]
+    rows[-4:-4] = answered(result, keys)
     columns = [Column("quantity", " ", align="left")]
     columns += [Column(k, n.name, wraps=True) for k, n in zip(keys, result.networks, strict=True)]
     request = result.told.request
@@ -251,6 +272,20 @@ def table(result: Result) -> Table:
     images = "1 image" if request.batch == 1 else f"{request.batch} images"
     title = f"{result.told.device}, {threads}, {images} a run"
     return Table(title, columns, rows)
+
+
+def answered(result: Result, keys: list[str]) -> list[dict[str, Any]]:
+    """A row for each figure of the outputs, in the words of their tasks."""
+    from ..report.outputs import figures
+    from ..report.tables import ABSENT, Cell
+
+    found: dict[str, dict[str, Any]] = {}
+    for key, network in zip(keys, result.networks, strict=True):
+        for figure in figures(network.outputs):
+            row = found.setdefault(figure.quantity, {"quantity": figure.quantity})
+            row[key] = Cell(figure.value, figure.text)
+    absent = {key: Cell(None, ABSENT) for key in keys}
+    return [absent | row for row in found.values()]
 
 
 def _cell(show: Shown, network: Judged) -> Any:

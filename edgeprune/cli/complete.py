@@ -16,6 +16,10 @@ SCORES = (
     "l1", "l2", "fpgm", "bn_scale", "apoz", "mean_response", "linear_redundancy", "pfa", "taylor",
     "taylor_gate", "car", "reconstruction", "random",
 )  # fmt: skip
+TASKS = (
+    "classification", "embedding", "labels", "number", "boxes", "sequence", "segmentation",
+    "restoration", "depth", "values",
+)  # fmt: skip
 DEVICES = ("cpu", "ssh://", "adb", "browser", "browser:headless", "browser:lan", "arm64")
 
 Complete = Callable[[str], list[str]]
@@ -45,6 +49,12 @@ def models(incomplete: str) -> list[str]:
             return []
         return _beginning(incomplete, [f"timm/{n}" for n in timm.list_models()])
     return _beginning(incomplete, [*MODELS, *LIBRARIES]) + _paths(incomplete, (".py",))
+
+
+def tasks(incomplete: str) -> list[str]:
+    """After ``OUTPUT=``, too."""
+    before, equals, name = incomplete.rpartition("=")
+    return [f"{before}{equals}{found}" for found in _beginning(name, TASKS)]
 
 
 def inits(incomplete: str) -> list[str]:

@@ -28,6 +28,7 @@ def cost(
         int, typer.Option("--size", min=16, max=1024, help="Side of the input in pixels.")
     ] = 32,
     head: options.HEAD = "paper",
+    shape: options.EXAMPLE = None,
     widths: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +63,7 @@ def cost(
     if run is not None:
         counted = _of_run(run)
     else:
-        traced, names = followed(model, classes, size, head)
+        traced, names = followed(model, classes, size, head, shape)
         asked = _widths(traced, widths)
         counted = {model: (room.cost(traced, asked), names)}
     known = None if device is None else profile(device)

@@ -27,9 +27,9 @@ def export(
 ) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
 
-    torch and onnxruntime must give the same logits on real images and choose the same class for
-    every image of the test split (without labels: of the images held out); otherwise no file is left
-    and the exit code is 2.
+    torch and onnxruntime must give the same outputs, all of them, on real examples, and choose the same
+    class for every image of the test split (without labels: of what was held out); otherwise no file is
+    left and the exit code is 2.
 
     Example: [b]edgeprune export[/b]
     """
@@ -51,7 +51,7 @@ def export(
         head = {"run": str(found.path), "labelled": exporting.labelled(found)}
         output.show_json(head | {"networks": documents})
     else:
-        output.show(table(found, written))
+        output.show(table(found, written), *beside(written))
     if all(e.simplified == 0 for e in written.values()):
         output.note("onnx-simplifier changed nothing: the exporter's graph was simple already")
     if "pruned" not in present:
@@ -72,6 +72,22 @@ def score(parity: Parity) -> float | None:
     return parity.onnx_correct / parity.images
 
 
+def beside(written: dict[str, Exported]) -> list[Table]:
+    """What the pruned file's outputs are beside the dense network's, in the words of the task."""
+    from ..report.outputs import figures
+    from ..report.tables import Column, Table
+
+    outputs = written["pruned"].parity.outputs if "pruned" in written else ()
+    if not outputs:
+        return []
+    rows = [{"quantity": f.quantity, "value": f.text} for f in figures(outputs)]
+    columns = [Column("quantity", " ", align="left"), Column("value", "pruned", str)]
+    n = written["pruned"].parity.images
+    return [
+        Table(f"pruned.onnx beside the dense network, on {n:,} held-out examples", columns, rows)
+    ]
+
+
 def table(run: Run, written: dict[str, Exported]) -> Table:
     from .. import units
     from ..report.tables import Column, Table
@@ -89,15 +105,22 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
         }
 
     known, task = exporting.labelled(run), exporting.task_of(run)
+    choices: list[Column] = []
+    if any(e.parity.ties is not None for e in written.values()):
+        choices = [
+            Column("same", "same class" if task.counted else "same answer"),
+            Column("score", task.title if known else "as dense", units.percent),
+        ]
     columns = [
         Column("file", align="left"),
         Column("bytes", "size", units.size),
         Column("nodes"),
         Column("simplified", "dropped"),
         Column("difference", "difference", lambda v: f"{v:.1e}"),
-        Column("same", "same class" if task.counted else "same answer"),
-        Column("score", task.title if known else "as dense", units.percent),
+        *choices,
     ]
-    where = "the test split" if known else "the images held out (no labels: agreement with dense)"
+    what = "images" if task.trains else "examples"
+    agree = ": agreement with dense" if task.trains else ""
+    where = "the test split" if known else f"the {what} held out (no labels{agree})"
     title = f"{run.path}: torch and onnxruntime agree on {where}"
     return Table(title, columns, [row(network, e) for network, e in written.items()])

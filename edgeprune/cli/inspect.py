@@ -37,6 +37,7 @@ def inspect(
         ),
     ] = None,
     head: options.HEAD = "paper",
+    shape: options.EXAMPLE = None,
     as_json: options.JSON = False,
 ) -> None:
     """Show a network's groups of channels: what leaves together, how much hangs on it, what must stay.
@@ -52,7 +53,7 @@ def inspect(
         title, traced, names = _of_run(run)
     else:
         title = str(model)
-        traced, names = followed(title, classes, size, head)
+        traced, names = followed(title, classes, size, head, shape)
     found = inspected(title, traced, names)
     if as_json:
         output.show_json(asdict(found))
@@ -96,6 +97,7 @@ class Inspected:
 
     network: str
     input: list[int]
+    takes: str  # all inputs, in words
     params: int
     flops: int
     macs: int
@@ -119,6 +121,7 @@ def inspected(title: str, traced: Graph, names: dict[str, str]) -> Inspected:
     return Inspected(
         network=title,
         input=list(traced.inputs.ports[0].shape),
+        takes=traced.inputs.said,
         params=whole.params,
         flops=whole.flops,
         macs=whole.macs,
@@ -169,7 +172,11 @@ def groups_table(found: Inspected) -> Table:
         Column("flops_share", "FLOPs", units.percent),
         Column("others", "tied to it", ", ".join, align="left", wraps=True),
     ]
-    shape = " x ".join(map(str, found.input))
+    shape = (
+        " x ".join(map(str, found.input))
+        if "," not in found.takes.partition("]")[2]
+        else found.takes
+    )
     channels = sum(g.width for g in found.groups)
     notes = [
         f"input {shape}: {units.count(found.params)} parameters, {units.count(found.flops)} FLOPs",

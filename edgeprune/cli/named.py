@@ -61,18 +61,29 @@ def shapes(words: list[str], models: list[Path]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def followed(model: str, classes: int, size: int | None, head: str) -> tuple[Graph, dict[str, str]]:
-    """A network by its name, with fresh weights and its channels followed; and the paper's layer names."""
-    from .. import checkpoint, graph, models
+def followed(
+    model: str, classes: int, size: int | None, head: str, shape: list[str] | None = None
+) -> tuple[Graph, dict[str, str]]:
+    """A network by its name, with fresh weights and its channels followed; and the paper's layer names.
+
+    ``shape`` is what was typed after --shape; else it takes the image that its first layer wants.
+    """
+    from .. import graph, models, ways
+    from ..graph import probe
+    from ..graph.inputs import example_of
+    from ..graph.tensors import floating
 
     models.typed(model)
     spec = models.ModelSpec(model, classes, head)
     names = models.layer_names(spec)
     usual = 32 if names else 224
-    example = checkpoint.example(models.Convention(size or usual))
+    network = models.fresh(spec, 0)
+    said = ways.said_inputs(shape or [], network)
     output.note(f"following the channels of {model} …")  # seconds for a deep network
     try:
-        return graph.trace(models.fresh(spec, 0), example), names
+        signature = probe.probe(network, said or probe.image(network, size or usual))
+        example = example_of(signature.inputs, 2, floating(network))
+        return graph.trace(network, example), names
     except EdgepruneError as e:
         if size is None or size >= usual:
             raise

@@ -38,6 +38,27 @@ SHAPE = Annotated[
 ]
 
 
+EXAMPLE = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="1x49x10",
+        help="What the network takes where it is no image: an example's shape, again for each input "
+        "(NAME=3x32x32 by keyword, 20:int64 of another type); or FILE.py:FUNCTION, which makes a batch.",
+    ),
+]
+TASK = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        autocompletion=complete.tasks,
+        metavar="[OUTPUT=]NAME",
+        help="What the outputs are, where it cannot be seen: classification, embedding, labels, "
+        "number, boxes, sequence, segmentation, restoration, depth, values.",
+    ),
+]
+
+
 def model(more: str = "") -> Any:
     text = (
         "vgg16, mobilenetv1 (-0.75 for a width multiplier), torchvision/NAME, timm/NAME or "

@@ -30,9 +30,12 @@ class What(Panel, title="What to prune"):
         str | None,
         typer.Option(
             "--images",
-            help="Unlabelled images for --post-training: a folder or archive, however deep they lie.",
+            help="What --post-training looks at, without labels: a folder or archive of images, however "
+            "deep they lie; arrays, FILE.npy or FILE.npz; FILE.py:FUNCTION, which makes batches.",
         ),
     ] = None
+    shape: options.EXAMPLE = None
+    task: options.TASK = None
     test: options.TEST = None
     size: options.SIZE = None
 
@@ -264,6 +267,8 @@ def wanted(words: Any) -> Wanted:
     typed = flat(words)
     typed["init"] = options.first_weights(typed["init"], typed["weights"])
     typed["argv"] = tuple(sys.argv[1:])
+    typed["shape"] = tuple(typed.get("shape") or ())
+    typed["task"] = typed.get("task") or ""
     names = {f.name for f in fields(ways.Wanted)}
     return ways.Wanted(**{name: value for name, value in typed.items() if name in names})
 

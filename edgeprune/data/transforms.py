@@ -255,6 +255,9 @@ def augment_for(classes: tuple[str, ...], size: int) -> str:
     return "small" if size <= 64 else "photos"
 
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+
 def normalise(
     images: Pixels,
     convention: Convention,
@@ -268,14 +271,13 @@ def normalise(
     not torch does it: in a background thread torch would open a second team of OpenMP threads.
     """
     n, h, w = images.shape[:3]
+    if convention.channels == "GREY":
+        return _grey(images, convention, jitter, rng)
     if convention.channels == "BGR":
         images = images[..., ::-1]
     std = np.asarray(convention.std, np.float64)
     scale, offset = 1 / (255 * std), -np.asarray(convention.mean, np.float64) / std
-    gain, lift = np.ones((n, 1)), np.zeros((n, 1))
-    if jitter and rng is not None:
-        gain = rng.uniform(1 - jitter, 1 + jitter, (n, 1))
-        lift = (1 - gain) / 2 + rng.uniform(-jitter, jitter, (n, 1)) / 2
+    gain, lift = _jittered(n, jitter, rng)
     # One row of S*3 values, so that the innermost loop is long (an axis of 3 is 10 times slower).
     scales = np.tile(gain * scale, w).astype(np.float32)  # [N, S*3]
     offsets = np.tile(lift / std + offset, w).astype(np.float32)
@@ -284,3 +286,23 @@ def normalise(
         np.multiply(images[i].reshape(h, w * 3), scales[i], out=out[i])
         out[i] += offsets[i]
     return torch.from_numpy(out.reshape(n, h, w, 3)).permute(0, 3, 1, 2)
+
+
+def _jittered(
+    n: int, jitter: float, rng: np.random.Generator | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each image is multiplied by, and what is added; [n, 1] each."""
+    if not jitter or rng is None:
+        return np.ones((n, 1)), np.zeros((n, 1))
+    gain = rng.uniform(1 - jitter, 1 + jitter, (n, 1))
+    return gain, (1 - gain) / 2 + rng.uniform(-jitter, jitter, (n, 1)) / 2
+
+
+def _grey(
+    images: Pixels, convention: Convention, jitter: float, rng: np.random.Generator | None
+) -> Tensor:
+    """As `normalise`, to one channel: [N, 1, S, S]."""
+    mean, std = (float(LUMA @ np.asarray(v, np.float32)) for v in (convention.mean, convention.std))
+    gain, lift = (v.astype(np.float32)[..., None] for v in _jittered(len(images), jitter, rng))
+    grey = images.astype(np.float32) @ LUMA / 255
+    return torch.from_numpy(((grey * gain + lift - mean) / std)[:, None])

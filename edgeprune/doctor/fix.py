@@ -125,7 +125,9 @@ def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn
         shutil.copyfile(run.weights_path("dense"), fixed.weights_path("dense"))
         checkpoint.inherit(fixed, run)
         widths = {name: group.width for name, group in graph.groups.items()}
-        checkpoint.write_spec(fixed, dense.spec, dense.convention, dense.classes, widths, keep)
+        checkpoint.write_spec(
+            fixed, dense.spec, dense.convention, dense.classes, widths, keep, dense.known
+        )
         checkpoint.write_weights(fixed, "pruned", model, dense.spec, dense.convention)
         for record in run.history(records.Result):
             if record.network == "dense":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .onnx import Exported, layer_of, write
-from .parity import Parity, Real
+from .onnx import Exported, is_image, layer_of, write
+from .parity import Batch, Parity, Real
 
-__all__ = ["Exported", "Parity", "Real", "layer_of", "write"]
+__all__ = ["Batch", "Exported", "Parity", "Real", "is_image", "layer_of", "write"]

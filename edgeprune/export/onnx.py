@@ -16,6 +16,7 @@ import ast
 import json
 import logging
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,16 +27,21 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from .. import files
 from ..errors import EdgepruneError
-from ..records import Convention
+from ..graph.inputs import Example, arguments, flat, inputs_of, nest_of
+from ..records import Convention, Inputs
+from ..tasks import Task
 from ..version import __version__
 from . import parity
 
 OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT = (
+    "images",
+    "logits",
+)  # of a classifier of images; others by their arguments and places
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FOLLOWERS = (  # operators on one tensor that the runtime may fuse into what is before them
     "Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu",
@@ -70,20 +76,21 @@ def write(
     path: Path,
     *,
     real: parity.Real,
-    convention: Convention,
-    classes: Sequence[str],
+    convention: Convention | None = None,
+    classes: Sequence[str] = (),
     metadata: Mapping[str, str] = {},
     opset: int = OPSET,
 ) -> Exported:
-    """Export ``model`` to ``path``: dynamic batch, input ``images`` [N, 3, S, S], output ``logits``.
+    """Export ``model`` to ``path``: open batch; input ``images`` and output ``logits`` of a classifier of
+    images, else the names of the forward's arguments and of the places in what it gives.
 
-    On ``real`` images torch and onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left
+    On ``real`` examples torch and onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left
     and :class:`EdgepruneError` says by how much. ``model`` may be any module, an fx graph too, and is
     left as it was.
     """
     with _evaluating(model):
-        parity.prepare(model, real.samples)
-        proto = _export(model, real.samples[:2].contiguous(), opset)
+        given = parity.prepare(model, real.samples)
+        proto = _export(model, parity.part(real.samples, 0, 2), names_of(given, real.task), opset)
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
@@ -112,15 +119,47 @@ def layer_of(name: str) -> str:
     return name.partition("/")[0].partition("#")[0]
 
 
-def _export(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
+def is_image(inputs: Inputs) -> bool:
+    """Whether it is one tensor of three axes, as a classifier of images takes it."""
+    return len(inputs.ports) == 1 and len(inputs.ports[0].shape) == 3
+
+
+def names_of(given: Sequence[tuple[str, Tensor]], task: Task) -> list[str]:
+    """What the outputs are called in a file: ``logits``, or after their places."""
+    if len(given) == 1 and task.trains:
+        return [OUTPUT]
+    return [_name(place) or "output" for place, _ in given]
+
+
+def _name(place: str) -> str:
+    """``1.0`` -> ``output_1_0``; ``out`` stays."""
+    words = re.sub(r"\W+", "_", place)
+    return f"output_{words}" if words[:1].isdigit() else words
+
+
+def _export(model: nn.Module, example: Example, outputs: list[str], opset: int) -> onnx.ModelProto:
+    inputs = inputs_of(model, example)
+    names = [INPUT] if is_image(inputs) else [_name(p.name) for p in inputs.ports]
+    axes = [{} if p.batch is None else {0: torch.export.Dim.DYNAMIC} for p in inputs.ports]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    if isinstance(model, fx.GraphModule):  # which takes them one after another
+        args, kwargs, shapes = tuple(flat(example)), {}, tuple(axes)
+    else:
+        args, kwargs = arguments(nest_of(inputs, flat(example)))
+        nested = nest_of(inputs, axes)
+        shapes = nested if kwargs else (nested,) if inputs.call == 0 else tuple(nested)
     try:
         with quiet():
             program = torch.onnx.export(
                 model,
-                (example,),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                args,
+                kwargs=kwargs,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=shapes
+                if isinstance(shapes, dict) and kwargs
+                else arguments(shapes)[0],
                 opset_version=opset,
                 dynamo=True,
                 external_data=False,
@@ -209,16 +248,16 @@ def _apply(graph: Any, renamed: Mapping[str, str]) -> None:
 
 def _dress(
     proto: onnx.ModelProto,
-    convention: Convention,
+    convention: Convention | None,
     classes: Sequence[str],
     metadata: Mapping[str, str],
 ) -> None:
     """Metadata in, the exporter's notes out (they hold source paths), the batch axis called N."""
-    own = {
-        "edgeprune.version": __version__,
-        "edgeprune.input": json.dumps(convention.to_json()),
-        "edgeprune.classes": json.dumps(list(classes), ensure_ascii=False),
-    }
+    own = {"edgeprune.version": __version__}
+    if convention is not None:
+        own["edgeprune.input"] = json.dumps(convention.to_json())
+    if classes:
+        own["edgeprune.classes"] = json.dumps(list(classes), ensure_ascii=False)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {**own, **metadata})
     proto.producer_name, proto.producer_version = "edgeprune", __version__
@@ -230,11 +269,15 @@ def _dress(
         part.doc_string = ""
     for tensor in graph.initializer:
         del tensor.metadata_props[:]
-    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    batches = {v.type.tensor_type.shape.dim[0].dim_param for v in graph.input if _axes(v)} - {""}
     for value in [*graph.input, *graph.output, *graph.value_info]:
         for dim in value.type.tensor_type.shape.dim:
-            if batch and dim.dim_param == batch:
+            if dim.dim_param in batches:
                 dim.dim_param = "N"
+
+
+def _axes(value: Any) -> int:
+    return len(value.type.tensor_type.shape.dim)
 
 
 def _save(proto: onnx.ModelProto, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,39 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EdgepruneError
-from ..tasks import CLASSIFICATION, Task
+from ..graph.inputs import Example, call, flat, mapped, named, size
+from ..records import Output, Port
+from ..tasks import CLASSIFICATION, Comparison, Task
 
-TOLERANCE = 1e-4  # of the largest logit: some hundred times what rounding of float32 sums leaves
+TOLERANCE = (
+    1e-4  # of an output's largest value: some hundred times what rounding of float32 sums leaves
+)
+CHANGED = 1e-3  # share of an output's integers that rounding may change: an argmax between equals
 BATCHES = (1, 4)
+Batch = tuple[
+    Example, Tensor | None
+]  # what the network is called with, and labels where there are any
 
 
 @dataclass(frozen=True)
 class Real:
-    """The images on which a file must give what the network gives."""
+    """The examples on which a file must give what the network gives."""
 
-    samples: Tensor  # [at least 4, 3, S, S], normalised
-    batches: Iterable[tuple[Tensor, Tensor]] = ()  # of images and labels: the test split
-    task: Task = CLASSIFICATION  # says whether two answers are the same
+    samples: Example  # at least 4
+    batches: Iterable[Batch] = ()  # the test split, or what was held out
+    task: Task = CLASSIFICATION  # of the first output: says whether two answers are the same
+    dense: nn.Module | None = None  # whose outputs the file's are compared with, by ``rows``
+    rows: Sequence[tuple[Port, Task]] = ()
 
 
 @dataclass(frozen=True)
 class Parity:
-    """``difference``: the largest of any logit, relative to the largest logit of its batch.
+    """``difference``: the largest of any output's values, relative to the largest value of its batch.
 
     Of ``images`` test images ``ties`` got another answer; outputs that lie within the tolerance of each
     other choose differently only where two answers are as good (else there would be no file). The
-    others are sums of the task's score. None where an answer is no choice.
+    others are sums of the task's score. None where an answer is no choice, or where there are no labels.
+    ``outputs``: the file's, each beside the dense network's.
     """
 
     difference: float
@@ -42,6 +53,7 @@ class Parity:
     ties: int | None
     torch_correct: float | None
     onnx_correct: float | None
+    outputs: tuple[Output, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,67 +77,147 @@ def _cores() -> int:
 
 
 @torch.no_grad()
-def prepare(model: nn.Module, samples: Tensor) -> None:
-    """Refuse before any work what could not be compared afterwards."""
-    if len(samples) < max(BATCHES):
-        raise EdgepruneError("parity", f"needs {max(BATCHES)} images, got {len(samples)}")
+def prepare(model: nn.Module, samples: Example) -> list[tuple[str, Tensor]]:
+    """Refuse before any work what could not be compared afterwards; the outputs by their places."""
+    if size(samples) < max(BATCHES):
+        raise EdgepruneError("parity", f"needs {max(BATCHES)} images, got {size(samples)}")
     try:
-        logits = model(samples[: max(BATCHES)])
+        given = list(named(call(model, part(samples, 0, max(BATCHES)))))
     except RuntimeError as e:
         raise EdgepruneError(
             f"the network does not run on a batch of {max(BATCHES)}", str(e)[:300]
         ) from e
-    if not logits.isfinite().all():
+    if not all(bool(t.isfinite().all()) for _, t in given):
         raise EdgepruneError("the network's logits are not finite", "", "train it again")
+    return given
+
+
+def part(examples: Example, start: int, n: int) -> Example:
+    """``n`` examples of a batch; what does not follow the batch goes whole."""
+    count = size(examples)
+    return mapped(examples, lambda t: t[start : start + n] if t.ndim and len(t) == count else t)
 
 
 @torch.no_grad()
 def check(model: nn.Module, path: Path, real: Real) -> Parity:
     """Compare ``model`` (in eval mode) with the file ``path``; :class:`EdgepruneError` beyond tolerance.
 
-    The samples are compared at batch 1 and 4, then every batch of (images, labels).
+    The samples are compared at batch 1 and 4, then every batch; all outputs of each.
     """
     try:
         running = session(path)
     except Exception as e:  # onnxruntime's classes are not public
         raise EdgepruneError("onnxruntime refuses the exported file", str(e)[:300]) from e
     worst = 0.0
-    for size in BATCHES:
-        for start in range(0, len(real.samples) - size + 1, size):
-            _, _, gap = _both(model, running, real.samples[start : start + size])
+    for n in BATCHES:
+        for start in range(0, size(real.samples) - n + 1, n):
+            _, _, gap = _both(model, running, part(real.samples, start, n))
             worst = max(worst, gap)
-    images = 0
-    counts: list[float] = [0, 0, 0]  # other answers, torch's score, onnxruntime's
-    choice = True
+    counted, images = Counted(real), 0
     for x, y in real.batches:
-        outputs, others, gap = _both(model, running, x)
-        worst, images = max(worst, gap), images + len(y)
-        ours, theirs = torch.from_numpy(outputs), torch.from_numpy(others)
-        same = real.task.same(ours, theirs)
-        if same is None:
-            choice = False
-            continue
-        found = (~same).sum(), real.task.right(ours, y).sum(), real.task.right(theirs, y).sum()
-        counts = [n + more.item() for n, more in zip(counts, found, strict=True)]
-    return Parity(worst, images, *(counts if choice else (None, None, None)))
+        ours, theirs, gap = _both(model, running, x)
+        worst, images = max(worst, gap), images + size(x)
+        counted.add(x, y, ours, theirs)
+    return Parity(worst, images, *counted.sums, counted.outputs)
 
 
-def _both(model: nn.Module, running: Any, x: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
-    """Logits of torch and of onnxruntime [n, classes], and their relative difference."""
-    ours = model(x).detach().numpy()
+class Counted:
+    """What is counted of the answers, over all batches."""
+
+    def __init__(self, real: Real) -> None:
+        self.real = real
+        self.found = torch.zeros(
+            3, dtype=torch.float64
+        )  # other answers, torch's score, onnxruntime's
+        self.choice = real.task.trains
+        rows = real.rows if real.dense is not None else ()
+        self.beside = [Comparison(port, task) for port, task in rows]
+
+    def add(
+        self, x: Example, y: Tensor | None, ours: dict[str, Tensor], theirs: dict[str, Tensor]
+    ) -> None:
+        """A batch, its labels if any, and what torch and onnxruntime give for it, by place."""
+        a, b = next(iter(ours.values())), next(iter(theirs.values()))
+        same = self.real.task.same(a, b) if self.choice and y is not None else None
+        if same is None or y is None:
+            self.choice = False
+        else:
+            task = self.real.task
+            found = (~same).sum(), task.right(a, y).sum(), task.right(b, y).sum()
+            self.found += torch.stack([n.double() for n in found])
+        if self.beside and self.real.dense is not None:
+            dense = dict(named(call(self.real.dense, x)))
+            for each in self.beside:
+                each.add(dense[each.port.name], theirs[each.port.name])
+
+    @property
+    def sums(self) -> tuple[int | None, float | None, float | None]:
+        if not self.choice:
+            return None, None, None
+        ties, torch_right, onnx_right = self.found.tolist()
+        return int(ties), torch_right, onnx_right
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return tuple(each.result() for each in self.beside)
+
+
+def run_on(running: Any, x: Example) -> list[np.ndarray]:
+    """A session's outputs for it. The file has an input for each tensor, in their order."""
+    feed = {
+        meta.name: t.contiguous().numpy()
+        for meta, t in zip(running.get_inputs(), flat(x), strict=True)
+    }
+    found: list[np.ndarray] = running.run(None, feed)
+    return found
+
+
+def _both(
+    model: nn.Module, running: Any, x: Example
+) -> tuple[dict[str, Tensor], dict[str, Tensor], float]:
+    """The outputs of torch and of onnxruntime by place, and their largest relative difference."""
+    ours = {place: t.detach() for place, t in named(call(model, x))}
     try:
-        theirs = running.run(None, {running.get_inputs()[0].name: x.contiguous().numpy()})[0]
+        given = run_on(running, x)
     except Exception as e:
         raise EdgepruneError(
-            f"onnxruntime fails on a batch of {len(x)}", " ".join(str(e).split())[:300]
+            f"onnxruntime fails on a batch of {size(x)}", " ".join(str(e).split())[:300]
         ) from e
-    if ours.shape != theirs.shape:
-        raise EdgepruneError("parity", f"torch gives {ours.shape}, onnxruntime {theirs.shape}")
-    gap = float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-30))
+    if len(given) != len(ours):
+        raise EdgepruneError("parity", f"torch gives {len(ours)} outputs, the file {len(given)}")
+    theirs = {
+        place: torch.from_numpy(np.ascontiguousarray(v))
+        for place, v in zip(ours, given, strict=True)
+    }
+    worst = 0.0
+    for place, a in ours.items():
+        worst = max(worst, _gap(place, a, theirs[place], size(x)))
+    return ours, theirs, worst
+
+
+def _gap(place: str, a: Tensor, b: Tensor, batch: int) -> float:
+    """How far apart two values of an output are, of its largest; integers may differ where rounding chose."""
+    said = f" of output {place}" if place else ""
+    if a.shape != b.shape:
+        raise EdgepruneError(
+            f"parity{said}", f"torch gives {tuple(a.shape)}, onnxruntime {tuple(b.shape)}"
+        )
+    if not a.numel():
+        return 0.0
+    if not a.is_floating_point():
+        changed = float((a != b.to(a.dtype)).double().mean())
+        if changed > CHANGED:
+            raise EdgepruneError(
+                f"parity: torch and onnxruntime differ{said}",
+                f"in {100 * changed:.2g} % of its integers at batch {batch}", "no file was written",
+            )  # fmt: skip
+        return 0.0
+    gap = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
     if not gap <= TOLERANCE:  # nan too
         raise EdgepruneError(
             "parity: torch and onnxruntime differ",
-            f"by {gap:.2g} of the largest logit at batch {len(x)}; {TOLERANCE:g} is allowed",
+            f"by {gap:.2g} of the largest {'value' + said if place else 'logit'} at batch {batch}; "
+            f"{TOLERANCE:g} is allowed",
             "no file was written",
         )
-    return ours, theirs, gap
+    return gap

@@ -31,6 +31,7 @@ from .run import (
     Epoch,
     Format,
     Other,
+    Output,
     Recipe,
     Record,
     Result,
@@ -45,6 +46,7 @@ from .run import (
     option_of,
     renewed,
 )
+from .signature import Inputs, Port, Signature
 from .typed import (
     CLOSED,
     FINITE,
@@ -75,6 +77,7 @@ __all__ = [
     "Epoch",
     "Event",
     "Format",
+    "Inputs",
     "Judged",
     "Latency",
     "Listed",
@@ -84,6 +87,8 @@ __all__ = [
     "ModelSpec",
     "Options",
     "Other",
+    "Output",
+    "Port",
     "Positive",
     "Processor",
     "Recipe",
@@ -95,6 +100,7 @@ __all__ = [
     "Sensitivity",
     "Session",
     "Share",
+    "Signature",
     "Spec",
     "Stage",
     "Step",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Lt, MaxLen
 
 from ..errors import EdgepruneError
+from .run import Output
 from .typed import FINITE, Count, Stated
 
 Text = Annotated[str, MaxLen(10_000)]
@@ -246,6 +247,7 @@ class Listed(Finite):
     metadata: dict[str, str] = field(default_factory=dict)  # the file's own
     images: Count | None = None  # that it was judged on
     top1: float | None = None  # share
+    outputs: list[Output] = field(default_factory=list)  # beside the baseline's, without labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +312,7 @@ class Judged(Stated, Finite):
     load: Loading = Loading()
     memory: Resident = Resident()
     top1: float | None = None
+    outputs: list[Output] = field(default_factory=list)  # beside the baseline's, without labels
     images: Count | None = None
     energy_j: float | None = None
     unswitched_share: float | None = None

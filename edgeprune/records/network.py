@@ -16,7 +16,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 @dataclass(frozen=True)
 class Convention(Stated):
     """How an image becomes the network's input: RGB uint8, side ``size``,
-    ``(pixel/255-mean)/std``.
+    ``(pixel/255-mean)/std``. Of grey the pixel, mean and std are those of the colours, weighed.
 
     A file must state all of it: a default would be another input than the weights were trained with.
     """
@@ -26,14 +26,14 @@ class Convention(Stated):
     size: int = 32  # pixels, height = width
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    channels: str = "RGB"  # order of the input's channels; "BGR" for old Caffe weights
+    channels: str = "RGB"  # of the input; "BGR" for old Caffe weights; "GREY": one (ITU-R 601)
 
     def __post_init__(self) -> None:
         for what, right in (
             (f"size {self.size!r}", type(self.size) is int and 1 <= self.size <= MAX_SIZE),
             (f"mean {self.mean!r}", _three(self.mean)),
             (f"std {self.std!r}", _three(self.std) and min(self.std) > 0),
-            (f"channels {self.channels!r}", self.channels in ("RGB", "BGR")),
+            (f"channels {self.channels!r}", self.channels in ("RGB", "BGR", "GREY")),
         ):
             if not right:
                 raise EdgepruneError("input convention", f"{what} cannot be")

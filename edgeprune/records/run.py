@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from ..errors import EdgepruneError
 from .network import Convention, ModelSpec
+from .signature import Signature
 from .typed import FINITE, Count, Positive, Share, parse, plain
 
 
@@ -81,6 +82,17 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of a network beside the dense one's, on examples that took no part in its making."""
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    name: str  # its place in what the forward gives; "" where it is all of it
+    task: str  # one of tasks.TASKS
+    variance_kept: float | None = None  # share of the dense output's; None: it has none
+    measures: dict[str, float] = field(default_factory=dict)  # the task's own, by their names
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """A network of the run, judged once. Accuracies are None where there are no labels."""
 
@@ -99,6 +111,7 @@ class Result:
     agreement: Share | None = None  # how often it gives the dense network's answer, without labels
     variance_kept: float | None = None  # share of the logits' variance that it keeps
     images: Count | None = None  # held-out images of both
+    outputs: list[Output] = field(default_factory=list)  # each of them beside the dense network's
     steps: Count | None = None
     stopped: str | None = None  # why training or pruning ended
     precision: str | None = None  # of the training
@@ -178,6 +191,7 @@ class Spec:
     classes: list[str]
     dense: dict[str, Count]  # width of each group
     kept: dict[str, list[Count]]  # group -> units that are left; {} = all
+    signature: Signature | None = None  # what goes in and comes out; None: one image of `input`
     code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION
 
 

@@ -18,6 +18,7 @@ from ..records import Choice, Judged, Recipe, Result, Step, Training, Way
 from ..runs import Run
 from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
+from .outputs import figures, plain_classes, sentence
 from .results import Measurement, Results
 
 FILES = {  # what lies in a run folder
@@ -136,6 +137,10 @@ def headline(found: Results) -> str:
         "its FLOPs, and"
     )
     if pruned.test_accuracy is None or dense.test_accuracy is None:
+        if pruned.outputs and not plain_classes(pruned.outputs):
+            return (
+                f"{kept} {sentence(pruned.outputs)}, on {pruned.images or 0:,} held-out examples."
+            )
         if pruned.agreement is None:
             return f"{kept} nobody has judged its answers: there are no labels."
         same, many = results.accuracy(pruned.agreement), "images"
@@ -193,6 +198,9 @@ def facts(found: Results) -> list[Fact]:
 def accuracy_fact(dense: Result, pruned: Result | None) -> Fact:
     last = pruned or dense
     if last.test_accuracy is None:
+        if last.outputs and not plain_classes(last.outputs):
+            first = figures(last.outputs)[0]
+            return Fact(first.quantity, first.text, f"of {last.images or 0:,} held-out examples")
         if last.agreement is None:
             return Fact("Test accuracy", "not known", "no labels", measured=False)
         detail = f"of {last.images or 0:,} held-out images"

@@ -10,6 +10,7 @@ from typing import Any
 from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
+from .outputs import Figure, figures, plain_classes
 from .tables import ABSENT, Cell, Column, Table
 
 NETWORKS = ("dense", "pruned")
@@ -235,10 +236,18 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
         _shares("Dense network's answer", found, "agreement", "images"),
         _row("Variance of the logits kept", "share", found, "variance_kept", accuracy),
     ]
+    outputs = found.pruned.outputs if found.pruned else []
+    if outputs and not plain_classes(outputs):
+        rows = [*rows[:3], *map(_figure, figures(outputs))]
     known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
     if not found.measurements:
         return known
     return known + bench_rows(found.measurements[0])
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    """A row of what an output has kept of the dense network's."""
+    return _quantity(figure.quantity, "", None, figure.value, lambda v: figure.text)
 
 
 def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:

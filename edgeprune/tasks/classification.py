@@ -8,6 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..records.signature import Port, Signature
 from .task import Chance, Targets, Task, entropy
 
 
@@ -37,12 +38,23 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
 
 def answers(logits: Tensor) -> Tensor | None:
     """The class of each image; None of a single output, which chooses nothing: it is compared by error."""
+    if not logits.is_floating_point():
+        return logits if logits.ndim == 1 else None
     return logits.argmax(1) if logits.ndim == 2 and logits.shape[1] > 1 else None
 
 
 def same(logits: Tensor, others: Tensor) -> Tensor | None:
     mine, other = answers(logits), answers(others)
     return None if mine is None or other is None else mine == other
+
+
+def seen(port: Port, whole: Signature) -> bool:
+    """[N, classes], the only output, or probabilities beside others; or the chosen class itself."""
+    if not port.floats:
+        return port.shape == ()
+    vector = len(port.shape) == 1 and port.shape[0] > 1
+    alone = len(whole.outputs) == 1 and not port.form
+    return vector and (alone or port.form == "probabilities")
 
 
 def loss_at_chance(labels: Targets, classes: int, smoothing: float = 0.0) -> float:
@@ -66,8 +78,10 @@ def chance(training: Targets, validation: Targets, classes: int, smoothing: floa
 
 CLASSIFICATION = Task(
     name="classification",
-    score="top1",
     title="top-1",
+    seen=seen,
+    chooses="answer",
+    score="top1",
     loss=cross_entropy,
     taught=taught,
     right=right,

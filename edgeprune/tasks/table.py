@@ -2,14 +2,70 @@
 
 from __future__ import annotations
 
-from ..errors import EdgepruneError, closest
-from .classification import CLASSIFICATION
-from .task import Task
+from collections.abc import Sequence
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION,)}
+from ..errors import EdgepruneError, closest
+from ..records.signature import Port, Signature
+from .boxes import BOXES
+from .classification import CLASSIFICATION
+from .maps import DEPTH, RESTORATION, SEGMENTATION, SEQUENCE
+from .task import Task
+from .vectors import EMBEDDING, LABELS, NUMBER, VALUES
+
+# in the order in which an output is looked at: the first row that sees its own has it
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        CLASSIFICATION, EMBEDDING, LABELS, NUMBER, BOXES, SEQUENCE, SEGMENTATION, RESTORATION, DEPTH,
+        VALUES,
+    )
+}  # fmt: skip
 
 
 def named(name: str) -> Task:
     if name not in TASKS:
         raise EdgepruneError(f"task {name!r}", closest(str(name), list(TASKS)))
     return TASKS[name]
+
+
+def judged(signature: Signature, said: str = "") -> list[tuple[Port, Task]]:
+    """Each output that follows the batch, with its task.
+
+    ``said``: a task for all outputs that are not seen, or for some, ``logits=classification,age=number``;
+    what it does not name is seen, else compared by its error. Raises :class:`EdgepruneError` for names
+    that are not there.
+    """
+    outputs = [p for p in signature.outputs if p.batch is not None]
+    if not outputs:
+        raise EdgepruneError(
+            "the network's outputs", "none follows the batch of its inputs",
+            "give a network whose outputs have a row for each example",
+        )  # fmt: skip
+    whole, own = _words(said, [p.name for p in outputs])
+    return [(port, own.get(port.name) or whole or _seen(port, signature)) for port in outputs]
+
+
+def told(rows: Sequence[tuple[Port, Task]]) -> str:
+    """What `judged` reads: ``classification`` of one output, ``logits=classification,age=number``."""
+    if len(rows) == 1:
+        return rows[0][1].name
+    return ",".join(f"{port.name}={task.name}" for port, task in rows)
+
+
+def _seen(port: Port, signature: Signature) -> Task:
+    return next(task for task in TASKS.values() if task.seen(port, signature) or task is VALUES)
+
+
+def _words(said: str, outputs: list[str]) -> tuple[Task | None, dict[str, Task]]:
+    whole, own = None, {}
+    for word in filter(None, said.split(",")):
+        output, equals, name = word.rpartition("=")
+        if not equals:
+            whole = named(name)
+        elif output in outputs:
+            own[output] = named(name)
+        else:
+            raise EdgepruneError(
+                f"task {word!r}", f"no output {output!r}; {closest(output, outputs)}"
+            )
+    return whole, own

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .. import units
+from ..errors import EdgepruneError
+from ..records.signature import Port, Signature
 
 Targets = NDArray[Any]  # of a split, one row an image
 
@@ -27,26 +33,74 @@ def variance_lost(outputs: Tensor, others: Tensor) -> float:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How near the outputs of one network are to another's, as one figure with a word.
+
+    ``parts`` of two batches of outputs [N, ...] are added up with ``+`` over all batches; ``value`` is the
+    figure, None where nothing was comparable.
+    """
+
+    name: str  # the key in files: cosine
+    title: str  # in a table
+    parts: Callable[[Tensor, Tensor], Any]
+    value: Callable[[Any], float | None]
+    show: Callable[[float], str]
+    sentence: str  # "is at cosine {} of the dense one's"
+
+
+def ratio(sums: Tensor) -> float | None:
+    """The first sum over the second."""
+    return float(sums[0] / sums[1]) if sums[1] > 0 else None
+
+
+def none_seen(port: Port, whole: Signature) -> bool:
+    """It cannot be seen: ``--task`` says it."""
+    return False
+
+
+def no_labels(*_: Any) -> Tensor:
+    """Of a task that is compared and not trained here."""
+    raise EdgepruneError(
+        "labels", "of class numbers are the only ones that are trained on and judged by here",
+        "prune without: --post-training",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Task:
     """A row of `tasks.TASKS`. ``outputs`` [N, ...] are the network's, ``targets`` [N, ...] the labels."""
 
-    name: str  # in recipe.json
-    score: str  # the key of its score in results: top1
-    title: str  # the score's name in a table
-    loss: Callable[[Tensor, Tensor, float], Tensor]
-    # outputs, targets, share of smoothing -> mean over N, to be minimised
-    taught: Callable[[Tensor, Tensor, float], Tensor]
-    # outputs, a teacher's outputs, temperature -> mean over N; needs no targets
-    right: Callable[[Tensor, Tensor], Tensor]
-    # outputs, targets -> [N], bool or 0..1; the score is its mean
-    same: Callable[[Tensor, Tensor], Tensor | None]
-    # two outputs -> bool [N], whether they are the same answer; None: they answer with no choice
-    answers: Callable[[Tensor], Tensor | None]
-    # outputs -> the targets that they would be; None: they answer with no choice
+    name: str  # in recipe.json, and after --task
+    title: str  # its score's name in a table, or what its outputs are
+    seen: Callable[[Port, Signature], bool] = none_seen
+    # an output, all there are -> whether it is plainly of this task
+    same: Callable[[Tensor, Tensor], Tensor | None] = lambda outputs, others: None
+    # two outputs -> bool [N, ...], whether they are the same answer; None: they answer with no choice
+    chooses: str = ""  # what is chosen: answers, pixels, labels; "": nothing is
+    more: tuple[Measure, ...] = ()  # besides the share of what is chosen alike
     distance: Callable[[Tensor, Tensor], float] = variance_lost
+    score: str = ""  # the key of its score in results: top1
+    loss: Callable[[Tensor, Tensor, float], Tensor] = no_labels
+    # outputs, targets, share of smoothing -> mean over N, to be minimised
+    taught: Callable[[Tensor, Tensor, float], Tensor] = no_labels
+    # outputs, a teacher's outputs, temperature -> mean over N; needs no targets
+    right: Callable[[Tensor, Tensor], Tensor] = no_labels
+    # outputs, targets -> [N], bool or 0..1; the score is its mean
+    answers: Callable[[Tensor], Tensor | None] = lambda outputs: None
+    # outputs -> the targets that they would be; None: they answer with no choice
     chance: Callable[[Targets, Targets, int, float], Chance] | None = None
     # targets to train and to validate on, classes, smoothing; None: nobody knows
     counted: bool = False  # deploy/runner.py counts it on the device
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a loss for it, and a score by labels."""
+        return self.loss is not no_labels
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """In the order in which they are told."""
+        return ((agreement(self),) if self.chooses else ()) + self.more
 
     def distillation(
         self,
@@ -72,6 +126,25 @@ class Task:
         if targets is None:
             return None
         return {self.score: float(self.right(outputs, targets).double().mean())}
+
+
+def agreement(task: Task) -> Measure:
+    """The share of a task's choices that are the dense network's."""
+    return Measure(
+        name="agreement",
+        title=f"Dense network's {task.chooses}",
+        parts=partial(_alike, task),
+        value=ratio,
+        show=units.percent,
+        sentence=f"gives the dense network's {task.chooses} to {{}}",
+    )
+
+
+def _alike(task: Task, outputs: Tensor, others: Tensor) -> Tensor:
+    same = task.same(outputs, others)
+    if same is None:
+        return torch.zeros(2, dtype=torch.float64)
+    return torch.tensor([int(same.sum()), same.numel()], dtype=torch.float64)
 
 
 def entropy(shares: NDArray[np.float64]) -> float:

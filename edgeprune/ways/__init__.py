@@ -11,7 +11,7 @@ from .start import Planned, Pruned, dry, prune, train
 from .table import WAYS, row_of, way_of
 from .target import Target
 from .unlabelled import Unlabelled
-from .wanted import Wanted
+from .wanted import Wanted, said_inputs
 from .way import Row, Way, Work
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "prune",
     "result",
     "row_of",
+    "said_inputs",
     "train",
     "way_of",
     "whole",

@@ -12,12 +12,12 @@ from .post_training import Settings
 from .way import Way
 
 NONE = type(None)
-LATER = ("images", "task", "test")  # fields that recipes of earlier versions do not have
+LATER = ("images", "task", "test", "shape")  # fields that recipes of earlier versions do not have
 KINDS: dict[str, tuple[type, ...]] = {  # of the fields of `Asked`: a recipe may be edited by hand
     "model": (str,), "init": (str,), "head": (str,), "partial": (bool,), "data": (str, NONE),
     "task": (str,),
     "size": (int,), "limit": (int, NONE), "skip_bad": (bool,), "seed": (int,), "images": (str, NONE),
-    "test": (str, NONE),
+    "test": (str, NONE), "shape": (str,),
 }  # fmt: skip
 
 
@@ -37,8 +37,9 @@ class Asked:
     recipe: Recipe | None  # None: nothing was trained, the weights were given whole
     pruning: Way | None = None  # None: dense training only
     images: str | None = None  # unlabelled images that a way without labels looks at
-    task: str = "classification"  # one of tasks.TASKS: what the answers are
+    task: str = "classification"  # what the answers are, as `tasks.judged` reads it
     test: str | None = None  # another set that judges; None: the data set's own test part
+    shape: str = ""  # of an example, as --shape says it; "": an image, or what `images` holds
 
     @property
     def training(self) -> Recipe:

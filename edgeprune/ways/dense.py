@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint, graph, models, prune, records, tasks, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
+from ..graph.inputs import example_of
+from ..graph.probe import image, probe
+from ..graph.tensors import floating
 from ..models import Convention, ModelSpec
 from ..models.fit import Fit as Filled
 from ..models.weights import Source
 from ..runs import Run
 from .asked import Asked
+from .examples import convention_of
 from .opening import write_recipe
 from .record import Recorder, Watch
 from .way import Way
@@ -36,11 +40,13 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     spec, convention = describe(asked, source, len(dataset.classes))
     network = models.fresh(spec, asked.seed)
     fit = models.fill(network, spec, source, partial=asked.partial) if source else None
-    traced = graph.trace(network, checkpoint.example(convention))
+    inputs = image(network, convention.size)
+    signature, convention = probe(network, inputs), convention_of(inputs, convention)
+    traced = graph.trace(network, example_of(inputs, 2, floating(network)))
     refuse_early(traced, asked.pruning)
     _say_init(run, asked, fit, watch)
     widths = {name: group.width for name, group in traced.groups.items()}
-    checkpoint.write_spec(run, spec, convention, dataset.classes, widths, kept={})
+    checkpoint.write_spec(run, spec, convention, dataset.classes, widths, {}, signature)
     state = run.state_folder / "dense.safetensors"
     trained = train.fit(
         network,
@@ -70,14 +76,13 @@ def whole(
     source: Source | None,
     heads: Sequence[str],
     size: int | None,
-    classes: Sequence[str] = (),
     notes: Callable[[str], None] | None = None,
 ) -> Loaded:
     """A trained network as its checkpoint holds it, classifier and all; nothing is trained.
 
     The input convention and the number of classes are the checkpoint's (``size`` may be another);
-    ``classes`` are their names; ``notes`` hears which reading of the file was taken. Raises
-    :class:`EdgepruneError` for a part of a network.
+    ``notes`` hears which reading of the file was taken. Raises :class:`EdgepruneError` for a part of a
+    network.
     """
     if source is None:
         raise EdgepruneError(
@@ -91,13 +96,18 @@ def whole(
         for note in (told, assumption(source, convention, chosen=size is not None)):
             if note:
                 notes(note)
-    names = tuple(classes) or tuple(str(i) for i in range(spec.classes))
-    if len(names) != spec.classes:
+    names = tuple(str(i) for i in range(spec.classes))
+    return Loaded(network, spec, convention, names, {})
+
+
+def named_classes(dense: Loaded, classes: Sequence[str], where: str) -> Loaded:
+    """The network with its classes' names, which must be as many."""
+    if len(classes) != len(dense.classes):
         raise EdgepruneError(
-            f"{source.where} has {spec.classes} classes, the data set {len(names)}",
+            f"{where} has {len(dense.classes)} classes, the data set {len(classes)}",
             next="give the data set that it was trained on, or --images alone",
         )
-    return Loaded(network, spec, convention, names, {})
+    return replace(dense, classes=tuple(classes))
 
 
 def assumption(source: Source, convention: Convention, *, chosen: bool) -> str:

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 
 from .. import checkpoint, data, export, graph, tasks
 from ..data import Dataset, Split
 from ..errors import EdgepruneError
-from ..export import Exported, Real
+from ..export import Batch, Exported, Real
+from ..graph.inputs import Example, mapped, size
+from ..records import Signature
 from ..runs import Run
 from ..tasks import Task
-from . import post_training
+from . import post_training, wanted
 from .asked import Asked
+from .examples import Examples, are_arrays, in_batches
+from .post_training import Rowed
+from .record import Watch
+
+BATCH = 64
 
 
-def write(run: Run, network: str, images: Split, opset: int) -> Exported:
+@dataclass(frozen=True)
+class Judging:
+    """The examples that judge a run's networks, in batches, with labels where there are any."""
+
+    batches: Callable[[int], Iterable[Batch]]  # of at most so many
+
+    @property
+    def samples(self) -> Example:
+        """A first few, four at least."""
+        first, _ = next(iter(self.batches(8)), (None, None))
+        if first is None:
+            raise EdgepruneError("export", "there are no test images to compare with")
+        n = size(first)
+        again = -(-4 // n)  # batch 4 even of a test split of one
+        return mapped(first, lambda t: torch.cat([t] * again) if t.ndim and len(t) == n else t)
+
+
+def write(run: Run, network: str, judging: Judging, opset: int) -> Exported:
     """Export one network of the run, with its costs and the fingerprint of its weights inside."""
     loaded = checkpoint.load(run, network)
     cost = graph.cost(loaded.graph)
@@ -32,16 +57,15 @@ def write(run: Run, network: str, images: Split, opset: int) -> Exported:
         "edgeprune.flops": str(cost.flops),
         "edgeprune.macs": str(cost.macs),
     }
-    if not len(images):
-        raise EdgepruneError("export", "there are no test images to compare with")
-    first, _ = next(iter(data.evaluation_batches(images, loaded.convention, 8)))
-    samples = torch.cat([first] * -(-4 // len(first)))  # batch 4 even of a test split of one
+    rows, task = rows_of(run, loaded.signature), task_of(run)
+    dense = None if labelled(run) or task.trains else checkpoint.load(run, "dense").model
+    photos = export.is_image(loaded.signature.inputs) and not are_arrays(asked_of(run).images)
     return export.write(
         loaded.model,
         run.onnx_path(network),
-        real=Real(samples, data.evaluation_batches(images, loaded.convention, 64), task_of(run)),
-        convention=loaded.convention,
-        classes=loaded.classes,
+        real=Real(judging.samples, judging.batches(BATCH), task, dense, rows),
+        convention=loaded.convention if photos else None,
+        classes=loaded.classes if task.trains else (),
         metadata=metadata,
         opset=opset,
     )
@@ -54,8 +78,18 @@ def fingerprint(run: Run, network: str) -> str:
 
 
 def task_of(run: Run) -> Task:
-    """What the run's networks answer."""
-    return tasks.named(run.recipe().get("task", tasks.CLASSIFICATION.name))
+    """What the run's one output is; of several they are compared, and none is judged by labels."""
+    said = str(run.recipe().get("task", tasks.CLASSIFICATION.name))
+    return tasks.VALUES if "," in said or "=" in said else tasks.named(said)
+
+
+def rows_of(run: Run, signature: Signature) -> Rowed:
+    """The run's outputs, each with its task."""
+    return tasks.judged(signature, str(run.recipe().get("task", tasks.CLASSIFICATION.name)))
+
+
+def asked_of(run: Run) -> Asked:
+    return Asked.from_json(run.recipe())
 
 
 def labelled(run: Run) -> bool:
@@ -64,26 +98,38 @@ def labelled(run: Run) -> bool:
     return recipe.get("data") is not None or recipe.get("test") is not None
 
 
-def judging(run: Run) -> Split:
-    """The run's test split; without labels the images that took no part in the pruning.
+def judging(run: Run) -> Judging:
+    """The run's test split; without labels the examples that took no part in the pruning.
 
-    Those bear the dense network's answers as labels, so that what is counted is agreement.
+    A classifier's bear the dense network's answers as labels, so that what is counted is agreement.
     """
+    convention = checkpoint.read_spec(run).input
     if labelled(run):
-        return of_test(run)
-    asked = Asked.from_json(run.recipe())
+        split = of_test(run)
+        return Judging(lambda n: data.evaluation_batches(split, convention, n))
+    held_out = unlabelled(run)
+    rows = post_training.split(len(held_out))[1]
+    if not task_of(run).trains:
+        return Judging(lambda n: ((held_out.view(some, 0), None) for some in in_batches(rows, n)))
+    dense = checkpoint.load(run, "dense")
+    compared = rows_of(run, dense.signature)
+
+    def answered(n: int) -> Iterable[Batch]:
+        for some in in_batches(rows, n):
+            x = held_out.view(some, 0)
+            yield x, task_of(run).answers(post_training.answers(dense.model, x, compared)[0])
+
+    return Judging(answered)
+
+
+def unlabelled(run: Run) -> Examples:
+    """What the run's networks were pruned by."""
+    asked, dense = asked_of(run), checkpoint.load(run, "dense")
     if asked.images is None or asked.limit is None:
         raise EdgepruneError(f"run {run.name}", "names neither a data set nor images")
-    some = data.unlabelled(
-        asked.images, size=asked.size, limit=asked.limit, skip_bad=asked.skip_bad
-    )
-    held_out = some.at(post_training.split(len(some))[1])
-    dense = checkpoint.load(run, "dense")
-    batches = [x for x, _ in data.evaluation_batches(held_out, dense.convention, 64)]
-    answers = task_of(run).answers(post_training.answers(dense.model, batches))
-    if answers is not None:
-        held_out.labels = answers.numpy()
-    return held_out
+    found = wanted.examples(wanted.Given(run, asked, dense, None), Watch())
+    assert found is not None
+    return found
 
 
 def of_test(

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
+from .. import tasks
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, trace
+from ..graph.inputs import Example, call, example_of, inputs_of, named
 from ..graph.kept import kept_classes
-from ..models import Convention
+from ..graph.modes import evaluating
+from ..graph.probe import probe
+from ..graph.tensors import floating
 from ..prices import Target
 from ..prune import SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
@@ -32,14 +33,14 @@ from ..prune.images import Images
 from ..prune.plan import Limits
 from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import criterion, elimination_of, is_own, scored, sound
-from ..tasks import CLASSIFICATION, Task
+from ..records import Output, Port
+from ..tasks import CLASSIFICATION, TASKS, Comparison, Task
+from .examples import BATCH, Examples, Rows, calibration, endless, plain, split
 from .remaining import Amounts, Remaining, Told, work_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
-FEWEST = 64  # images; fewer say too little of any layer (assumption)
-HELD_OUT = 5  # each fifth image judges
-BATCH = 32
-Labels = np.ndarray[Any, Any]
+FEWEST = 64  # examples; fewer say too little of any layer (assumption)
+Rowed = Sequence[tuple[Port, Task]]  # each output that is compared, with its task
 
 
 def silent(what: str, done: int, of: int, left: float = math.nan) -> None:
@@ -87,20 +88,33 @@ class Settings:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the pruned network is expected to lose, measured on images that took no part."""
+    """What the pruned network is expected to lose, measured on examples that took no part."""
 
     images: int
-    agreement: float | None  # share of images that get the dense network's answer; None: no choice
-    variance_kept: float  # 1 - |logits - dense logits|^2 / variance of the dense logits
+    outputs: tuple[Output, ...]
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of images that get the dense network's class; None of another task."""
+        return self.outputs[0].measures.get("agreement") if self.classifies else None
+
+    @property
+    def variance_kept(self) -> float | None:
+        """``1 - |logits - dense logits|^2 / variance of the dense logits``; None of several outputs."""
+        return self.outputs[0].variance_kept if len(self.outputs) == 1 else None
+
+    @property
+    def classifies(self) -> bool:
+        return [o.task for o in self.outputs] == [CLASSIFICATION.name]
 
     def sentence(self) -> str:
-        where = f"on {self.images:,} held-out images it"
-        if self.agreement is None:  # an output that chooses nothing is compared by error
-            return f"{where} keeps {100 * self.variance_kept:.1f} % of the outputs' variance"
-        return (
-            f"{where} gives the dense network's answer to {100 * self.agreement:.1f} % and keeps "
-            f"{100 * self.variance_kept:.1f} % of the logits' variance"
-        )
+        if self.classifies and self.agreement is not None and self.variance_kept is not None:
+            return (
+                f"on {self.images:,} held-out images it gives the dense network's answer to "
+                f"{100 * self.agreement:.1f} % and keeps {100 * self.variance_kept:.1f} % of the "
+                "logits' variance"
+            )
+        return f"on {self.images:,} held-out examples {tasks.sentence(self.outputs, TASKS)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,27 +135,31 @@ class PostTraining:
 
 def post_training(
     model: nn.Module,
-    pixels: Pixels,
-    convention: Convention,
+    examples: Examples,
     settings: Settings,
     told: Told = silent,
     given: Plan | None = None,
-    task: Task = CLASSIFICATION,
+    rows: Rowed | None = None,
 ) -> PostTraining:
-    """Prune ``model`` with unlabelled ``pixels``, uint8 RGB [N, canvas, canvas, 3], canvas >= size.
+    """Prune ``model`` with unlabelled ``examples``; it is left as it is.
 
-    ``given`` is a plan for this network, applied instead of making one. ``model`` is left as it is.
-    Raises :class:`EdgepruneError` for too few images, weights that are
-    not numbers, and targets that cannot be reached.
+    ``given`` is a plan for this network, applied instead of making one; ``rows`` are the outputs that
+    are compared, each by its task (default: as they are seen). Raises :class:`EdgepruneError` for too
+    few examples, weights that are not numbers, and targets that cannot be reached.
     """
     begun = time.perf_counter()
-    _check(model, pixels, convention)
-    calibrating, judging = split(len(pixels))
-    judge = Images([plain(pixels[rows], convention) for rows in _batches(judging)]).batches
-    expected = _sound(answers(model, judge))
-    images = calibration(pixels[calibrating], convention, settings.views, settings.seed)
-    size = convention.size
-    dense = trace(model, torch.zeros(2, 3, size, size))
+    if len(examples) < FEWEST:
+        raise EdgepruneError(
+            f"{len(examples)} calibration images", f"{FEWEST} are the least", "give a few hundred"
+        )
+    sound(model)
+    calibrating, judging = split(len(examples))
+    judge = Images(plain(examples, judging)).batches
+    rows = seen(model, judge[0]) if rows is None else rows
+    _sound(answers(model, judge[0], rows))
+    _trained(rows, settings)
+    images = calibration(examples, calibrating, settings.views, settings.seed)
+    dense = trace(model, example_of(inputs_of(model, judge[0]), 2, floating(model)))
     looking, choosing, repairing, distilling, judged = _phases(
         dense, images, len(judging), settings, told
     )
@@ -152,9 +170,9 @@ def post_training(
     else:
         made = given
     pruned, repaired = repair(dense, made.keep, images, settings, repairing)
-    distilled(dense, pruned, made.keep, pixels[calibrating], convention, settings, distilling)
+    distilled(dense, pruned, made.keep, examples, calibrating, settings, distilling)
     judged("judging", 0, 1)
-    found = compared(expected, answers(pruned.model, judge), task)
+    found = forecast(model, pruned.model, judge, rows)
     judged("judging", 1, 1)
     notes = (
         *too_few(dense, len(calibrating), settings),
@@ -179,19 +197,33 @@ def _phases(
     return [remaining.phase(number) for number in range(len(phases))]
 
 
-def _sound(logits: Tensor) -> Tensor:
+def _sound(outputs: Sequence[Tensor]) -> None:
     """The dense network's answers, refused before any work where nothing can be learnt from them."""
-    if not bool(logits.isfinite().all()):
+    given = [t for t in outputs if t.is_floating_point()]
+    if not all(bool(t.isfinite().all()) for t in given):
         raise EdgepruneError(
             "the network's answers to these images", "NaN or infinite values",
             "check the weights and how the images are normalised",
         )  # fmt: skip
-    if float((logits - logits[:1]).abs().max()) <= 1e-6 * float(logits.abs().max()):
+    if given and all(_same(t) for t in given):
         raise EdgepruneError(
             "the network's answers to these images", "are all the same: nothing can be kept of them",
             "give the weights of a trained network",
         )  # fmt: skip
-    return logits
+
+
+def _same(t: Tensor) -> bool:
+    """Whether all examples get the same."""
+    return not t.numel() or float((t - t[:1]).abs().max()) <= 1e-6 * float(t.abs().max())
+
+
+def _trained(rows: Rowed, settings: Settings) -> None:
+    """Refuse distillation where the answers are no class scores."""
+    if settings.distil_steps and any(not task.trains for _, task in rows):
+        raise EdgepruneError(
+            "--distill-steps", f"teaches class scores, and these outputs are {tasks.told(rows)}",
+            "leave it out",
+        )  # fmt: skip
 
 
 def unrepaired(
@@ -273,105 +305,46 @@ def distilled(
     dense: Graph,
     pruned: Graph,
     keep: Mapping[str, Sequence[int]],
-    pixels: Pixels,
-    convention: Convention,
+    examples: Examples,
+    rows: Rows,
     settings: Settings,
     told: Part = silent,
 ) -> None:
     """The last touch, in place: the whole network at once learns the dense one's answers."""
     if settings.distil_steps:
-        views = endless(pixels, convention, settings.seed)
+        views = endless(examples, rows, settings.seed)
         distil(dense, pruned, keep, views, settings.distil_steps, told=told)
 
 
 def forecast(
-    model: nn.Module, pruned: nn.Module, batches: Sequence[Tensor], task: Task = CLASSIFICATION
+    model: nn.Module, pruned: nn.Module, batches: Sequence[Example], rows: Rowed | None = None
 ) -> Forecast:
-    """Compare two networks on ``batches`` [N, 3, S, S], both in evaluation mode."""
-    return compared(answers(model, batches), answers(pruned, batches), task)
+    """Compare two networks on ``batches`` of examples, both in evaluation mode."""
+    rows = seen(model, batches[0]) if rows is None else rows
+    return compared(((answers(model, x, rows), answers(pruned, x, rows)) for x in batches), rows)
 
 
-def compared(a: Tensor, b: Tensor, task: Task = CLASSIFICATION) -> Forecast:
-    """What outputs ``b`` have kept of ``a``, [N, ...] each."""
-    return Forecast(len(a), task.agree(a, b), 1 - task.distance(a, b))
+def compared(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]], rows: Rowed) -> Forecast:
+    """What the second network's outputs, those of ``rows``, have kept of the first one's."""
+    sums = [Comparison(port, task) for port, task in rows]
+    for ours, theirs in pairs:
+        for each, a, b in zip(sums, ours, theirs, strict=True):
+            each.add(a, b)
+    return Forecast(sums[0].n, tuple(each.result() for each in sums))
+
+
+def seen(model: nn.Module, examples: Example) -> Rowed:
+    """The outputs for such examples, each with its task as it is seen."""
+    return tasks.judged(probe(model, inputs_of(model, examples)))
 
 
 @torch.no_grad()
-def answers(model: nn.Module, batches: Sequence[Tensor]) -> Tensor:
-    """Logits [N, classes] in evaluation mode; the model's mode is left as it was."""
-    training = model.training
-    model.eval()
-    try:
-        return torch.cat([model(x) for x in batches])
-    finally:
-        model.train(training)
-
-
-# -- images ----------------------------------------------------------------------------------------
-
-
-def split(n: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """Rows that calibrate and rows that judge: each fifth."""
-    rows = np.arange(n)
-    return rows[rows % HELD_OUT != HELD_OUT - 1], rows[rows % HELD_OUT == HELD_OUT - 1]
-
-
-def plain(pixels: Pixels, convention: Convention) -> Tensor:
-    """The centre of each image, as the network is evaluated."""
-    return normalise(np.ascontiguousarray(centre(pixels, convention.size)), convention)
-
-
-def calibration(
-    pixels: Pixels, convention: Convention, views: int, seed: int, labels: Labels | None = None
-) -> Images:
-    """``views`` of each image, all first views before any second one, with their ``labels`` [N] if any.
-
-    A layer that cannot look at all of them then looks at as many different images as it can.
-    """
-    rng = np.random.default_rng(seed)
-    sets = list(_batches(rng.permutation(len(pixels))))  # the first ones are a sample
-    return Images(
-        [view(pixels[rows], convention, i, rng) for i in range(views) for rows in sets],
-        [source for _ in range(views) for source in range(len(sets))],
-        None
-        if labels is None
-        else [torch.from_numpy(labels[r]) for _ in range(views) for r in sets],
-    )
-
-
-def view(pixels: Pixels, convention: Convention, number: int, rng: np.random.Generator) -> Tensor:
-    """View 0: the centre; 1: mirrored; from 2 on: a random crop, scaled."""
-    if number >= 2:
-        return normalise(zoom_and_flip(pixels, convention.size, rng), convention)
-    x = plain(pixels, convention)
-    return x.flip(3) if number else x
-
-
-def endless(pixels: Pixels, convention: Convention, seed: int) -> Iterator[Tensor]:
-    """Random crops of all images, reshuffled round by round."""
-    rng = np.random.default_rng(seed)
-    while True:
-        for rows in _batches(rng.permutation(len(pixels))):
-            if len(rows) == min(BATCH, len(pixels)):
-                yield view(pixels[rows], convention, 2, rng)
-
-
-def _batches(rows: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:  # type: ignore[type-arg]
-    return (rows[i : i + size] for i in range(0, len(rows), size))
+def answers(model: nn.Module, examples: Example, rows: Rowed) -> list[Tensor]:
+    """The outputs of ``rows`` in evaluation mode; the model's mode is left as it was."""
+    with evaluating(model):
+        given = dict(named(call(model, examples)))
+    return [given[port.name] for port, _ in rows]
 
 
 def parts_of(settings: Settings) -> list[str]:
     return list(criterion(settings.score).parts)
-
-
-def _check(model: nn.Module, pixels: Pixels, convention: Convention) -> None:
-    if len(pixels) < FEWEST:
-        raise EdgepruneError(
-            f"{len(pixels)} calibration images", f"{FEWEST} are the least", "give a few hundred"
-        )
-    if pixels.ndim != 4 or min(pixels.shape[1:3]) < convention.size:
-        raise EdgepruneError(
-            f"calibration images of shape {pixels.shape[1:]}",
-            f"the network wants {convention.size} x {convention.size}",
-        )
-    sound(model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from .. import graph, prune, records, train
@@ -16,9 +17,10 @@ from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
 from .dense import result, trained_in
+from .examples import calibration, photos
 from .heal import TAUGHT, heal, healing
 from .position import widths
-from .post_training import Settings, calibration, choose, parts_of, repair
+from .post_training import Settings, choose, parts_of, repair
 from .record import Recorder
 from .way import Work
 
@@ -68,8 +70,10 @@ def images_to_look_at(work: Work[Any]) -> Images | None:
     if not criterion(settings.score).needs and settings.compensate == "none":
         return None
     some = work.labelled.train.take(work.way.images)
-    pixels = some.images(range(len(some)))
-    return calibration(pixels, work.dense.convention, settings.views, settings.seed, some.labels)
+    dense = work.dense
+    shown = photos(some.images(range(len(some))), dense.convention, dense.signature.inputs)
+    rows = np.arange(len(some))
+    return calibration(shown, rows, settings.views, settings.seed, some.labels)
 
 
 def look(traced: Graph, images: Images | None, settings: Settings) -> Evidence | None:

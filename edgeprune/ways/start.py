@@ -63,11 +63,12 @@ def dry(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Planned:
             "--dry-run", f"{row.title}, plans from step to step, by what retraining brings",
             f"give a target: {prices.options()}",
         )  # fmt: skip
-    parent, asked, network, dataset = words.given_whole(wanted, way, watch)
+    there = words.given_whole(wanted, way, watch)
+    asked, network = there.asked, there.dense
     check(given, network)
-    run = parent or runs.named(words.default_name(asked))
-    pixels = None if row.labels else words.pixels(asked, dataset, watch)
-    work = Work(run, asked, way, network, dataset, watch, given, pixels)
+    run = there.parent or runs.named(words.default_name(asked))
+    examples = None if row.labels else words.examples(there, watch)
+    work = Work(run, asked, way, network, there.dataset, watch, given, examples)
     refuse_early(network.graph, way)
     return Planned(row.dry(work), network, row.dry_note(way))
 
@@ -99,16 +100,17 @@ def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch:
 
 def _given(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Pruned:
     """Without labels: the network is there; the run is opened when all is computed."""
-    parent, asked, network, dataset = words.given_whole(wanted, way, watch)
+    there = words.given_whole(wanted, way, watch)
+    parent, asked, network = there.parent, there.asked, there.dense
     check(given, network)
     name = wanted.name or (parent.name if parent else words.default_name(asked))
     run, new = claim(asked, name)
     if not new and (stopped := position.pruned_already(run, watch)) is not None:
         return Pruned(run, stopped)
     refuse_early(network.graph, way)
-    pixels = words.pixels(asked, dataset, watch)
+    examples = words.examples(there, watch)
     opening = partial(opened, asked, name, wanted.argv, parent)
-    work = Work(run, asked, way, network, dataset, watch, given, pixels, opening)
+    work = Work(run, asked, way, network, there.dataset, watch, given, examples, opening)
     return Pruned(run, row.page(work))
 
 

@@ -58,13 +58,13 @@ def page(work: Work[Unlabelled]) -> str:
 
 def computed(work: Work[Unlabelled]) -> PostTraining:
     """The smaller network; nothing is written, the loss is told."""
-    if work.pixels is None:
+    if work.examples is None:
         raise EdgepruneError(
             "--post-training", "has no images to look at", "add --images FOLDER or --data NAME"
         )
     done = post_training(
-        work.dense.model, work.pixels, work.dense.convention, work.way.settings,
-        work.watch.on_progress, work.given, work.task,
+        work.dense.model, work.examples, work.way.settings, work.watch.on_progress, work.given,
+        work.rows,
     )  # fmt: skip
     for note in done.notes:
         work.watch.note(note)
@@ -83,15 +83,17 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
             lowest_lr=None, stopped="given, not trained here",
         )  # fmt: skip
         checkpoint.write_spec(
-            run, dense.spec, dense.convention, dense.classes, dense_widths, kept={}
-        )
+            run, dense.spec, dense.convention, dense.classes, dense_widths, kept={},
+            signature=dense.signature,
+        )  # fmt: skip
         checkpoint.write_weights(run, "dense", dense.model, dense.spec, dense.convention)
     made = position.plan_of(dense.graph, keep, done.plan.method, target_of(work.way.settings))
     ended = reached(made)
     record_result(
         run, "pruned", done.graph, *_accuracies(work, done.model, judges),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
-        variance_kept=done.forecast.variance_kept, seconds=done.seconds,
+        variance_kept=done.forecast.variance_kept, outputs=list(done.forecast.outputs),
+        seconds=done.seconds,
     )  # fmt: skip
     files.write_json(run.plan_path, position.recounted(dense.graph, done.plan).to_json())
     checkpoint.write_spec(run, dense.spec, dense.convention, dense.classes, dense_widths, keep)

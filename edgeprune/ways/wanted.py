@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .. import checkpoint, data, models, runs, train
+from torch import nn
+
+from .. import checkpoint, data, models, runs, tasks, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
+from ..graph.inputs import inputs_of
+from ..graph.probe import image, inputs_said, probe
+from ..models import code
+from ..records import Inputs, Signature
 from ..runs import Run
 from .asked import Asked
-from .dense import whole
+from .dense import named_classes, whole
+from .examples import Arrays, are_arrays, convention_of, photos, space_of, typed_as
+from .examples import arrays as read_arrays
 from .record import Watch
 from .way import Way, no_labels
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..data.transforms import Pixels
+    from .examples import Examples
 
 MODEL, DATA, HEAD = "vgg16", "cifar10", "paper"  # where nothing else was said
 LOOKED_AT = 1024  # unlabelled images at most, unless --limit says another number
@@ -30,7 +39,10 @@ class Wanted:
 
     run: str | None = None  # prune the dense network of this run
     name: str | None = None  # of the run that is made
-    task: str = "classification"  # one of tasks.TASKS
+    task: str = ""  # as `tasks.judged` reads it; "": as the outputs are seen
+    shape: tuple[
+        str, ...
+    ] = ()  # of an example, as `graph.probe.inputs_said` reads it, or FILE.py:FUNCTION
     argv: tuple[str, ...] = ()
     model: str | None = None
     init: str = "scratch"
@@ -69,24 +81,39 @@ def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Datas
     model, name, head = model_of(wanted, watch), wanted.data or DATA, wanted.head or HEAD
     source = models.find(models.ModelSpec(model), wanted.init)
     size = wanted.size or data.natural_size(name)
+    network = models.fresh(models.ModelSpec(model, head=head), 0)
+    task = trained_as(probe(network, image(network, size)), wanted.task)
     dataset = load_data(name, size, wanted, watch)
-    spec = models.ModelSpec(model, len(dataset.classes), head)
     recipe = train.named(
         wanted.recipe,
         pretrained=source is not None,
-        normalised=models.has_norm(models.fresh(spec, 0)),
+        normalised=models.has_norm(network),
         images=len(dataset.train),
     )
     chosen = {
         "epochs": wanted.epochs, "batch_size": wanted.batch_size, "lr": wanted.lr,
-        "precision": wanted.precision, "seed": wanted.seed, "task": wanted.task,
+        "precision": wanted.precision, "seed": wanted.seed, "task": task,
     }  # fmt: skip
     recipe = recipe.but(**{k: v for k, v in chosen.items() if v is not None})
     asked = Asked(
         model, wanted.init, head, wanted.partial, name, size,
-        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=wanted.task, test=wanted.test,
+        wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=task, test=wanted.test,
     )  # fmt: skip
     return asked, dataset
+
+
+def trained_as(signature: Signature, said: str) -> str:
+    """The task that labels of class numbers train; a network of other answers is refused."""
+    rows = tasks.judged(signature, said)
+    space_of(signature.inputs)
+    if len(rows) != 1 or not rows[0][1].trains:
+        raise EdgepruneError(
+            f"a network that {signature.said}",
+            f"its outputs are compared as {tasks.told(rows)}; labels train and judge one output of "
+            "class scores [N, classes]",
+            "prune it without labels: --post-training --images …",
+        )
+    return tasks.told(rows)
 
 
 def of_run(parent: Run, way: Way, wanted: Wanted) -> Asked:
@@ -96,27 +123,32 @@ def of_run(parent: Run, way: Way, wanted: Wanted) -> Asked:
     limit = wanted.limit if images is not None and wanted.limit else before.limit
     skip_bad = before.skip_bad or wanted.skip_bad
     test = wanted.test or before.test
-    return replace(before, pruning=way, images=images, limit=limit, skip_bad=skip_bad, test=test)
+    asked = replace(before, pruning=way, images=images, limit=limit, skip_bad=skip_bad, test=test)
+    return replace(asked, task=wanted.task) if wanted.task else asked
 
 
-def given_whole(
-    wanted: Wanted, way: Way, watch: Watch
-) -> tuple[Run | None, Asked, Loaded, Dataset | None]:
-    """A network that is trained already, and the labelled images if any; nothing is trained.
+class Given(NamedTuple):
+    """A network that is trained already, and what there is to look at."""
 
-    The run that it is the dense network of, or None for a checkpoint.
-    """
+    parent: Run | None  # that it is the dense network of; None for a checkpoint
+    asked: Asked
+    dense: Loaded
+    dataset: Dataset | None  # the labelled images, if any
+    arrays: Arrays | None = None  # read already, to know what the network takes
+
+
+def given_whole(wanted: Wanted, way: Way, watch: Watch) -> Given:
+    """The network of a run or a checkpoint; nothing is trained."""
     if wanted.run is not None:
         parent = runs.find(wanted.run)
         asked = of_run(parent, way, wanted)
         dense = checkpoint.load(parent, "dense")
-        if asked.data:
-            return parent, asked, dense, labelled(asked, watch)
-        return parent, asked, dense, None
-    return None, *_checkpoint(wanted, way, watch)
+        tasks.judged(dense.signature, asked.task)  # names that are not there are refused first
+        return Given(parent, asked, dense, labelled(asked, watch) if asked.data else None)
+    return _checkpoint(wanted, way, watch)
 
 
-def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, Dataset | None]:
+def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     model = model_of(wanted, watch)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
     source = models.find(models.ModelSpec(model), wanted.init)
@@ -124,17 +156,51 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> tuple[Asked, Loaded, 
     if size is None and wanted.data is not None and source and "size" in source.assumed:
         size = data.natural_size(wanted.data)  # the images say more than a guess
     dense = whole(model, source, heads, size, notes=watch.note)
+    dense, arrays = _asked(dense, wanted, watch)
+    task = tasks.told(tasks.judged(dense.signature, wanted.task))
     dataset = None
     if wanted.data is not None:
+        trained_as(dense.signature, wanted.task)
         given = replace(wanted, limit=None) if wanted.images else wanted
         dataset = load_data(wanted.data, dense.convention.size, given, watch)
-        dense = whole(model, source, heads, size, dataset.classes)
+        dense = named_classes(dense, dataset.classes, source.where if source else model)
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT
     asked = Asked(
         model, wanted.init, dense.spec.head, False, wanted.data, dense.convention.size, limit,
-        wanted.skip_bad, wanted.seed, None, way, wanted.images, wanted.task, wanted.test,
+        wanted.skip_bad, wanted.seed, None, way, wanted.images, task, wanted.test,
+        ",".join(wanted.shape),
     )  # fmt: skip
-    return asked, dense, dataset
+    return Given(None, asked, dense, dataset, arrays)
+
+
+def _asked(dense: Loaded, wanted: Wanted, watch: Watch) -> tuple[Loaded, Arrays | None]:
+    """The network asked what it is, before any image is decoded; and the arrays that it is asked with."""
+    found, model = None, dense.model
+    inputs = said_inputs(wanted.shape, model)
+    if are_arrays(wanted.images):
+        found = read_arrays(str(wanted.images), model, wanted.limit or LOOKED_AT, watch.note)
+        found = found if inputs is None else typed_as(found, inputs)
+        inputs = found.inputs
+    if inputs is None:
+        inputs = image(model, dense.convention.size)
+    signature = probe(model, inputs)
+    rows = tasks.judged(signature, wanted.task)
+    if [task.name for _, task in rows] != [tasks.CLASSIFICATION.name]:
+        watch.note(
+            f"{wanted.model or MODEL} {signature.said}: {tasks.told(rows)} (--task says another)"
+        )
+    if found is None:
+        return replace(
+            dense, known=signature, convention=convention_of(inputs, dense.convention)
+        ), None
+    return replace(dense, known=signature), found
+
+
+def said_inputs(words: Sequence[str], model: nn.Module) -> Inputs | None:
+    """What ``--shape`` says that the network takes: shapes, or a function that makes an example."""
+    if len(words) == 1 and ".py:" in words[0]:
+        return inputs_of(model, code.function(words[0], "--shape")())
+    return inputs_said(list(words)) if words else None
 
 
 def labelled(asked: Asked, watch: Watch) -> Dataset:
@@ -156,9 +222,15 @@ def load_data(name: str, size: int, wanted: Wanted, watch: Watch) -> Dataset:
     )  # fmt: skip
 
 
-def pixels(asked: Asked, dataset: Dataset | None, watch: Watch) -> Pixels | None:
-    """The images that a way without labels looks at, uint8 [N, canvas, canvas, 3]; None: there are none."""
+def examples(given: Given, watch: Watch) -> Examples | None:
+    """What a way without labels looks at; None: there is nothing."""
+    asked, dataset, dense = given.asked, given.dataset, given.dense
+    if are_arrays(asked.images):
+        limit = asked.limit or LOOKED_AT
+        found = given.arrays or read_arrays(str(asked.images), dense.model, limit, watch.note)
+        return typed_as(found, dense.signature.inputs)
     if asked.images is not None:
+        space_of(dense.signature.inputs)
         some = data.unlabelled(
             asked.images, size=asked.size, limit=asked.limit or LOOKED_AT, skip_bad=asked.skip_bad,
             notes=watch.note, progress=watch.on_progress,
@@ -168,7 +240,7 @@ def pixels(asked: Asked, dataset: Dataset | None, watch: Watch) -> Pixels | None
         watch.note(f"looks at {len(some):,} training images of {asked.data}, labels unused")
     else:
         return None
-    return some.images(range(len(some)))
+    return photos(some.images(range(len(some))), dense.convention, dense.signature.inputs)
 
 
 def default_name(asked: Asked) -> str:

@@ -17,10 +17,11 @@ from .post_training import Settings
 if TYPE_CHECKING:
     from ..checkpoint import Loaded
     from ..data import Dataset
-    from ..data.transforms import Pixels
     from ..prune import Plan
     from ..runs import Run
     from .asked import Asked
+    from .examples import Examples
+    from .post_training import Rowed
     from .record import Watch
 
 HEALS = ("paper", "restart")  # retrain at the lowest rate reached; restart high and decay
@@ -52,15 +53,19 @@ class Work(Generic[W]):
     dataset: Dataset | None  # None: no labels
     watch: Watch
     given: Plan | None = None  # a plan to apply instead of making one
-    pixels: Pixels | None = (
-        None  # unlabelled images [N, canvas, canvas, 3], for a way without labels
-    )
+    examples: Examples | None = None  # without labels, for a way that wants none
     open: Callable[[], AbstractContextManager[Any]] = nullcontext
     # locks the run and writes its recipe, for a way that writes only when all is computed
 
     @property
     def task(self) -> Task:
+        """Of the one output that labels judge."""
         return tasks.named(self.asked.task)
+
+    @property
+    def rows(self) -> Rowed:
+        """The outputs that are compared, each with its task."""
+        return tasks.judged(self.dense.signature, self.asked.task)
 
     @property
     def labelled(self) -> Dataset:

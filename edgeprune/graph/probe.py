@@ -1,0 +1,165 @@
+"""What is this network? Asked once, right after it was built, before anything is decoded or traced.
+
+One forward of noise at two batches says what comes out; what goes in is given, else it is the image that
+the first layer wants.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from ..errors import EdgepruneError, one_line
+from ..records.signature import FLOATS, OTHERS, Inputs, Port, Signature
+from .inputs import call, example_of, named
+from .modes import evaluating, quiet
+from .tensors import floating
+
+BATCHES = (2, 3)
+SHAPE = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:x\d+)*)(?::(\w+))?")
+HOW = (
+    "--shape 1x49x10 says an example's shape (again for each input), or FILE.py:FUNCTION makes one"
+)
+
+
+def probe(model: nn.Module, inputs: Inputs) -> Signature:
+    """The network as it is seen from outside; an error says what it does with such inputs."""
+    try:
+        first, second = (_given(model, inputs, batch) for batch in BATCHES)
+    except EdgepruneError:
+        raise
+    except (Exception, SystemExit) as e:
+        raise EdgepruneError(
+            f"{type(model).__name__} does not run on {inputs.said}", one_line(str(e))[:200], HOW
+        ) from e
+    if not first:
+        raise EdgepruneError(
+            f"{type(model).__name__} gives no tensor",
+            "tensors, lists, tuples and dicts of them are compared",
+            "wrap it in a module that returns its outputs so",
+        )
+    if [place for place, _ in first] != [place for place, _ in second]:
+        raise EdgepruneError(
+            f"{type(model).__name__} gives other outputs at another batch",
+            "what it gives depends on its data or on the batch",
+            "of a whole detector give the backbone and the head, without the suppression of boxes",
+        )
+    pairs = zip(first, second, strict=True)
+    return Signature(inputs, tuple(_port(place, a, b) for (place, a), (_, b) in pairs))
+
+
+def image(model: nn.Module, size: int) -> Inputs:
+    """The one image of ``size`` x ``size`` pixels that the network takes: RGB, or as many channels as its
+    first layer reads. An error names what else it wants.
+    """
+    wanted = Inputs((Port("x", (3, size, size)),))
+    first: list[nn.Module] = []
+
+    def see(module: nn.Module, _: Any) -> None:
+        if not first and any(True for _ in module.parameters(recurse=False)):
+            first.append(module)
+
+    seeing = hooks.register_module_forward_pre_hook(see)
+    try:
+        _given(model, wanted, BATCHES[0])
+    except EdgepruneError:
+        raise
+    except (Exception, SystemExit) as e:
+        return _other(model, wanted, first, e)
+    finally:
+        seeing.remove()
+    return wanted
+
+
+def _other(
+    model: nn.Module, wanted: Inputs, first: list[nn.Module], error: BaseException
+) -> Inputs:
+    """The image of other channels that the first layer reads; else an error that says what is wanted."""
+    size = wanted.ports[0].shape[-1]
+    if first and isinstance(first[0], nn.Conv2d) and first[0].in_channels != 3:
+        channels = first[0].in_channels
+        other = Inputs((Port("x", (channels, size, size)),))
+        try:
+            _given(model, other, BATCHES[0])
+        except (Exception, SystemExit) as e:
+            raise _unknown(model, other, e) from e
+        return other
+    raise _unknown(model, wanted, error, _reads(first)) from error
+
+
+def _reads(first: list[nn.Module]) -> str:
+    """``its first layer is a Conv1d of 12 channels``."""
+    if not first:
+        return ""
+    layer = first[0]
+    channels = getattr(layer, "in_channels", getattr(layer, "in_features", None))
+    of = f" of {channels} channels" if channels is not None else ""
+    return f"its first layer is a {type(layer).__name__}{of}"
+
+
+def _unknown(
+    model: nn.Module, inputs: Inputs, error: BaseException, reads: str = ""
+) -> EdgepruneError:
+    why = reads or one_line(str(error))[:200] or type(error).__name__
+    return EdgepruneError(f"{type(model).__name__} does not run on {inputs.said}", why, HOW)
+
+
+def inputs_said(words: list[str]) -> Inputs:
+    """``["1x49x10"]`` as one tensor, several as arguments, ``["x=3x32x32", "k=4:int64"]`` as keywords.
+
+    A word may hold several, parted by commas. Shapes are of one example.
+    """
+    parts = [part.strip() for word in words for part in word.split(",")]
+    ports: list[Port] = []
+    given: list[str | None] = []
+    for part in parts:
+        found = SHAPE.fullmatch(part)
+        dtype = (found[3] or "float32") if found else ""
+        if not found or dtype not in (*FLOATS, *OTHERS):
+            raise EdgepruneError(
+                f"--shape {part}", "not a shape such as 1x49x10, x=3x224x224 or ids=20:int64"
+            )
+        given.append(found[1])
+        shape = tuple(int(n) for n in found[2].split("x"))
+        ports.append(Port(found[1] or f"x{len(ports) or ''}", shape, dtype))
+    if any(given) and not all(given):
+        raise EdgepruneError("--shape", "names some inputs and not others", "name all or none")
+    if all(given):
+        return Inputs(tuple(ports), {str(name): i for i, name in enumerate(given)})
+    return Inputs(tuple(ports), 0 if len(ports) == 1 else list(range(len(ports))))
+
+
+@torch.no_grad()
+def _given(model: nn.Module, inputs: Inputs, batch: int) -> list[tuple[str, Tensor]]:
+    with evaluating(model), quiet(), torch.random.fork_rng(devices=[]):
+        return list(named(call(model, example_of(inputs, batch, floating(model)))))
+
+
+def _port(place: str, a: Tensor, b: Tensor) -> Port:
+    """An output, from what it was at two batches."""
+    dtype = str(a.dtype).removeprefix("torch.")
+    sizes = zip(a.shape, b.shape, strict=True) if a.ndim == b.ndim else []
+    follow = [axis for axis, pair in enumerate(sizes) if pair == BATCHES]
+    if not follow:
+        return Port(place, tuple(a.shape), dtype, None)
+    axis = follow[0]
+    found = Port(place, (*a.shape[:axis], *a.shape[axis + 1 :]), dtype, axis)
+    return replace(found, form=_form(b) if axis == 0 and found.floats else "")
+
+
+def _form(x: Tensor) -> str:
+    """What values [N, C, ...] plainly are: probabilities over C, unit vectors, shares of 1 each."""
+    if x.ndim < 2 or x.shape[1] < 2 or not x.numel():
+        return ""
+    x = x.double()
+    positive = bool((x >= 0).all() and (x <= 1).all())
+    if positive and torch.allclose(x.sum(1), torch.ones(()).double(), atol=1e-3):
+        return "probabilities"
+    if x.ndim == 2 and torch.allclose(x.norm(dim=1), torch.ones(()).double(), atol=1e-3):
+        return "unit"
+    return "shares" if positive and bool((x > 0).all()) else ""

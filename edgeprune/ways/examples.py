@@ -1,0 +1,295 @@
+"""What a network is calibrated with: decoded photos, or arrays of whatever it takes. No labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
+from ..errors import EdgepruneError, one_line
+from ..graph.inputs import Example, flat, inputs_of, mapped, nest_of
+from ..models import Convention, code
+from ..prune.images import Images
+from ..records import Inputs, Port
+
+HELD_OUT = 5  # each fifth example judges
+BATCH = 32
+ARRAYS = (".npy", ".npz")
+Rows = NDArray[Any]
+Labels = NDArray[Any]
+
+
+class Examples(Protocol):
+    """Examples by number."""
+
+    def __len__(self) -> int: ...
+
+    def view(self, rows: Rows, number: int, rng: np.random.Generator | None = None) -> Example:
+        """A batch of these, in their view of that number; 0: as the network is evaluated."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Decoded images, uint8 RGB [N, canvas, canvas, 3], canvas >= the side of the network's input.
+
+    View 0: the centre; 1: mirrored; from 2 on: a random crop, scaled.
+    """
+
+    pixels: Pixels
+    convention: Convention
+    space: tuple[int, int] | None = None  # height and width, where they differ
+
+    def __post_init__(self) -> None:
+        size = self.convention.size
+        if self.pixels.ndim != 4 or min(self.pixels.shape[1:3]) < size:
+            raise EdgepruneError(
+                f"calibration images of shape {self.pixels.shape[1:]}",
+                f"the network wants {size} x {size}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def view(self, rows: Rows, number: int, rng: np.random.Generator | None = None) -> Tensor:
+        size, pixels = self.convention.size, self.pixels[rows]
+        if number >= 2 and rng is not None:
+            return self._middle(normalise(zoom_and_flip(pixels, size, rng), self.convention))
+        x = normalise(np.ascontiguousarray(centre(pixels, size)), self.convention)
+        return self._middle(x.flip(3) if number else x)
+
+    def _middle(self, x: Tensor) -> Tensor:
+        if self.space is None:
+            return x
+        top, left = ((side - part) // 2 for side, part in zip(x.shape[2:], self.space, strict=True))
+        return x[:, :, top : top + self.space[0], left : left + self.space[1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """An array for each input of the network, as the network is called; they have one view."""
+
+    arrays: tuple[NDArray[Any], ...]  # [N, ...] each; one that does not follow the batch: whole
+    inputs: Inputs
+
+    def __len__(self) -> int:
+        return next(
+            len(a) for a, p in zip(self.arrays, self.inputs.ports, strict=True) if p.batch == 0
+        )
+
+    def view(self, rows: Rows, number: int, rng: np.random.Generator | None = None) -> Example:
+        parts = zip(self.arrays, self.inputs.ports, strict=True)
+        some = [np.ascontiguousarray(a[rows] if p.batch == 0 else a) for a, p in parts]
+        types = [getattr(torch, p.dtype) for p in self.inputs.ports]
+        return nest_of(
+            self.inputs, [torch.from_numpy(a).to(t) for a, t in zip(some, types, strict=True)]
+        )
+
+    def take(self, n: int) -> Arrays:
+        """``n`` of the examples, evenly spaced (all, where there are no more)."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(np.int64))
+        parts = zip(self.arrays, self.inputs.ports, strict=True)
+        return replace(self, arrays=tuple(a[rows] if p.batch == 0 else a for a, p in parts))
+
+
+def photos(pixels: Pixels, convention: Convention, inputs: Inputs) -> Photos:
+    """Photos for a network of one image."""
+    h, w = space_of(inputs)
+    return Photos(pixels, convention, None if h == w else (h, w))
+
+
+def space_of(inputs: Inputs) -> tuple[int, int]:
+    """Height and width of the one image that a network takes; refused where it takes something else."""
+    port = inputs.ports[0]
+    if len(inputs.ports) > 1 or len(port.shape) != 3 or port.shape[0] not in (1, 3):
+        raise EdgepruneError(
+            f"the network takes {inputs.said}", "and images give it [N, 3, H, W] or grey [N, 1, H, W]",
+            "--images FILE.npy, FILE.npz (an array for each input) or FILE.py:FUNCTION gives arrays",
+        )  # fmt: skip
+    return port.shape[1], port.shape[2]
+
+
+def convention_of(inputs: Inputs, given: Convention) -> Convention:
+    """``given`` for images of these inputs: their longer side, and whether they are grey."""
+    h, w = space_of(inputs)
+    grey = inputs.ports[0].shape[0] == 1
+    return replace(given, size=max(h, w), channels="GREY" if grey else given.channels)
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def are_arrays(name: str | None) -> bool:
+    """Whether such ``--images`` are arrays of a file, or what a function of the user's makes."""
+    return name is not None and (name.endswith(ARRAYS) or ".py:" in name)
+
+
+def arrays(name: str, model: nn.Module, limit: int, notes: Callable[[str], None]) -> Arrays:
+    """What ``FILE.npy``, ``FILE.npz`` or ``FILE.py:FUNCTION`` holds, at most ``limit`` examples of it.
+
+    An .npz has an array for each argument of the network's forward, by its name; a function gives a
+    batch of what the network is called with, or many of them one after another.
+    """
+    found = _made(name, model, limit) if ".py:" in name else _read(name, model)
+    few = found.take(limit)
+    if len(few) < len(found):
+        notes(f"{name}: looks at {len(few):,} of {len(found):,} examples, evenly spaced (--limit)")
+    for array, port in zip(few.arrays, few.inputs.ports, strict=True):
+        if not np.isfinite(array).all():
+            raise EdgepruneError(f"--images {name}", f"NaN or infinite values in {port.name}")
+    return few
+
+
+def _read(name: str, model: nn.Module) -> Arrays:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise EdgepruneError(f"--images {name}", "no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            parts = {key: archive[key] for key in archive.files}
+    except AttributeError:  # an .npy is no archive
+        parts = {"x": np.load(path, allow_pickle=False)}
+    except Exception as e:  # damaged files raise whatever NumPy stumbles over
+        raise EdgepruneError(
+            f"--images {name}", f"not readable ({one_line(str(e))[:200]})"
+        ) from None
+    tensors = {key: _tensor(name, key, value) for key, value in parts.items()}
+    if not tensors:
+        raise EdgepruneError(f"--images {name}", "holds no array")
+    example = next(iter(tensors.values())) if len(tensors) == 1 else tensors
+    return _arrays(name, model, example)
+
+
+def _tensor(name: str, key: str, value: NDArray[Any]) -> Tensor:
+    if value.dtype.kind not in "fiub" or value.ndim < 1 or not len(value):
+        raise EdgepruneError(
+            f"--images {name}", f"{key} is {value.dtype} {list(value.shape)}, not numbers [N, ...]"
+        )
+    if value.dtype.kind == "f":
+        value = value.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _made(name: str, model: nn.Module, limit: int) -> Arrays:
+    """All that the user's function gives, until there are ``limit`` examples."""
+    make = code.function(name, "--images")
+    try:
+        given = make()
+        batches: list[list[Tensor]] = []
+        first: Example = None
+        for batch in _batches(given):
+            batch = mapped(_as_tensors(batch), lambda t: t.detach().cpu())
+            first = batch if first is None else first
+            batches.append(flat(batch))
+            if sum(len(b[0]) for b in batches) >= limit:
+                break
+        whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    except EdgepruneError:
+        raise
+    except (Exception, SystemExit) as e:  # whatever the user's code raises
+        raise EdgepruneError(
+            f"--images {name}", f"{type(e).__name__}: {one_line(str(e))[:200]}"
+        ) from None
+    if not whole:
+        raise EdgepruneError(
+            f"--images {name}", "gives no tensor", "give batches of what the network takes"
+        )
+    inputs = inputs_of(model, first)
+    return _arrays(name, model, nest_of(inputs, whole))
+
+
+def _batches(given: Any) -> Iterator[Any]:
+    """One batch, or many: what is a tensor, an array, a tuple or a dict of them is one."""
+    one = isinstance(given, Tensor | np.ndarray | dict) or (
+        isinstance(given, tuple) and all(isinstance(v, Tensor | np.ndarray) for v in given)
+    )
+    return iter([given] if one else given)
+
+
+def _as_tensors(batch: Any) -> Any:
+    if isinstance(batch, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(batch))
+    if isinstance(batch, dict):
+        return {k: _as_tensors(v) for k, v in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(_as_tensors(v) for v in batch)
+    return batch
+
+
+def _arrays(name: str, model: nn.Module, example: Example) -> Arrays:
+    inputs = inputs_of(model, example)
+    lengths = {p.name: len(t) for p, t in zip(inputs.ports, flat(example), strict=True) if t.ndim}
+    if len(set(lengths.values())) != 1:
+        raise EdgepruneError(f"--images {name}", f"its arrays differ in length: {lengths}")
+    return Arrays(tuple(t.numpy() for t in flat(example)), inputs)
+
+
+def typed_as(given: Arrays, inputs: Inputs) -> Arrays:
+    """The arrays as the inputs that ``--shape`` says; refused where their shapes differ."""
+    for mine, theirs in zip(given.inputs.ports, inputs.ports, strict=False):
+        if mine.shape != theirs.shape:
+            break
+    else:
+        if len(given.inputs.ports) == len(inputs.ports):
+            return replace(given, inputs=inputs)
+    raise EdgepruneError(f"arrays {given.inputs.said}", f"the network takes {inputs.said}")
+
+
+# -- rows and batches ------------------------------------------------------------------------------
+
+
+def split(n: int) -> tuple[Rows, Rows]:
+    """Rows that calibrate and rows that judge: each fifth."""
+    rows = np.arange(n)
+    return rows[rows % HELD_OUT != HELD_OUT - 1], rows[rows % HELD_OUT == HELD_OUT - 1]
+
+
+def plain(examples: Examples, rows: Rows | None = None) -> list[Example]:
+    """Batches of these rows (all) in their order, as the network is evaluated."""
+    rows = np.arange(len(examples)) if rows is None else rows
+    return [examples.view(some, 0) for some in in_batches(rows)]
+
+
+def calibration(
+    examples: Examples, rows: Rows, views: int, seed: int, labels: Labels | None = None
+) -> Images:
+    """``views`` of each example, all first views before any second one, with their ``labels`` [N] if any.
+
+    A layer that cannot look at all of them then looks at as many different examples as it can.
+    """
+    rng = np.random.default_rng(seed)
+    sets = list(in_batches(rng.permutation(len(rows))))  # the first ones are a sample
+    return Images(
+        [examples.view(rows[some], i, rng) for i in range(views) for some in sets],
+        [source for _ in range(views) for source in range(len(sets))],
+        None
+        if labels is None
+        else [torch.from_numpy(labels[some]) for _ in range(views) for some in sets],
+    )
+
+
+def endless(examples: Examples, rows: Rows, seed: int) -> Iterator[Example]:
+    """Random views of these rows, reshuffled round by round."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for some in in_batches(rng.permutation(len(rows))):
+            if len(some) == min(BATCH, len(rows)):
+                yield examples.view(rows[some], 2, rng)
+
+
+def in_batches(rows: Sequence[int] | Rows, size: int = BATCH) -> Iterator[Rows]:
+    numbers = np.asarray(rows)
+    return (numbers[i : i + size] for i in range(0, len(numbers), size))
+
+
+__all__ = [
+    "Arrays", "Examples", "Photos", "Port", "are_arrays", "arrays", "calibration", "convention_of",
+    "endless", "in_batches", "photos", "plain", "space_of", "split", "typed_as",
+]  # fmt: skip
