@@ -43,6 +43,7 @@ from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.report.figures import png
 from edgeprune.ways import heal
 from edgeprune.ways import post_training as pt
+from edgeprune.ways.examples import Photos, calibration, plain
 
 RESULTS = Path(__file__).parent / "results"
 SHARES = (0.85, 0.7, 0.5, 0.3)  # of the FLOPs kept
@@ -179,8 +180,14 @@ def pretrained(spec: ModelSpec, init: str, partial: bool = False) -> tuple[nn.Mo
     return model.eval(), source.input
 
 
+def answers(model: nn.Module, judging: list[Tensor]) -> Tensor:
+    """Logits [N, classes]."""
+    rows = pt.seen(model, judging[0])
+    return torch.cat([pt.answers(model, x, rows)[0] for x in judging])
+
+
 def batches(pixels: Pixels, convention: Convention) -> list[Tensor]:
-    return [pt.plain(pixels[i : i + 50], convention) for i in range(0, len(pixels), 50)]
+    return plain(Photos(pixels, convention))
 
 
 # -- the rows --------------------------------------------------------------------------------------
@@ -249,7 +256,7 @@ def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
     missing = {key: what for key, what in keys.items() if key not in known}
     if not missing:
         return
-    dense_logits = pt.answers(case.model, case.judging)
+    dense_logits = answers(case.model, case.judging)
     size = case.convention.size
     graph = trace(case.model, torch.zeros(2, 3, size, size))
     seen = Seen(graph, case)
@@ -266,11 +273,14 @@ def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
         begun = time.process_time()
         plan = pt.choose(graph, looked, settings)
         pruned, _ = pt.repair(graph, plan.keep, looked.images, settings)
-        pt.distilled(graph, pruned, plan.keep, case.calibrating, case.convention, settings)
+        pt.distilled(
+            graph, pruned, plan.keep, Photos(case.calibrating, case.convention),
+            np.arange(len(case.calibrating)), settings,
+        )  # fmt: skip
         if row.healing:
             HEALINGS[row.healing](case, pruned.model, row.epochs, seed)
         seconds = time.process_time() - begun + looking
-        logits = pt.answers(pruned.model, case.judging)
+        logits = answers(pruned.model, case.judging)
         found = {
             "case": case.name,
             "about": case.about,
@@ -305,8 +315,8 @@ class Seen:
         key = (settings.views, "".join(parts))
         if key not in self.kept:
             begun = time.process_time()
-            images = pt.calibration(
-                self.case.calibrating, self.case.convention, settings.views, settings.seed
+            images = calibration(
+                Photos(self.case.calibrating, self.case.convention), settings.views, settings.seed
             )
             found = gather(self.graph, images, parts=parts)
             self.kept[key] = found, time.process_time() - begun

@@ -39,6 +39,7 @@ def once(images: int) -> dict[str, Any]:
     from edgeprune.models import Convention
     from edgeprune.prune.compensate import recalibrate
     from edgeprune.ways import post_training as pt
+    from edgeprune.ways.examples import Photos, plain
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -46,11 +47,11 @@ def once(images: int) -> dict[str, Any]:
     split = data.unlabelled("imagenet-sample", size=224, limit=images)
     pixels = split.images(range(len(split)))
     model = torchvision.models.resnet50().eval()
-    recalibrate(model, [pt.plain(pixels[i : i + 16], convention) for i in range(0, NORMED, 16)])
+    recalibrate(model, plain(Photos(pixels, convention), range(NORMED)))
     loaded = _resident()
     began = time.process_time()
     done = pt.post_training(
-        model, pixels, convention, pt.Settings(target=prices.Target("flops", 0.5), views=1)
+        model, Photos(pixels, convention), pt.Settings(target=prices.Target("flops", 0.5), views=1)
     )
     return {
         "images": images,

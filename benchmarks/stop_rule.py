@@ -28,6 +28,7 @@ from edgeprune.runs import Run
 from edgeprune.ways import Asked, Watch, Work, heal, paper
 from edgeprune.ways import dense as dense_network
 from edgeprune.ways import post_training as pt
+from edgeprune.ways.examples import Photos, calibration
 from edgeprune.ways.opening import write_recipe
 
 RESULTS = Path(__file__).parent / "results"
@@ -83,7 +84,7 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     ]
     rng = np.random.default_rng(words.seed)
     pixels = dataset.train.images(np.sort(rng.permutation(len(dataset.train))[:CALIBRATE]))
-    images = pt.calibration(pixels, whole.convention, 2, words.seed)
+    images = calibration(Photos(pixels, whole.convention), 2, words.seed)
     settings = pt.Settings(target=prices.Target("flops", share), compensate="lstsq", views=2)
     plan = pt.choose(
         whole.graph, gather(whole.graph, images, parts=pt.parts_of(settings)), settings

@@ -251,20 +251,25 @@ def split(n: int) -> tuple[Rows, Rows]:
     return rows[rows % HELD_OUT != HELD_OUT - 1], rows[rows % HELD_OUT == HELD_OUT - 1]
 
 
-def plain(examples: Examples, rows: Rows | None = None) -> list[Example]:
+def plain(examples: Examples, rows: Sequence[int] | Rows | None = None) -> list[Example]:
     """Batches of these rows (all) in their order, as the network is evaluated."""
     rows = np.arange(len(examples)) if rows is None else rows
     return [examples.view(some, 0) for some in in_batches(rows)]
 
 
 def calibration(
-    examples: Examples, rows: Rows, views: int, seed: int, labels: Labels | None = None
+    examples: Examples,
+    views: int,
+    seed: int,
+    rows: Rows | None = None,
+    labels: Labels | None = None,
 ) -> Images:
-    """``views`` of each example, all first views before any second one, with their ``labels`` [N] if any.
+    """``views`` of each of these rows (all), first views before any second one, and ``labels`` [N] if any.
 
     A layer that cannot look at all of them then looks at as many different examples as it can.
     """
     rng = np.random.default_rng(seed)
+    rows = np.arange(len(examples)) if rows is None else rows
     sets = list(in_batches(rng.permutation(len(rows))))  # the first ones are a sample
     return Images(
         [examples.view(rows[some], i, rng) for i in range(views) for some in sets],

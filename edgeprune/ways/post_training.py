@@ -34,7 +34,7 @@ from ..prune.plan import Limits
 from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import criterion, elimination_of, is_own, scored, sound
 from ..records import Output, Port
-from ..tasks import CLASSIFICATION, TASKS, Comparison, Task
+from ..tasks import TASKS, Comparison, Task
 from .examples import BATCH, Examples, Rows, calibration, endless, plain, split
 from .remaining import Amounts, Remaining, Told, work_of
 
@@ -105,7 +105,7 @@ class Forecast:
 
     @property
     def classifies(self) -> bool:
-        return [o.task for o in self.outputs] == [CLASSIFICATION.name]
+        return len(self.outputs) == 1 and TASKS[self.outputs[0].task].trains
 
     def sentence(self) -> str:
         if self.classifies and self.agreement is not None and self.variance_kept is not None:
@@ -158,7 +158,7 @@ def post_training(
     rows = seen(model, judge[0]) if rows is None else rows
     _sound(answers(model, judge[0], rows))
     _trained(rows, settings)
-    images = calibration(examples, calibrating, settings.views, settings.seed)
+    images = calibration(examples, settings.views, settings.seed, calibrating)
     dense = trace(model, example_of(inputs_of(model, judge[0]), 2, floating(model)))
     looking, choosing, repairing, distilling, judged = _phases(
         dense, images, len(judging), settings, told

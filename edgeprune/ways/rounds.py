@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from .. import graph, prune, records, train
@@ -72,8 +71,7 @@ def images_to_look_at(work: Work[Any]) -> Images | None:
     some = work.labelled.train.take(work.way.images)
     dense = work.dense
     shown = photos(some.images(range(len(some))), dense.convention, dense.signature.inputs)
-    rows = np.arange(len(some))
-    return calibration(shown, rows, settings.views, settings.seed, some.labels)
+    return calibration(shown, settings.views, settings.seed, labels=some.labels)
 
 
 def look(traced: Graph, images: Images | None, settings: Settings) -> Evidence | None:

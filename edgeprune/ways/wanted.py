@@ -106,12 +106,11 @@ def trained_as(signature: Signature, said: str) -> str:
     """The task that labels of class numbers train; a network of other answers is refused."""
     rows = tasks.judged(signature, said)
     space_of(signature.inputs)
-    if len(rows) != 1 or not rows[0][1].trains:
+    if len(rows) != 1 or not rows[0][1].trains or rows[0][0].name:
         raise EdgepruneError(
             f"a network that {signature.said}",
-            f"its outputs are compared as {tasks.told(rows)}; labels train and judge one output of "
-            "class scores [N, classes]",
-            "prune it without labels: --post-training --images …",
+            "labels train and judge one tensor of class scores, [N, classes]",
+            "prune it without: --post-training --images …",
         )
     return tasks.told(rows)
 

@@ -16,14 +16,13 @@ from edgeprune.models import Convention
 from edgeprune.train import RECIPES
 from edgeprune.train.recipes import learning_rate, lowest_lr
 from edgeprune.ways import heal
+from edgeprune.ways.examples import Photos, calibration, plain, split
 from edgeprune.ways.post_training import (
     Settings,
     answers,
-    calibration,
     forecast,
-    plain,
     post_training,
-    split,
+    seen,
 )
 from edgeprune.ways.remaining import Remaining
 from tests.nets import build
@@ -46,7 +45,9 @@ def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Mo
     before = {n: t.clone() for n, t in net.state_dict().items()}
     made = {
         how: post_training(
-            net, pixels(320), INPUT, Settings(target=prices.Target("flops", 0.6), compensate=how)
+            net,
+            Photos(pixels(320), INPUT),
+            Settings(target=prices.Target("flops", 0.6), compensate=how),
         )
         for how in ("none", "lstsq")
     }
@@ -56,7 +57,7 @@ def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Mo
         assert cost(result.graph).flops == result.plan.promised["flops"]
         assert abs(result.plan.reached()["flops"] - 0.6) < 0.08
     held = split(320)[1]
-    again = forecast(net, made["lstsq"].model, [plain(pixels(320)[held], INPUT)])
+    again = forecast(net, made["lstsq"].model, plain(Photos(pixels(320)[held], INPUT)))
     assert again.images == len(held) == 64
     assert again.agreement == pytest.approx(made["lstsq"].forecast.agreement)
     assert again.variance_kept == pytest.approx(made["lstsq"].forecast.variance_kept, abs=1e-4)
@@ -65,7 +66,7 @@ def test_repair_beats_the_bare_cut_and_the_forecast_is_measured(net: torch.nn.Mo
 def test_first_views_come_first_and_views_of_an_image_share_a_fold() -> None:
     """A layer that looks at the first images only sees different ones, not copies of a few."""
     some = pixels(100)
-    seen = calibration(some, INPUT, 3, seed=1)
+    seen = calibration(Photos(some, INPUT), 3, seed=1)
     once = torch.cat(list(seen.batches[:4]))
     assert len(once) == len(once.flatten(1).unique(dim=0)) == 100
     torch.testing.assert_close(torch.cat(list(seen.batches[4:8])), once.flip(3))
@@ -84,14 +85,14 @@ def test_split_shares_no_image() -> None:
 def test_bad_input_is_one_line(net: torch.nn.Module) -> None:
     settings = Settings(target=prices.Target("flops", 0.5))
     with pytest.raises(EdgepruneError, match="64 are the least"):
-        post_training(net, pixels(10), INPUT, settings)
+        post_training(net, Photos(pixels(10), INPUT), settings)
     with pytest.raises(EdgepruneError, match="wants 32 x 32"):
-        post_training(net, pixels(100), Convention(size=32), settings)
+        post_training(net, Photos(pixels(100), Convention(size=32)), settings)
     broken = build("Depthwise").float()
     with torch.no_grad():
         next(broken.parameters())[0] = float("nan")
     with pytest.raises(EdgepruneError, match="NaN"):
-        post_training(broken, pixels(100), INPUT, settings)
+        post_training(broken, Photos(pixels(100), INPUT), settings)
     with pytest.raises(EdgepruneError, match="did you mean lstsq"):
         Settings(compensate="lstq")
 
@@ -113,25 +114,26 @@ def test_shares_follow_the_score(net: torch.nn.Module) -> None:
     for score, method in (("reconstruction", "reconstruction"), ("l1", "uniform")):
         settings = Settings(target=prices.Target("flops", 0.6), score=score)
         assert settings.method == method
-        assert post_training(net, pixels(96), INPUT, settings).plan.method == method
+        assert post_training(net, Photos(pixels(96), INPUT), settings).plan.method == method
     assert Settings(method="global").method == "global"
 
 
 def test_distillation_brings_the_answers_nearer() -> None:
     net = build("Depthwise").float()
-    batches = [plain(pixels(160), INPUT)]
-    spread = answers(net, batches).std(0).mean()
+    x = torch.cat(plain(Photos(pixels(160), INPUT)))
+    rows = seen(net, x)
+    spread = answers(net, x, rows)[0].std(0).mean()
     net.head.weight.data *= 3 / spread  # type: ignore[union-attr, operator]  # answers that differ by image
     rough = {"target": prices.Target("flops", 0.5), "score": "random", "compensate": "none"}
     few, some = (
-        post_training(net, pixels(160), INPUT, Settings(**rough, distil_steps=steps))  # type: ignore[arg-type]
+        post_training(net, Photos(pixels(160), INPUT), Settings(**rough, distil_steps=steps))  # type: ignore[arg-type]
         for steps in (0, 100)
     )
-    teacher = answers(net, batches).log_softmax(1)
+    teacher = answers(net, x, rows)[0].log_softmax(1)
 
     def apart(student: torch.nn.Module) -> float:
         """What distillation makes smaller: how far the answers' distributions are apart."""
-        said = answers(student, batches).log_softmax(1)
+        said = answers(student, x, rows)[0].log_softmax(1)
         return float((teacher.exp() * (teacher - said)).sum(1).mean())
 
     assert apart(some.model) < 0.9 * apart(few.model)
@@ -148,14 +150,14 @@ def test_fewer_images_than_channels_is_said() -> None:
         nn.Linear(70, 4),
     ).eval()  # fmt: skip
     few = post_training(
-        wide, pixels(80), INPUT, Settings(target=prices.Target("flops", 0.6), views=1)
+        wide, Photos(pixels(80), INPUT), Settings(target=prices.Target("flops", 0.6), views=1)
     )
     assert few.notes == (
         "64 calibration images are fewer than the 70 channels that 4 reads: "
         "give more, it is repaired from little",
     )
     assert not post_training(
-        wide, pixels(100), INPUT, Settings(target=prices.Target("flops", 0.6), views=1)
+        wide, Photos(pixels(100), INPUT), Settings(target=prices.Target("flops", 0.6), views=1)
     ).notes
 
 
@@ -168,7 +170,7 @@ def test_absurd_judging_images_change_nothing(net: torch.nn.Module) -> None:
         settings = Settings(
             target=prices.Target("flops", 0.6), compensate=how, block_steps=3, distil_steps=3
         )
-        a, b = (post_training(net, some, INPUT, settings) for some in (plainly, absurd))
+        a, b = (post_training(net, Photos(some, INPUT), settings) for some in (plainly, absurd))
         assert a.plan == b.plan
         pairs = zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
         assert all(torch.equal(x, y) for x, y in pairs)
@@ -184,7 +186,9 @@ def test_answers_that_say_nothing_are_refused_before_any_work() -> None:
     settings = Settings(target=prices.Target("flops", 0.6))
     for broken, why in ((loud, "NaN or infinite"), (dead, "all the same")):
         with pytest.raises(EdgepruneError, match=why):
-            post_training(broken, pixels(96), INPUT, settings, lambda what, *_: told.append(what))
+            post_training(
+                broken, Photos(pixels(96), INPUT), settings, lambda what, *_: told.append(what)
+            )
     assert not told
 
 
@@ -201,18 +205,18 @@ def test_a_layer_that_cannot_be_repaired_is_named() -> None:
 
     torch.manual_seed(0)
     done = post_training(
-        Twice().eval(), pixels(96), INPUT, Settings(target=prices.Target("flops", 0.6))
+        Twice().eval(), Photos(pixels(96), INPUT), Settings(target=prices.Target("flops", 0.6))
     )
     assert any(note.startswith("twice reads channels that left") for note in done.notes)
     bare = Settings(target=prices.Target("flops", 0.6), compensate="none")
-    assert not post_training(Twice().eval(), pixels(96), INPUT, bare).notes
+    assert not post_training(Twice().eval(), Photos(pixels(96), INPUT), bare).notes
 
 
 def test_what_is_left_is_told(net: torch.nn.Module) -> None:
     """Phases move on, and the forecast falls to nothing."""
     told: list[tuple[str, int, int, float]] = []
     post_training(
-        net, pixels(160), INPUT, Settings(target=prices.Target("flops", 0.6)),
+        net, Photos(pixels(160), INPUT), Settings(target=prices.Target("flops", 0.6)),
         lambda what, done, of, left=math.nan: told.append((what, done, of, left)),
     )  # fmt: skip
     assert [what for what, *_ in told if what in ("looking", "choosing", "judging")] == [

@@ -11,7 +11,10 @@ from edgeprune import prices
 from edgeprune.graph import trace
 from edgeprune.models import Convention
 from edgeprune.prune.images import Images
-from edgeprune.ways.post_training import Settings, compared, repair, view
+from edgeprune.records import Port
+from edgeprune.tasks import CLASSIFICATION
+from edgeprune.ways.examples import Photos
+from edgeprune.ways.post_training import Settings, compared, repair
 
 INPUT = Convention(4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -20,7 +23,9 @@ def test_the_first_view_is_the_middle_and_the_second_its_mirror_image() -> None:
     """Of 6 x 6 pixels, numbered from left to right, the columns 1 to 4."""
     pixels = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None], (1, 6, 6, 3))
     rng = np.random.default_rng(0)
-    first, second = (view(pixels, INPUT, n, rng)[0, 0, 0] * 255 for n in (0, 1))
+    first, second = (
+        Photos(pixels, INPUT).view(np.arange(1), n, rng)[0, 0, 0] * 255 for n in (0, 1)
+    )
     assert first.round().tolist() == [1, 2, 3, 4]
     assert second.round().tolist() == [4, 3, 2, 1]
 
@@ -48,11 +53,12 @@ def test_the_forecast_by_hand() -> None:
     """Variance about the mean (1, 1): 8. The second network is off by 1 and 1/2, or changes its mind."""
     dense = torch.tensor([[2.0, 0], [0, 2], [2, 0], [0, 2]])
     near, other = dense.clone(), dense.clone()
+    rows = [(Port("", (2,)), CLASSIFICATION)]
     near[0] = torch.tensor([1.0, 0.5])
     other[0] = torch.tensor([0.0, 1.0])
-    found = compared(dense, near)
+    found = compared([([dense], [near])], rows)
     assert (found.images, found.agreement) == (4, 1.0)
     assert found.variance_kept == pytest.approx(1 - 1.25 / 8)
-    found = compared(dense, other)
+    found = compared([([dense], [other])], rows)
     assert found.agreement == 0.75
     assert found.variance_kept == pytest.approx(1 - 5 / 8)

@@ -1,0 +1,77 @@
+"""The network is asked what it is: the image its first layer wants, what it gives, the batch's axis."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph.probe import image, inputs_said, probe
+
+
+class Answers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(4, 6, 3, padding=1)
+        self.register_buffer("anchors", torch.arange(4.0))
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        y = self.a(x)
+        vector = y.mean((2, 3))
+        return {
+            "map": y, "steps": y.flatten(2).permute(2, 0, 1), "mask": y.argmax(1),
+            "more": (vector.softmax(1), nn.functional.normalize(vector), vector.sigmoid()),
+            "anchors": self.anchors, "none": None,
+        }  # fmt: skip
+
+
+def test_what_it_takes_and_gives() -> None:
+    model = Answers().train()
+    inputs = image(model, 16)
+    assert inputs.said == "[N, 4, 16, 16]"
+    found = probe(model, inputs)
+    assert model.training
+    assert {p.name: (p.said, p.form) for p in found.outputs} == {
+        "map": ("[N, 6, 16, 16]", ""),
+        "steps": ("[256, N, 6]", ""),
+        "mask": ("[N, 16, 16] int64", ""),
+        "more.0": ("[N, 6]", "probabilities"),
+        "more.1": ("[N, 6]", "unit"),
+        "more.2": ("[N, 6]", "shares"),
+        "anchors": ("[4]", ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Conv1d(12, 4, 3), "first layer is a Conv1d of 12 channels"),
+        (nn.Conv3d(3, 4, 3), "first layer is a Conv3d of 3 channels"),
+        (nn.Linear(40, 4), "first layer is a Linear of 40 channels"),
+    ],
+)
+def test_what_takes_no_image_is_refused_with_its_first_layer(layer: nn.Module, why: str) -> None:
+    with pytest.raises(EdgepruneError, match=why) as refused:
+        image(nn.Sequential(layer), 32)
+    assert "--shape 1x49x10" in refused.value.next
+
+
+def test_shapes_as_they_are_typed() -> None:
+    assert inputs_said(["1x49x10"]).said == "[N, 1, 49, 10]"
+    assert inputs_said(["3x8x8,20:int64"]).said == "x0 [N, 3, 8, 8], x1 [N, 20] int64".replace(
+        "x0", "x"
+    )
+    named = inputs_said(["b=4", "a=3x8x8"])
+    assert named.call == {"b": 0, "a": 1}
+    assert inputs_said(["4", "5"]).call == [0, 1]
+    for word in ("3xx8", "a=3,4", "4:text", ""):
+        with pytest.raises(EdgepruneError, match="--shape"):
+            inputs_said([word])
+
+
+def test_what_it_does_not_run_on_is_told() -> None:
+    with pytest.raises(EdgepruneError, match=r"does not run on \[N, 3, 8, 8\]"):
+        probe(Answers(), inputs_said(["3x8x8"]))
+    with pytest.raises(EdgepruneError, match="gives no tensor"):
+        probe(type("N", (nn.Module,), {"forward": lambda self, x: None})(), inputs_said(["3"]))
