@@ -163,9 +163,9 @@ def _widths(traced: Graph, text: str | None) -> dict[str, int]:
         values = [int(word) for word in text.split(",")]
     except ValueError:
         raise EdgepruneError(f"--widths {text}", "not whole numbers separated by commas") from None
-    if len(values) > len(groups) or min(values) < 1:
+    if len(values) > len(groups) or min(values) < 0:
         raise EdgepruneError(
-            f"--widths {text}", f"the network has {len(groups)} groups, each at least 1 wide",
+            f"--widths {text}", f"the network has {len(groups)} groups, each 0 or wider",
             "see edgeprune inspect",
         )  # fmt: skip
     return dict(zip(groups, values, strict=False))

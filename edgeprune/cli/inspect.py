@@ -75,6 +75,7 @@ class Held:
     tensors: list[str]
     params_share: float
     flops_share: float
+    can_vanish: bool  # whole, exactly: its branch is then a constant
 
     @property
     def name(self) -> str:
@@ -115,6 +116,7 @@ def inspected(title: str, traced: Graph, names: dict[str, str]) -> Inspected:
         Held(
             name, names.get(name), group.width, list(group.producers),
             sorted({site.tensor for site in group.sites}), *_shares(traced, name, whole),
+            graph.can_vanish(traced, [name]),
         )
         for name, group in traced.groups.items()
     ]  # fmt: skip
@@ -182,6 +184,9 @@ def groups_table(found: Inspected) -> Table:
         f"input {shape}: {units.count(found.params)} parameters, {units.count(found.flops)} FLOPs",
         f"{len(rows)} groups, {channels:,} units that can leave" if rows else "nothing can leave",
     ]
+    free = [g.name for g in found.groups if g.can_vanish]
+    if free:
+        notes.append(f"--floor 0 lets branches vanish: {', '.join(free)}")
     if found.whole:
         notes.append(f"all filters stay in: {', '.join(found.whole)}")
     return Table(found.network, columns, rows, notes)

@@ -125,7 +125,11 @@ class Choice(Panel, title="Which filters leave"):
         typer.Option("--keep", metavar="GLOB", help="Groups that stay whole; again for more."),
     ] = None
     floor: Annotated[
-        float | None, typer.Option("--floor", help="Least share of a group's width.")
+        float | None,
+        typer.Option(
+            "--floor",
+            help="Least share of a group's width (0.1). 0: a branch may vanish, where that is exact.",
+        ),
     ] = None
     round_to: Annotated[
         str,

@@ -82,18 +82,18 @@ def _whole_blocks(width: int, channels: int, block: int) -> int:
 def refilled(graph: Graph, before: Keep, after: Keep, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The dense network cut to ``after``, with ``tensors`` (of the one cut to ``before``) in their places;
     what reads a unit that came back is zero."""
-    model = prune.cut(graph.model, graph, after)
-    was, now = kept_classes(graph, before), kept_classes(graph, after)
+    small = prune.narrow(graph, after)
+    model, was = small.model, kept_classes(graph, before)
     state = {}
     for name, value in model.state_dict().items():
         value = value.clone()
         places = []
         for axis in range(value.ndim):
-            labels = graph.sites.get((name, axis))
+            labels = small.sites.get((name, axis))
             if labels is None:
                 places.append(torch.arange(value.shape[axis]))
                 continue
-            stayed = torch.from_numpy(was.stays(labels)[now.stays(labels)])
+            stayed = torch.from_numpy(was.stays(labels))
             places.append(stayed.nonzero()[:, 0])
             if axis == _reading_axis(graph.model, name, value):
                 back = (~stayed).nonzero()[:, 0]

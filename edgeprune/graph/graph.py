@@ -37,6 +37,9 @@ class Graph:
     roots: Vector = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
     vanished: dict[str, str] = field(default_factory=dict, repr=False)
     # parameter -> the operator of the whole network that it stands for
+    gone: tuple[
+        str, ...
+    ] = ()  # groups that left as a whole, or whose layers nothing reads any more
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +67,11 @@ class Graph:
     def sources(self, tensor: str) -> set[str]:
         """The parameters and buffers that a folded constant is computed from (none for any other tensor)."""
         return sources(self.recipe, tensor)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many units each group has; 0 of those that are gone."""
+        return dict.fromkeys(self.gone, 0) | {name: g.width for name, g in self.groups.items()}
 
     def group(self, group: Group | str) -> Group:
         """A group by its name; the error names what there is."""

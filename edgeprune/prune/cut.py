@@ -181,12 +181,13 @@ def _narrowed(
     }
     vanished = {name: branch.node for name, branch in rewriter.stands_for.items()}
     earlier = {name: node for name, node in graph.vanished.items() if name in leaves}
+    groups = _groups(rewriter, set(leaves), sites)
     return Graph(
         model=model,
         module=module,
         inputs=graph.inputs,
         batch=graph.batch,
-        groups=_groups(rewriter, set(leaves), sites),
+        groups=groups,
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         exact_norms=graph.exact_norms,
@@ -196,6 +197,7 @@ def _narrowed(
         contractions=contractions,
         roots=graph.roots,
         vanished={**earlier, **vanished},
+        gone=(*graph.gone, *(name for name in graph.groups if name not in groups)),
     )
 
 

@@ -141,7 +141,7 @@ def record_result(
     run.append(
         records.Result(
             network=network, params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
-            widths={name: group.width for name, group in traced.groups.items()},
+            widths=traced.widths,
             validation_accuracy=validation.score if validation else None,
             validation_images=validation.n if validation else None,
             test_accuracy=test.score if test else None, test_images=test.n if test else None, **more,

@@ -138,4 +138,4 @@ def target_of(settings: Settings) -> dict[str, float]:
 
 def widths(traced: Graph) -> dict[str, int]:
     """How many channels each group has."""
-    return {name: group.width for name, group in traced.groups.items()}
+    return traced.widths

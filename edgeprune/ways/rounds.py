@@ -104,7 +104,7 @@ def smaller(traced: Graph, keep: prune.Keep, images: Images | None, settings: Se
     """Cut, and repaired where that is asked."""
     if images is None or settings.compensate == "none":
         return prune.narrow(traced, keep)
-    whole = {name: list(range(width)) for name, width in widths(traced).items()}
+    whole = {name: list(range(group.width)) for name, group in traced.groups.items()}
     return repair(traced, {**whole, **keep}, images, settings)[0]
 
 

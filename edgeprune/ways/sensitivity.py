@@ -15,12 +15,13 @@ from torch import Tensor
 
 from .. import prune, records, train
 from ..checkpoint import Loaded
+from ..graph import can_vanish
 from ..prune.images import Images
 from ..train import Judged
 from . import rounds
 from .way import Work
 
-SHARES = (0.125, 0.25, 0.5, 0.75)  # of a group's units
+SHARES = (0.125, 0.25, 0.5, 0.75)  # of a group's units; and all, where the group may vanish
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def measure(
         start = judged(dense.model)
     for done, layer in enumerate(missing, len(layers) - len(missing) + 1):
         scores = rounds.score(dense.graph, layer, evidence, settings)
-        known[layer] = _curve(layer, scores, dense, start, judged)
+        all_of_it = settings.floor == 0 and can_vanish(dense.graph, [layer])
+        shares = (*SHARES, 1.0) if all_of_it else SHARES
+        known[layer] = _curve(layer, scores, dense, start, judged, shares)
         if keep:
             work.run.append(known[layer])
         work.watch.on_progress("sensitivity", done, len(layers))
@@ -91,13 +94,14 @@ def losses(
 
 
 def _curve(
-    layer: str, scores: Tensor, dense: Loaded, start: Judged, judged: Callable[[Any], Judged]
-) -> records.Sensitivity:
+    layer: str, scores: Tensor, dense: Loaded, start: Judged, judged: Callable[[Any], Judged],
+    shares: Sequence[float] = SHARES,
+) -> records.Sensitivity:  # fmt: skip
     accuracy = [start.score]
-    for share in SHARES:
-        left = max(1, round(len(scores) * (1 - share)))
+    for share in shares:
+        left = max(1 if share < 1 else 0, round(len(scores) * (1 - share)))
         smaller = prune.narrow(dense.graph, {layer: prune.largest(scores, left)}).model
         accuracy.append(judged(smaller).score)
     return records.Sensitivity(
-        layer=layer, shares=[0.0, *SHARES], accuracy=accuracy, baseline=start.score, images=start.n
+        layer=layer, shares=[0.0, *shares], accuracy=accuracy, baseline=start.score, images=start.n
     )
