@@ -120,12 +120,7 @@ class Bench:
         from ..bench import answers as room
         from ..ways import exporting
 
-        if (
-            self.no_accuracy
-            or run is None
-            or exporting.labelled(run)
-            or exporting.task_of(run).trains
-        ):
+        if self.no_accuracy or run is None or not exporting.compared(run):
             return []
         from .. import checkpoint
 
@@ -217,7 +212,7 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
                 next=f"edgeprune export {run.word}",
             )
         convention = subject.convention(known)
-    if test is None and not exporting.labelled(run) and not exporting.task_of(run).trains:
+    if test is None and exporting.compared(run):
         return None  # `answers` compares them
     if convention is None:
         raise EdgepruneError(

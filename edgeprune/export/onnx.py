@@ -140,6 +140,7 @@ def _name(place: str) -> str:
 def _export(model: nn.Module, example: Example, outputs: list[str], opset: int) -> onnx.ModelProto:
     inputs = inputs_of(model, example)
     names = [INPUT] if is_image(inputs) else [_name(p.name) for p in inputs.ports]
+    outputs = [f"{name}_out" if name in names else name for name in outputs]
     axes = [{} if p.batch is None else {0: torch.export.Dim.DYNAMIC} for p in inputs.ports]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -211,7 +212,8 @@ def _rename(proto: onnx.ModelProto) -> None:
         for i, output in enumerate(node.output):
             layers[output] = layer
             if output and output not in ends:
-                renamed[output] = name if i == 0 else f"{name}:{i}"
+                own = f"{name}#0" if name in ends else name  # an output may be called as a layer is
+                renamed[output] = own if i == 0 else f"{name}:{i}"
     _apply(proto.graph, renamed)
 
 

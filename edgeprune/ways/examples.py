@@ -152,10 +152,8 @@ def _read(name: str, model: nn.Module) -> Arrays:
     if not path.is_file():
         raise EdgepruneError(f"--images {name}", "no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            parts = {key: archive[key] for key in archive.files}
-    except AttributeError:  # an .npy is no archive
-        parts = {"x": np.load(path, allow_pickle=False)}
+        found = np.load(path, allow_pickle=False)
+        parts = {"x": found} if isinstance(found, np.ndarray) else dict(found.items())
     except Exception as e:  # damaged files raise whatever NumPy stumbles over
         raise EdgepruneError(
             f"--images {name}", f"not readable ({one_line(str(e))[:200]})"

@@ -98,6 +98,12 @@ def labelled(run: Run) -> bool:
     return recipe.get("data") is not None or recipe.get("test") is not None
 
 
+def compared(run: Run) -> bool:
+    """Whether nothing but the dense network judges the pruned one: no labels, no images of classes."""
+    photos = not are_arrays(asked_of(run).images)
+    return not labelled(run) and not (photos and task_of(run).trains)
+
+
 def judging(run: Run) -> Judging:
     """The run's test split; without labels the examples that took no part in the pruning.
 
@@ -112,12 +118,12 @@ def judging(run: Run) -> Judging:
     if not task_of(run).trains:
         return Judging(lambda n: ((held_out.view(some, 0), None) for some in in_batches(rows, n)))
     dense = checkpoint.load(run, "dense")
-    compared = rows_of(run, dense.signature)
+    outputs = rows_of(run, dense.signature)
 
     def answered(n: int) -> Iterable[Batch]:
         for some in in_batches(rows, n):
             x = held_out.view(some, 0)
-            yield x, task_of(run).answers(post_training.answers(dense.model, x, compared)[0])
+            yield x, task_of(run).answers(post_training.answers(dense.model, x, outputs)[0])
 
     return Judging(answered)
 
