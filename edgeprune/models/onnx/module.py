@@ -1,0 +1,93 @@
+"""A file's network as an ``nn.Module``: its nodes, run one after the other.
+
+Shapes are numbers of Python's throughout, so that whatever records a forward (:mod:`..graph.record`,
+``torch.export``) records this one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import EdgepruneError, one_line
+from ...graph.tensors import fetch, put
+from . import file
+from . import interface as ports
+from .known import Known
+from .operators import NotSupported
+from .plan import Step, last_uses, plan, trained
+
+
+class OnnxNetwork(nn.Module):
+    """The network of an .onnx file, half types as float32. Inputs in the file's order; one output, or a
+    tuple in the file's order. ``interface`` holds names, axes, opset and metadata."""
+
+    def __init__(self, proto: file.Proto, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.interface = ports.of(proto, what)
+        made = plan(proto, self.interface, what)
+        for name, tensor in made.weights.items():
+            put(self, name, tensor)
+        self.steps, self.numbers, self.words = made.steps, made.numbers, made.words
+        self.free = last_uses(made.steps, iter(p.name for p in self.interface.outputs))
+
+    def forward(self, x: Tensor, *more: Tensor) -> Any:
+        given = (x, *more)
+        names = [port.name for port in self.interface.inputs]
+        if len(given) != len(names):
+            raise TypeError(
+                f"{len(names)} inputs are wanted ({', '.join(names)}), not {len(given)}"
+            )
+        values: dict[str, Any] = dict(zip(names, given, strict=True))
+        for step, free in zip(self.steps, self.free, strict=True):
+            self._take(step, values, x)
+            for name in free:
+                values.pop(name, None)
+        outputs = tuple(self._output(port.name, values, x) for port in self.interface.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _value(self, name: str | None, values: dict[str, Any]) -> Any:
+        if name is None or name in values:
+            return None if name is None else values[name]
+        if name in self.numbers:
+            return self.numbers[name]
+        return fetch(self, self.words[name])
+
+    def _take(self, step: Step, values: dict[str, Any], like: Tensor) -> None:
+        inputs = [self._value(name, values) for name in step.inputs]
+        tensors = any(isinstance(v, Tensor) for v in inputs)
+        f = step.run if step.known is None or tensors else step.known
+        if not tensors and step.known is None and not step.node.outputs:
+            return
+        try:
+            out = f(trained(step, self.training), *inputs)
+        except (NotSupported, ValueError, IndexError, TypeError, ZeroDivisionError) as e:
+            said = one_line(str(e))
+            name = (
+                ""
+                if isinstance(e, NotSupported) and step.node.name in said
+                else f"{step.node.operator} {step.node.name!r}: "
+            )
+            raise EdgepruneError(self.what, f"{name}{said[:200]}") from e
+        outs = out if isinstance(out, tuple) else (out,)
+        for name, value in zip(step.outputs, outs, strict=False):
+            if name:
+                values[name] = value
+
+    def _output(self, name: str, values: dict[str, Any], like: Tensor) -> Tensor:
+        value = self._value(name, values)
+        return value.tensor(like.device) if isinstance(value, Known) else value
+
+
+def of(proto: file.Proto, what: str) -> OnnxNetwork:
+    """The network, in eval mode. Raises :class:`EdgepruneError` for what is not read, by name."""
+    return OnnxNetwork(proto, what).eval()
+
+
+def read(path: Path | str) -> OnnxNetwork:
+    """The network of a file."""
+    path = Path(path)
+    return of(file.read(path), str(path))

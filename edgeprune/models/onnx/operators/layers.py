@@ -1,0 +1,218 @@
+"""Operators with parameters, norms, and pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .row import Constants, Laid, Node, Row, Rows, axis_of, tensor
+
+CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+MAX_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVERAGE_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _space(node: Node, x: Tensor) -> int:
+    if not 3 <= x.ndim <= 5:
+        raise node.fail(f"works on a tensor of {x.ndim} axes")
+    return x.ndim - 2
+
+
+def _kernel(node: Node, rank: int) -> tuple[list[int], list[int], list[int]]:
+    """Sizes of a pool's window, its strides and dilations."""
+    given = (node.get(word) or [1] * rank for word in ("kernel_shape", "strides", "dilations"))
+    kernel, strides, dilations = (list(v) for v in given)
+    return kernel, strides, dilations
+
+
+def _ends(
+    node: Node, x: Tensor, kernel: list[Any], strides: list[int], dilations: list[int]
+) -> tuple[list[Any], list[Any]]:
+    """Padding before and behind each axis of space."""
+    rank, auto = len(kernel), node.get("auto_pad", "NOTSET")
+    if auto in ("", "NOTSET"):
+        pads = list(node.get("pads") or [0] * 2 * rank)
+        return pads[:rank], pads[rank:]
+    if auto == "VALID":
+        return [0] * rank, [0] * rank
+    totals = []
+    for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True):
+        needed = (-(-size // s) - 1) * s + d * (k - 1) + 1 - size
+        totals.append(max(needed, 0))
+    small = [t // 2 for t in totals]
+    large = [t - t // 2 for t in totals]
+    return (large, small) if auto == "SAME_LOWER" else (small, large)
+
+
+def _padded(x: Tensor, before: list[Any], behind: list[Any], value: float) -> Tensor:
+    flat = [v for pair in zip(reversed(before), reversed(behind), strict=True) for v in pair]
+    return F.pad(x, flat, value=value)
+
+
+def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rank = _space(node, x)
+    _, strides, dilations = _kernel(node, rank)
+    before, behind = _ends(node, x, list(weight.shape[2:]), strides, dilations)
+    if before != behind:
+        x, before = _padded(x, before, behind, 0.0), [0] * rank
+    groups = 1 if node.get("group", 1) == 1 else x.shape[1] // weight.shape[1]  # after a cut, too
+    return CONVOLUTIONS[rank](x, weight, bias, strides, before, dilations, groups)
+
+
+def _transposed(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rank = _space(node, x)
+    _, strides, dilations = _kernel(node, rank)
+    if node.get("output_shape") or node.get("auto_pad", "NOTSET") not in ("", "NOTSET", "VALID"):
+        raise node.fail("pads by the size of its output")
+    more = list(node.get("output_padding") or [0] * rank)
+    pads = list(node.get("pads") or [0] * 2 * rank)
+    before, behind = pads[:rank], pads[rank:]
+    groups = node.get("group", 1)
+    if before == behind:
+        return TRANSPOSED[rank](x, weight, bias, strides, before, more, groups, dilations)
+    out = TRANSPOSED[rank](x, weight, bias, strides, 0, more, groups, dilations)
+    for axis, (first, last) in enumerate(zip(before, behind, strict=True), 2):
+        out = out.narrow(axis, first, out.shape[axis] - first - last)
+    return out
+
+
+def _max_pool(node: Node, x: Tensor) -> Tensor:
+    if node.outputs > 1:
+        raise node.fail("gives indices")
+    kernel, strides, dilations = _kernel(node, _space(node, x))
+    before, behind = _ends(node, x, kernel, strides, dilations)
+    large = any(2 * p > k for p, k in zip(before, kernel, strict=True))
+    if before != behind or large:
+        x, before = _padded(x, before, behind, float("-inf")), [0] * len(kernel)
+    pool = MAX_POOLS[len(kernel)]
+    return pool(x, kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
+
+
+def _average_pool(node: Node, x: Tensor) -> Tensor:
+    kernel, strides, dilations = _kernel(node, _space(node, x))
+    if any(d != 1 for d in dilations):
+        raise node.fail("is dilated")
+    before, behind = _ends(node, x, kernel, strides, dilations)
+    pool, ceil = AVERAGE_POOLS[len(kernel)], bool(node.get("ceil_mode", 0))
+    counted = bool(node.get("count_include_pad", 0))
+    if before == behind:
+        return pool(x, kernel, strides, before, ceil, counted)
+    means = pool(_padded(x, before, behind, 0.0), kernel, strides, 0, ceil)
+    if counted:
+        return means
+    ones = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
+    return means / pool(_padded(ones, before, behind, 0.0), kernel, strides, 0, ceil)
+
+
+def _gemm(node: Node, a: Tensor, b: Tensor, c: Any = None) -> Tensor:
+    a = a.t() if node.get("transA", 0) else a
+    b = b if node.get("transB", 0) else b.t()
+    scale, offset = node.get("alpha", 1.0), node.get("beta", 1.0)
+    c = tensor(c, a) if c is not None else None
+    if scale == 1.0 and offset == 1.0 and (c is None or (c.ndim == 1 and len(c) == len(b))):
+        return F.linear(a, b, c)
+    out = F.linear(a, b) * scale
+    return out if c is None else out + c * offset
+
+
+def _gemm_laid(node: Node, given: Constants) -> Laid | None:
+    """The weight as ``nn.Linear`` holds it, [outputs, inputs], both factors in it."""
+    weight, bias = given.get(1), given.get(2)
+    if weight is None or (2 in given and (bias is None or bias.ndim != 1)):
+        return None
+    weight = weight if node.get("transB", 0) else weight.t().contiguous()
+    found = {1: ("weight", weight * node.get("alpha", 1.0))}
+    if bias is not None:
+        bias = bias if len(bias) == len(weight) else bias.expand(len(weight))
+        found[2] = ("bias", bias * node.get("beta", 1.0))
+
+    def run(node: Node, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.linear(a.t() if node.get("transA", 0) else a, weight, bias)
+
+    return run, found
+
+
+def _product(node: Node, a: Any, b: Any) -> Tensor:
+    like = a if isinstance(a, Tensor) else b
+    return torch.matmul(tensor(a, like), tensor(b, like))
+
+
+def _product_laid(node: Node, given: Constants) -> Laid | None:
+    weight = given.get(1)
+    if 0 in given or weight is None or weight.ndim != 2:
+        return None
+    laid = {1: ("weight", weight.t().contiguous())}
+    return (lambda node, a, weight: F.linear(a, weight)), laid
+
+
+def _batch_norm(
+    node: Node, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor
+) -> Tensor:
+    momentum, eps = 1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5)
+    return F.batch_norm(x, mean, variance, weight, bias, node.training, momentum, eps)
+
+
+def _instance_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.instance_norm(x, weight=weight, bias=bias, eps=node.get("epsilon", 1e-5))
+
+
+def _layer_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if node.outputs > 1:
+        raise node.fail("gives its mean")
+    axis, eps = axis_of(node.get("axis", -1), x.ndim), node.get("epsilon", 1e-5)
+    return F.layer_norm(x, x.shape[axis:], weight, bias, eps)
+
+
+def _group_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.group_norm(x, node.get("num_groups"), weight, bias, node.get("epsilon", 1e-5))
+
+
+def _lrn(node: Node, x: Tensor) -> Tensor:
+    return F.local_response_norm(
+        x, node.get("size"), node.get("alpha", 1e-4), node.get("beta", 0.75), node.get("bias", 1.0)
+    )
+
+
+def _unit(node: Node, x: Tensor) -> Tensor:
+    axis, p = axis_of(node.get("axis", -1), x.ndim), node.get("p", 2)
+    size = x.abs().sum(axis, True) if p == 1 else (x * x).sum(axis, True).sqrt()
+    return x / size
+
+
+def _sum_over(node: Node, *parts: Any) -> Tensor:
+    like = next(p for p in parts if isinstance(p, Tensor))
+    return torch.einsum(node.get("equation"), *(tensor(p, like) for p in parts))
+
+
+def _sampled(node: Node, x: Tensor, grid: Tensor) -> Tensor:
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(
+        node.get("mode", "bilinear"), node.get("mode", "bilinear")
+    )
+    return F.grid_sample(
+        x, grid, mode, node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0))
+    )
+
+
+LAYER = ("", "weight", "bias")
+NORM = ("", "weight", "bias", "running_mean", "running_var")
+
+ROWS: Rows = {
+    "Conv": (Row(_convolution, leaves=LAYER),),
+    "ConvTranspose": (Row(_transposed, leaves=LAYER),),
+    "Gemm": (Row(_gemm, leaves=LAYER, lay=_gemm_laid),),
+    "MatMul": (Row(_product, leaves=("", "weight"), lay=_product_laid),),
+    "BatchNormalization": (Row(_batch_norm, since=7, leaves=NORM),),
+    "InstanceNormalization": (Row(_instance_norm, leaves=LAYER),),
+    "LayerNormalization": (Row(_layer_norm, since=17, leaves=LAYER),),
+    "GroupNormalization": (Row(_group_norm, since=21, leaves=LAYER),),  # 18 is withdrawn
+    "LRN": (Row(_lrn),),
+    "LpNormalization": (Row(_unit),),
+    "MaxPool": (Row(_max_pool),),
+    "AveragePool": (Row(_average_pool),),
+    "Einsum": (Row(_sum_over),),
+    "GridSample": (Row(_sampled, since=16),),
+}
