@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import EdgepruneError, one_line
-from ...graph.tensors import fetch, put
 from . import file
 from . import interface as ports
 from .known import Known
@@ -30,9 +29,22 @@ class OnnxNetwork(nn.Module):
         self.interface = ports.of(proto, what)
         made = plan(proto, self.interface, what)
         for name, tensor in made.weights.items():
-            put(self, name, tensor)
+            self._hold(name, tensor)
         self.steps, self.numbers, self.words = made.steps, made.numbers, made.words
         self.free = last_uses(made.steps, iter(p.name for p in self.interface.outputs))
+
+    def _hold(self, name: str, tensor: Tensor) -> None:
+        """A parameter or buffer at a dotted name, in modules made on the way."""
+        *path, leaf = name.split(".")
+        layer: nn.Module = self
+        for part in path:
+            if part not in layer._modules:
+                layer.add_module(part, nn.Module())
+            layer = layer.get_submodule(part)
+        if isinstance(tensor, nn.Parameter):
+            layer.register_parameter(leaf, tensor)
+        else:
+            layer.register_buffer(leaf, tensor)
 
     def forward(self, x: Tensor, *more: Tensor) -> Any:
         given = (x, *more)
@@ -43,7 +55,7 @@ class OnnxNetwork(nn.Module):
             )
         values: dict[str, Any] = dict(zip(names, given, strict=True))
         for step, free in zip(self.steps, self.free, strict=True):
-            self._take(step, values, x)
+            self._take(step, values)
             for name in free:
                 values.pop(name, None)
         outputs = tuple(self._output(port.name, values, x) for port in self.interface.outputs)
@@ -54,9 +66,10 @@ class OnnxNetwork(nn.Module):
             return None if name is None else values[name]
         if name in self.numbers:
             return self.numbers[name]
-        return fetch(self, self.words[name])
+        layer, _, leaf = self.words[name].rpartition(".")
+        return getattr(self.get_submodule(layer), leaf)
 
-    def _take(self, step: Step, values: dict[str, Any], like: Tensor) -> None:
+    def _take(self, step: Step, values: dict[str, Any]) -> None:
         inputs = [self._value(name, values) for name in step.inputs]
         tensors = any(isinstance(v, Tensor) for v in inputs)
         f = step.run if step.known is None or tensors else step.known
