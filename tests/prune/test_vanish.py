@@ -8,17 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import edgeprune
 from edgeprune import export
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph, can_vanish, cost
 from edgeprune.models import Convention
-from edgeprune.prices import PRICES, Target
+from edgeprune.prices import PRICES, Target, counts
 from edgeprune.prune import compose, l1, masked, narrow, plan
 from edgeprune.prune.plan import Limits
-from tests.branches import NETS, Concatenated, Identity, Inverted, Parallel, Projection, traced
+from tests.branches import (
+    NETS,
+    Blocks,
+    Concatenated,
+    Identity,
+    Inverted,
+    Parallel,
+    Projection,
+    traced,
+)
 from tests.graphs import relative
 from tests.nets import images
 
@@ -165,12 +175,37 @@ def test_plans_that_empty_too_much_are_refused() -> None:
         plan.Plan.from_json(value).check(graph)
 
 
-def test_price_is_the_cost_model_at_every_width() -> None:
+@pytest.mark.parametrize("asked", [0, 50])
+@pytest.mark.parametrize("what", PRICES)
+def test_price_is_the_cost_model_at_every_width(
+    what: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the model itself, or of the polynomial without these groups."""
+    monkeypatch.setattr(counts, "ASKED", asked)
     graph = traced(Projection)
-    curve = PRICES["flops"].of(graph)
+    curve = PRICES[what].of(graph)
     for a, b in combinations(range(5), 2):
         for widths in ({"a.0": a, "b.0": b}, {"b.0": a, "stem.0": b}):
-            assert curve.at(widths) == cost(graph, widths).flops
+            assert curve.at(widths) == pytest.approx(getattr(cost(graph, widths), what))
+
+
+class Small(Blocks):
+    """Of this image a single place is left, where a pooled gate and a map look alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shrink, self.a = nn.Conv2d(8, 8, 16), nn.Conv2d(8, 4, 1)
+        self.b, self.gate = nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        x = self.shrink(x)
+        y = self.b(F.relu(self.a(x)))
+        return x + y * torch.sigmoid(self.gate(F.adaptive_avg_pool2d(x, 1)))
+
+
+def test_a_map_of_one_place_is_no_gate() -> None:
+    """y is as large as the image makes it, so the gate cannot say how large it was."""
+    assert not can_vanish(traced(Small), ["a"])
 
 
 def test_what_stands_for_a_branch_is_trained_in_its_place() -> None:
