@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from .. import memory
 from ..graph import Graph
 from ..graph.inputs import Example, call, size
 from ..graph.kept import Keep, kept_classes
@@ -57,8 +58,9 @@ UNJUDGED = 0.03  # the ridge where there is one fold only
 ROWS_PER_INPUT = 40  # rows of X wanted for each of its columns (assumption)
 ROWS = (8_000, 64_000)  # least and most rows wanted
 ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
-LIVE = 768 << 20  # bytes of both networks' maps over all images; beyond it the last views sit out
-CHUNK = 64 << 20  # bytes of rows that are summed up at once
+LIVE = 320 << 20  # bytes of both networks' maps over all images; beyond it the last views sit out
+CHUNK = 32 << 20  # bytes of rows that are summed up at once
+MIXED = 64  # mixtures of a wide layer's outputs that its ridge is chosen on
 NARROW = 512  # columns up to which the ridge, too, is chosen in double precision
 UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
 
@@ -83,6 +85,7 @@ class Moments:
     xx: Tensor | float = 0.0  # [G, D, D]
     xy: Tensor | float = 0.0  # [G, D, O/G]
     yy: Tensor | float = 0.0  # [G, O/G]
+    xw: Tensor | float = 0.0  # [G, D, O/G] xx W0', once it was asked for
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # rows not yet summed up
 
     def add(self, X: Tensor, Y: Tensor) -> None:
@@ -108,27 +111,29 @@ class Moments:
         """Take over the rows of ``other``, which is not to be used any more."""
         self.settle()
         other.settle()
-        for name in ("n", "x", "y", "xx", "xy", "yy"):
+        for name in ("n", "x", "y", "xx", "xy", "yy", "xw"):
             mine, more = getattr(self, name), getattr(other, name)
             setattr(self, name, mine + more if isinstance(mine, int | float) else mine.add_(more))
-        other.xx = other.xy = 0.0
+        other.xx = other.xy = other.xw = 0.0
 
     def about(self, W0: Tensor, offset: bool) -> Regression:
         """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to."""
         self.settle()
+        Wt = W0.transpose(1, 2)
+        if isinstance(self.xw, float):
+            self.xw = (
+                torch.as_tensor(self.xx) @ Wt
+            )  # once a fold: what both give together is their sum
         n = max(1, self.n)
-        x, y, S, C, v = (t / n for t in (self.x, self.y, self.xx, self.xy, self.yy))
-        assert isinstance(S, Tensor)
-        assert isinstance(C, Tensor)
-        assert isinstance(x, Tensor)
-        assert isinstance(y, Tensor)
+        sums = (self.x, self.y, self.xx, self.xy, self.yy, self.xw)
+        x, y, S, C, v, P = (torch.as_tensor(each) / n for each in sums)
         if offset:
             S.baddbmm_(x[:, :, None], x[:, None, :], alpha=-1)  # in place: it may be large
             C.baddbmm_(x[:, :, None], y[:, None, :], alpha=-1)
+            P.baddbmm_(x[:, :, None], x[:, None, :] @ Wt, alpha=-1)
             v = v - y.square()
-        Wt = W0.transpose(1, 2)
-        R = C - S @ Wt
-        return Regression(x, y, S, R, v, v - (Wt * (C + R)).sum(1))  # type: ignore[arg-type]
+        R = C - P
+        return Regression(x, y, S, R, v, v - (Wt * (C + R)).sum(1))
 
 
 def gram(X: Tensor) -> Tensor:
@@ -155,6 +160,10 @@ class Regression:
         """In single precision: enough to choose by."""
         return Regression(*(t.float() for t in vars(self).values()))
 
+    def sketched(self, mix: Tensor) -> Regression:
+        """Of the K outputs Y ``mix``, [G, O/G, K]; its residual is counted from W0's on."""
+        return replace(self, R=self.R @ mix)
+
     def step(self, ridge: float) -> Tensor:
         """D [G, D, O/G] of the ridge regression that shrinks towards W0."""
         A = self.S.clone()
@@ -165,10 +174,13 @@ class Regression:
             return torch.linalg.solve(A.double(), self.R.double()).to(A.dtype)
         return torch.cholesky_solve(self.R, L)
 
+    def change(self, step: Tensor) -> Tensor:
+        """What ``step`` adds to the mean squared residual of each output, [G, O/G]; less than 0 helps."""
+        return (step * (self.S @ step - 2 * self.R)).sum(1)
+
     def error(self, step: Tensor, weights: Tensor) -> float:
         """Mean squared residual after ``step``, outputs weighted by ``weights`` [G, O/G]."""
-        residual = self.bare + (step * (self.S @ step - 2 * self.R)).sum(1)
-        return float((residual.clamp_min(0) * weights).sum())
+        return float(((self.bare + self.change(step)).clamp_min(0) * weights).sum())
 
     def offset(self, W: Tensor) -> Tensor:
         """b [O] for W: the means agree."""
@@ -423,6 +435,8 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
     scale = scale_of(reader, lambda name: tensor(name).detach().double())
     weights = torch.ones(W0.shape[0] * W0.shape[1]) if scale is None else scale.square()
     weights = weights.double().reshape(W0.shape[:2])
+    if W0.shape[2] ** 2 * 8 > CHUNK:
+        memory.give_back()  # by the maps, to the systems of equations
     halves = [_half(f, W0, reader.has_offset) for f in folds if f.n or f.waiting]
     rows = folds[0]
     rows.absorb(folds[1])
@@ -470,15 +484,35 @@ def least_squares(
     if len(halves) < 2:
         return _solved(both, W0, weights, UNJUDGED)
     rough = weights.to(halves[0].S.dtype)
+    mix = mixed(rough)
+    few = halves if mix is None else [half.sketched(mix) for half in halves]
 
-    def error(number: int) -> float:
+    def change(number: int) -> float:
         """On the other half."""
-        pairs = (halves, halves[::-1])
-        return sum(b.error(a.step(RIDGES[number]), rough) for a, b in pairs) / 2
+        total = 0.0
+        for a, b in (few, few[::-1]):
+            each = b.change(a.step(RIDGES[number]))
+            total += float((each * rough if mix is None else each).sum())
+        return total
 
-    number, found = least(error, len(RIDGES))
+    number, _ = least(change, len(RIDGES))
+    pairs = (halves, halves[::-1])
+    after = sum(b.error(a.step(RIDGES[number]), rough) for a, b in pairs) / 2
     W, result = _solved(both, W0, weights, RIDGES[number])
-    return W, replace(result, after=found)
+    return W, replace(result, after=after)
+
+
+def mixed(weights: Tensor) -> Tensor | None:
+    """Random signs that mix the outputs of each group into ``MIXED``; None where they are few.
+
+    A sum over outputs of something quadratic in each, weighted by ``weights`` [G, O/G], is in the
+    mean over the signs the plain sum over the mixed ones (Hutchinson 1990); all ridges are compared
+    on the same ones.
+    """
+    if weights.shape[1] <= 2 * MIXED:
+        return None
+    signs = torch.randint(0, 2, (*weights.shape, MIXED), generator=torch.Generator().manual_seed(0))
+    return (2 * signs - 1) * (weights / MIXED).sqrt()[:, :, None]
 
 
 def _solved(both: Regression, W0: Tensor, weights: Tensor, ridge: float) -> tuple[Tensor, Repaired]:

@@ -23,6 +23,7 @@ from ..graph.kept import kept_classes
 from ..graph.modes import evaluating
 from ..graph.probe import probe
 from ..graph.tensors import floating
+from ..memory import kept
 from ..prices import Target
 from ..prune import SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
@@ -133,6 +134,7 @@ class PostTraining:
         return self.graph.model
 
 
+@kept()
 def post_training(
     model: nn.Module,
     examples: Examples,

@@ -389,3 +389,20 @@ def test_the_mean_is_of_the_branch_and_of_the_error_beside_it() -> None:
     wanted = (branch + shortcut)[:, keep["c.0"]] - walk.values[0][mine]
     got = dict(small.model.named_parameters())[name]
     torch.testing.assert_close(got, wanted.mean((0, 2, 3), keepdim=True), rtol=1e-6, atol=1e-6)
+
+
+def test_mixed_outputs_choose_the_ridge_of_all() -> None:
+    """A wide layer's ridge is chosen on a few mixtures: the sum that they stand for, nearly."""
+    generator = torch.Generator().manual_seed(3)
+    outputs = 400
+    R = torch.randn(1, 30, outputs, generator=generator).double()
+    A = torch.randn(1, 30, 30, generator=generator).double()
+    A = A @ A.transpose(1, 2)
+    weights = torch.rand(1, outputs, generator=generator).double()
+    mix = compensate.mixed(weights)
+    assert mix is not None
+    assert mix.shape == (1, outputs, compensate.MIXED)
+    whole = ((R * (A @ R)).sum(1) * weights).sum()
+    few = ((R @ mix) * (A @ (R @ mix))).sum()
+    assert abs(float(few / whole) - 1) < 0.2
+    assert compensate.mixed(weights[:, : 2 * compensate.MIXED]) is None  # few as they are
