@@ -117,8 +117,12 @@ class Choice(Panel, title="Which filters leave"):
         typer.Option(
             "--method",
             "--plan-method",
-            help="uniform, global, reconstruction: how the cuts spread over the layers.",
+            help="uniform, global, sensitivity, reconstruction, search: how the cuts spread over the layers.",
         ),
+    ] = None
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", help="With --method search: spreads that are tried (40)."),
     ] = None
     keep: Annotated[
         list[str] | None,

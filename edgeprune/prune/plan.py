@@ -29,7 +29,8 @@ from ..prices import Curve as PriceCurve
 from ..records import CLOSED, Amount, Count, Share
 from .scores import even
 
-METHODS = ("uniform", "global", "sensitivity", "reconstruction")
+METHODS = ("uniform", "global", "sensitivity", "reconstruction", "search")
+FOLLOWS = METHODS[2:]  # the loss at each width of each group; of "search" a weighted one
 FORMAT = 1
 Curves = Mapping[str, Sequence[float]]  # group -> loss at each width 0..W (rises as width falls)
 
@@ -143,9 +144,9 @@ def make(
     ``scores``: float [width] for each group, higher = keep; equal scores leave in order of index,
     the last first. ``target``: None where shares of single groups are all that is asked. ``method``:
     "uniform", the same share of every group; "global", units of lowest score wherever they are;
-    "sensitivity" and "reconstruction", where ``curves`` rise least per cost saved (measured losses, or
-    ``Elimination.error``). ``prices``: the table that the target's price stands in (default: the
-    counts; `prices.on` has a device's milliseconds too).
+    "sensitivity", "reconstruction" and "search", where ``curves`` rise least per cost saved (measured
+    losses, ``Elimination.error``, or these weighted: :mod:`.search`). ``prices``: the table that the
+    target's price stands in (default: the counts; `prices.on` has a device's milliseconds too).
     """
     if target is None and not limits.shares:
         options = " or ".join(row.option for row in PRICES.values())
@@ -399,7 +400,7 @@ def _check_scores(
             )
         if not bool(score.isfinite().all()):
             raise EdgepruneError(f"scores of {name}", "NaN or infinite", "check the weights")
-        if method in ("sensitivity", "reconstruction"):
+        if method in FOLLOWS:
             curve = (curves or {}).get(name)
             if curve is None or len(curve) != group.width + 1:
                 raise EdgepruneError(f"method {method}", f"no loss for every width of {name}")

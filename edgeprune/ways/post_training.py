@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,12 +34,16 @@ from ..prune.images import Images
 from ..prune.plan import Limits
 from ..prune.readers import find_readers, not_repaired
 from ..prune.scores import criterion, elimination_of, is_own, scored, sound
+from ..prune.search import Weights, search, weighted
 from ..records import Output, Port
 from ..tasks import TASKS, Comparison, Task
 from .examples import BATCH, Examples, Rows, calibration, endless, plain, split
 from .remaining import Amounts, Remaining, Told, work_of
 
 COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
+TRIED = (
+    4  # batches that repair a trial of the search, and as many others that judge it (assumption)
+)
 FEWEST = 64  # examples; fewer say too little of any layer (assumption)
 Rowed = Sequence[tuple[Port, Task]]  # each output that is compared, with its task
 
@@ -58,6 +62,7 @@ class Settings:
     # says what each width loses (reconstruction), else the same share everywhere (uniform)
     compensate: str = "lstsq"  # one of COMPENSATIONS
     views: int = 1  # of each image: plain, mirrored, then random crops
+    trials: int = 40  # with method "search": weights of the layers that are tried
     block_steps: int = 80  # with "blocks": batches for each block
     distil_steps: int = 0  # batches of distillation at the end; still without labels
     floor: float = 0.1  # least share of a group's width
@@ -75,6 +80,13 @@ class Settings:
             )
         if self.score not in SCORES and not is_own(self.score):
             raise EdgepruneError(f"--score {self.score!r}", closest(self.score, list(SCORES)))
+        if self.method == "search" and self.score != "reconstruction":
+            raise EdgepruneError(
+                f"--method search --score {self.score}", "searches among what reconstruction says",
+                "leave --score out",
+            )  # fmt: skip
+        if not 2 <= self.trials <= 10_000:
+            raise EdgepruneError(f"--trials {self.trials}", "must lie in 2..10000")
         if self.views < 1 or self.block_steps < 1 or self.distil_steps < 0:
             raise EdgepruneError("views, block_steps, distil_steps", "too small")
 
@@ -162,12 +174,12 @@ def post_training(
     _trained(rows, settings)
     images = calibration(examples, settings.views, settings.seed, calibrating)
     dense = trace(model, example_of(inputs_of(model, judge[0]), 2, floating(model)))
-    looking, choosing, repairing, distilling, judged = _phases(
+    looking, choosing, trying, repairing, distilling, judged = _phases(
         dense, images, len(judging), settings, told
     )
     if given is None:
         evidence = gather(dense, images, parts=parts_of(settings), told=looking)
-        made = choose(dense, evidence, settings, told=choosing)
+        made = choose(dense, evidence, settings, told=choosing, trying=trying)
         del evidence
     else:
         made = given
@@ -192,6 +204,8 @@ def _phases(
         fit=settings.block_steps * BATCH if settings.compensate == "blocks" else 0,
         distil=settings.distil_steps * BATCH,
         judge=judges,
+        trials=settings.trials if settings.method == "search" else 0,
+        tried=TRIED * BATCH,
         share=(settings.target and settings.target.share) or 1.0,
     )
     phases = work_of(dense, amounts)
@@ -256,6 +270,7 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
 def choose(
     dense: Graph, evidence: Evidence, settings: Settings, *, told: Part = silent,
     losses: Mapping[str, Sequence[float]] | None = None, whole: Mapping[str, int] | None = None,
+    trying: Part = silent,
 ) -> Plan:  # fmt: skip
     """Scores, and from them the plan.
 
@@ -272,14 +287,62 @@ def choose(
         curves = losses or {name: e.error.tolist() for name, e in order.items()}
     else:
         scores = scored(dense, criterion(settings.score), evidence)
-    return plan.make(
-        dense,
-        scores,
-        settings.target,
-        method=settings.method,
-        limits=settings.limits(whole),
-        curves=curves,
+
+    def made(curves: plan.Curves | None) -> Plan:
+        limits = settings.limits(whole)
+        return plan.make(
+            dense, scores, settings.target, method=settings.method, limits=limits, curves=curves
+        )
+
+    if settings.method == "search" and curves is not None:
+        return made(searched(dense, evidence.images, curves, made, settings, trying))
+    return made(curves)
+
+
+def searched(
+    dense: Graph,
+    images: Images,
+    curves: plan.Curves,
+    made: Callable[[plan.Curves], Plan],
+    settings: Settings,
+    told: Part = silent,
+) -> plan.Curves:
+    """The curves, weighted so that the network planned by them keeps most of the outputs' variance.
+
+    Each trial is repaired briefly on some of the images and judged on others of them: never on those
+    that are held out to say what the result is worth.
+    """
+    few, judging = tries(images)
+    rows = seen(dense.model, judging[0])
+    expected = [answers(dense.model, x, rows) for x in judging]
+
+    def judge(weights: Weights) -> float:
+        planned = made(weighted(curves, weights))
+        small = narrow(dense, planned.keep)
+        lstsq(dense, small, planned.keep, few)
+        found = compared(((a, answers(small.model, x, rows)) for a, x in pairs()), rows)
+        return sum(o.variance_kept or 0.0 for o in found.outputs) / len(found.outputs)
+
+    def pairs() -> Iterable[tuple[Sequence[Tensor], Example]]:
+        return zip(expected, judging, strict=True)
+
+    def tell(done: int) -> None:
+        told("trying shares", done, settings.trials)
+
+    return weighted(
+        curves, search(list(curves), judge, settings.trials, settings.seed, tell).weights
     )
+
+
+def tries(images: Images) -> tuple[Images, Sequence[Example]]:
+    """First views of some images to repair a trial with, and of as many others to judge it on."""
+    different = len(set(images.sources))
+    if different < 2:
+        raise EdgepruneError(
+            "--method search", f"{len(images)} images are too few to judge on others", "give more"
+        )
+    some = min(TRIED, different // 2)
+    return Images(images.batches[:some]), images.batches[some : 2 * some]
 
 
 def repair(

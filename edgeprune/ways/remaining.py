@@ -55,15 +55,17 @@ class Amounts:
     distil: int
     judge: int
     share: float
+    trials: int = 0  # of the search for shares,
+    tried: int = 0  # each repaired on so many images and judged on as many
 
 
 def work_of(graph: Graph, much: Amounts) -> list[list[float]]:
-    """Multiply-adds of looking, choosing, repairing (layer by layer), distilling, judging; roughly."""
+    """Multiply-adds of looking, choosing, trying, repairing (by layer), distilling, judging; roughly."""
     share = much.share
     whole = cost(graph).macs
     weights = graph.constants()
     nodes = {node.name: node for node in graph.module.graph.nodes}
-    layers = []
+    layers, brief = [], (1 + share) * much.tried * whole  # a trial's maps; its solutions are added
     for reader in find_readers(graph):
         out, size = graph.values[nodes[reader.node]].shape, weights[reader.weight].numel()
         filters, space = (out[1], out[2:]) if reader.window else (out[-1], out[1:-1])
@@ -71,6 +73,8 @@ def work_of(graph: Graph, much: Amounts) -> list[list[float]]:
         looked_at = much.calibrate * (1 + share) + 3 * share * much.fit
         solved = (ROWS * columns**2 + SOLVES * columns**3) * (1 if reader.labels is not None else 0)
         layers.append(math.prod(space) * size * looked_at + solved)
+        brief += solved
     chosen = [2.0 * group.width**3 for group in graph.groups.values()]
     distilled, judged = (1 + 3 * share) * much.distil, (1 + share) * much.judge
-    return [[much.calibrate * whole], chosen, layers, [distilled * whole], [judged * whole]]
+    tried = [brief + share * much.tried * whole] * much.trials
+    return [[much.calibrate * whole], chosen, tried, layers, [distilled * whole], [judged * whole]]

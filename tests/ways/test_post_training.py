@@ -13,6 +13,7 @@ from edgeprune import prices
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
 from edgeprune.models import Convention
+from edgeprune.prune import search
 from edgeprune.train import RECIPES
 from edgeprune.train.recipes import learning_rate, lowest_lr
 from edgeprune.ways import heal
@@ -23,6 +24,7 @@ from edgeprune.ways.post_training import (
     forecast,
     post_training,
     seen,
+    tries,
 )
 from edgeprune.ways.remaining import Remaining
 from tests.nets import build
@@ -247,3 +249,62 @@ def test_remaining_is_what_the_work_says() -> None:
     third("c", 1, 2)  # told in other parts than were expected: in proportion
     assert math.isnan(heard[0])
     assert heard[1:] == pytest.approx([27.0, 3 * 7 / 3, 10 * 3 / 7, 10 * 1.5 / 8.5])
+
+
+def searching(trials: int) -> Settings:
+    return Settings(target=prices.Target("flops", 0.5), method="search", trials=trials)
+
+
+def test_a_search_finds_shares_that_its_judge_likes_better(
+    net: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[search.Found] = []
+
+    def kept(*words: object) -> search.Found:
+        found.append(search.search(*words))  # type: ignore[arg-type]
+        return found[-1]
+
+    monkeypatch.setattr("edgeprune.ways.post_training.search", kept)
+    told: list[tuple[str, int, int]] = []
+    first, second = (
+        post_training(
+            net, Photos(pixels(320), INPUT), searching(25),
+            lambda what, done, of, left=math.nan: told.append((what, done, of)),
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert found[0] == found[1]
+    assert found[0].value > found[0].even
+    assert first.plan == second.plan
+    assert first.plan.method == "search"
+    plain_plan = post_training(
+        net, Photos(pixels(320), INPUT), Settings(target=prices.Target("flops", 0.5))
+    ).plan
+    assert first.plan.widths != plain_plan.widths
+    assert [t for t in told if t[0] == "trying shares"][:25] == [
+        ("trying shares", k, 25) for k in range(1, 26)
+    ]
+
+
+def test_a_search_judges_on_other_images_than_it_repairs_on() -> None:
+    images = calibration(Photos(pixels(200), INPUT), 2, 0)
+    few, judging = tries(images)
+    seen_by = [{float(x.double().sum()) for x in part} for part in (few.batches, judging)]
+    assert [len(part) for part in seen_by] == [3, 3]
+    assert not seen_by[0] & seen_by[1]
+    first = {float(x.double().sum()) for x in images.batches[:7]}  # first views only
+    assert seen_by[0] | seen_by[1] <= first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [({"score": "l1"}, "searches among what reconstruction says"), ({"trials": 1}, "--trials 1")],
+)
+def test_a_search_that_makes_no_sense_is_refused(words: dict[str, object], said: str) -> None:
+    with pytest.raises(EdgepruneError, match=said):
+        Settings(method="search", **words)  # type: ignore[arg-type]
+
+
+def test_a_search_of_one_batch_is_refused() -> None:
+    with pytest.raises(EdgepruneError, match="too few to judge on others"):
+        tries(calibration(Photos(pixels(30), INPUT), 1, 0))
