@@ -227,6 +227,8 @@ CALTECH = [
     *crossed(HEALED, (0.5,)),
 ]
 AS_THEY_COME = [
+    *crossed([replace(BEST, method="search")], (0.7, 0.5)),
+    *crossed([replace(BEST, method="search", compensate="blocks")], (0.7,)),
     *crossed([replace(BEST, views=views) for views in VIEWS[:2]], (0.7, 0.85)),
     *crossed([replace(BEST, compensate="blocks")], (0.7, 0.85)),
     *crossed([replace(BEST, views=views) for views in VIEWS[2:]], (0.7, 0.85)),
@@ -392,8 +394,8 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         "images, and trains the network where it is trained); in brackets the share of the dense",
         "network's accuracy that it is, in %. Empty: not measured. CPU s: processor time of one thread on a",
         "shared machine, choosing and looking at the images included, labels never; the median over",
-        "the line. `shares by error`: each group its own share (method reconstruction), else the same",
-        "share everywhere. Criteria that need a loss take the network's own answers for labels. With",
+        "the line. `shares by error`: each group its own share (method reconstruction); `by search`: 40",
+        "weightings of these errors were tried (method search); else the same share everywhere. Criteria that need a loss take the network's own answers for labels. With",
         "`none` and `mean` the batch-norm statistics are taken again. `heal`: epochs of training with",
         "labels, at the lowest rate of the dense training (the paper's way), at a rate restarted high",
         "with cosine decay (`restart`), the same with the dense network as the teacher (`distil`). CAR is",
@@ -460,8 +462,11 @@ def _place(row: Row) -> tuple[Any, ...]:
             scores.index(row.score), row.method)  # fmt: skip
 
 
+SHARED = {"reconstruction": ", shares by error", "search": ", shares by search"}
+
+
 def _chosen(row: Row) -> str:
-    return row.score + (", shares by error" if row.method == "reconstruction" else "")
+    return row.score + SHARED.get(row.method, "")
 
 
 def _then(row: Row) -> str:
