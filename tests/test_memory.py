@@ -32,7 +32,7 @@ def test_memory_that_is_freed_is_used_again_and_given_back() -> None:
             torch.ones(size, dtype=torch.uint8)
         again = faults() - before
         inside = resident()
-    assert again < size / resource.getpagesize()  # one filling would be as many
+    assert again < 5 * size / resource.getpagesize()  # asked for anew, it would be ten times
     assert resident() < inside - size / 2
 
 

@@ -293,10 +293,11 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
     ]
     seen = {r.node: _Seen() for r in readers}
     generator = torch.Generator().manual_seed(0)
-    places = max(PLACES, -(-6000 // len(images)))
+    batches = images.once  # further views are not further images: `shrunk` counts rows as different
+    places = max(PLACES, -(-6000 // sum(size(x) for x in batches)))
 
-    for done, x in enumerate(images.batches):
-        told("looking", done, len(images.batches))
+    for done, x in enumerate(batches):
+        told("looking", done, len(batches))
         if max((s.images for s in seen.values()), default=0) >= LOOKED_AT:
             break
         walk = Walk(graph.module, [x])

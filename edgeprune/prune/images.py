@@ -44,6 +44,12 @@ class Images:
         """Views of images, all told."""
         return sum(size(x) for x in self.batches)
 
+    @property
+    def once(self) -> list[Example]:
+        """The batches that show images not seen before: one view of each."""
+        known = {source: i for i, source in reversed(list(enumerate(self.sources)))}
+        return [self.batches[i] for i in sorted(known.values())]
+
     def first(self, most: int, least: int) -> int:
         """How many of the first batches hold at most ``most`` views (``least`` batches in any case)."""
         count = 0

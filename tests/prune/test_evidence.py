@@ -71,3 +71,19 @@ def test_all_readers_of_a_group_decide_together() -> None:
     assert found.error[2] == pytest.approx(3 / 26, rel=2e-3)
     assert eliminate([one], 3).order.tolist() == [0, 1, 2]
     assert eliminate([other], 3).order.tolist() == [1, 2, 0]
+
+
+def test_further_views_of_an_image_are_no_further_images() -> None:
+    """What is chosen is the same with one view and with many: else few images would look like many."""
+    graph = trace(Two(bias=True, norm=True).double().eval(), images(2))
+    once, again = (
+        [images(16, seed) for seed in range(3)],
+        [images(16, seed + 3) for seed in range(3)],
+    )
+    one = gather(graph, Images(once), parts=("readers",)).problems
+    two = gather(graph, Images([*once, *again], sources=[0, 1, 2, 0, 1, 2]), parts=("readers",))
+    other = gather(graph, Images([*once, *again]), parts=("readers",)).problems
+    for name, problems in one.items():
+        for mine, theirs, more in zip(problems, two.problems[name], other[name], strict=True):
+            assert torch.equal(mine.S, theirs.S)
+            assert not torch.equal(mine.S, more.S)
