@@ -63,14 +63,16 @@ WAYS = {
     "rounds": "--rounds 2 --retrain-epochs 1 --method global --score l1",
     "during": "--during-training --rounds 2 --retrain-epochs 2",
     "unlabelled": "--post-training",
+    "search": "--post-training --method search --trials 3",
+    "search by rounds": "--method search --trials 2 --rounds 2 --retrain-epochs 0",
     "blocks": "--post-training --compensate blocks",
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_in_every_way(way: str, dense: str, capsys: pytest.CaptureFixture[str]) -> None:
-    done(f"prune {dense} --name {way} {LITTLE} {WAYS[way]}", capsys)
-    run = runs.find(way)
+    done(f"prune {dense} --name {way.replace(' ', '-')} {LITTLE} {WAYS[way]}", capsys)
+    run = runs.find(way.replace(" ", "-"))
     loaded = checkpoint.load(run, "pruned")
     gone = [name for name, units in loaded.kept.items() if not units]
     assert set(gone) <= {"a.0", "b.0"}
