@@ -232,7 +232,7 @@ def read_recipe(path: Path) -> None:
     from edgeprune.runs import Run
 
     read_run("recipe.json")(path)
-    ways.Asked.from_json(Run(path.parent / "run").recipe())
+    ways.asked_of(Run(path.parent / "run"))
 
 
 def read_plan(path: Path) -> None:

@@ -77,6 +77,11 @@ class Run:
         return self.path / "code"
 
     @property
+    def score_folder(self) -> Path:
+        """The user's own ``--score FILE.py`` and what it imports from beside it, where there is one."""
+        return self.path / "score"
+
+    @property
     def state_folder(self) -> Path:
         """What a killed command needs to go on; removed when it is done."""
         return self.path / "state"
@@ -88,11 +93,9 @@ class Run:
     def onnx_path(self, network: str) -> Path:
         return self.path / f"{network}.onnx"
 
-    def recipe(self) -> dict[str, Any]:
-        value = files.read_json(self.recipe_path)
-        if not isinstance(value, dict):
-            raise EdgepruneError(str(self.recipe_path), "not a recipe")
-        return value
+    def recipe(self) -> records.Recipe:
+        """What was asked; `ways.asked.of_run` makes of it what a way works with."""
+        return records.read(self.recipe_path, records.Recipe)
 
     def history(self, kind: type[R]) -> list[R]:
         """The records of one type (`records.Epoch`, `Sensitivity`, `Step`, `Result`)."""

@@ -20,12 +20,13 @@ from torch import nn
 from edgeprune import bench, cut, plan, prices, records, runs, trace
 from edgeprune.bench import devices
 from edgeprune.bench.devices.fake import Fake
-from edgeprune.cli import errors, words
+from edgeprune.cli import app, errors, words
 from edgeprune.cli import prune as command
 from edgeprune.cli.typed import typed
 from edgeprune.doctor.findings import Case, Finding, findings
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph
+from edgeprune.models import code
 from edgeprune.prices import PRICES, Price, Target
 from edgeprune.prune import SCORES, Criterion
 from edgeprune.report import ledger, page, results
@@ -90,6 +91,36 @@ def test_a_criterion_out_of_a_file_that_was_typed(
         words.own_score(f"{path}:lost")
 
 
+def test_a_run_keeps_the_criterion_that_pruned_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("edgeprune.prune.scores.SCORES", dict(SCORES))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside.py").write_text("def order(width):\n    return range(width)\n")
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from beside import order\ndef last(graph, group):\n    return order(graph.group(group).width)\n"
+    )
+    head = tiny.prepare(tmp_path).partition(" --retrain-epochs")[0]
+    words_typed = (
+        f"{head} --keep-flops 0.5 --retrain-epochs 0 --round-to 1 --name r --score mine.py:last"
+    )
+    assert errors.run(app.app, words_typed.split()) == 0, capsys.readouterr().err
+    run = runs.named("r")
+    kept = {p.name: p.read_bytes() for p in run.score_folder.iterdir()}
+    assert kept == {name: (tmp_path / name).read_bytes() for name in ("mine.py", "beside.py")}
+    assert run.recipe().score_sha256 == code.digest(kept)
+    assert (
+        errors.run(app.app, words_typed.split()) == 0
+    )  # the same words and the same file: the same run
+    (tmp_path / "beside.py").write_text("def order(width):\n    return range(width, 0, -1)\n")
+    capsys.readouterr()
+    assert errors.run(app.app, words_typed.split()) == 2
+    assert "made with other settings: score_sha256" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in run.score_folder.iterdir()} == kept
+
+
 def test_a_price(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     class Channels:
         def __init__(self, graph: Graph) -> None:
@@ -118,22 +149,21 @@ def test_a_price_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "argv", ["edgeprune", "prune"])
     head = tiny.prepare(tmp_path).partition(" --retrain-epochs")[0]
-    app = typer.Typer()
-    app.command()(
+    again = typer.Typer()
+    again.command()(
         typed(command.prune.__wrapped__)
     )  # as the app does it at its start, with the new row
     words_typed = f"{head} --keep-kernels 0.5 --retrain-epochs 0 --round-to 1 --name r".split()[1:]
-    assert errors.run(app, words_typed) == 0
+    assert errors.run(again, words_typed) == 0
     run = runs.named("r")
-    settings = run.recipe()["pruning"]["settings"]
-    assert settings["target"] == {"price": "kernels", "share": 0.5, "value": None}
+    assert run.recipe().pruning.settings.target == Target("kernels", 0.5)
     dense, pruned = run.history(records.Result)
     assert pruned.stopped == "target reached: keeps 50.0 % of the 3x3 kernels (50.0 % asked)"
     found = {r.network: sum(r.widths.values()) for r in (dense, pruned)}
     assert found == {"dense": 20, "pruned": 10}
-    assert errors.run(app, words_typed) == 0  # the same words find the same run
+    assert errors.run(again, words_typed) == 0  # the same words find the same run
     assert "50.0 % of the 3x3 kernels stay" in page.html(results.read(run))
-    assert errors.run(app, [*words_typed, "--keep-flops", "0.5"]) == 2
+    assert errors.run(again, [*words_typed, "--keep-flops", "0.5"]) == 2
 
 
 class Kernels:

@@ -75,7 +75,11 @@ def test_history_counts_a_repeated_record_once(tmp_path: Path) -> None:
     run = runs.Run(tmp_path / "r")
     for accuracy in (0.5, 0.6):
         run.append(records.Step(step=1, layer="a", params=1, flops=1, accuracy=accuracy))
-        run.append(records.Epoch(epoch=1))
+        run.append(records.Epoch(
+                epoch=1, epochs=2, lr=0.1, train_loss=1.0, validation_loss=1.0,
+                validation_accuracy=accuracy, seconds=1.0,
+            )
+        )  # fmt: skip
     assert [r.accuracy for r in run.history(records.Step)] == [0.6]
     assert len(run.told()[0]) == 2
 
@@ -115,8 +119,8 @@ def test_finding_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EdgepruneError, match="no run in"):
         runs.find()
     for name in ("first", "second"):
-        files.write_json(runs.named(name).recipe_path, {"name": name})
-    assert runs.find("first").recipe() == {"name": "first"}
+        files.write_json(runs.named(name).recipe_path, {"model": name})
+    assert runs.find("first").recipe().model == "first"
     assert runs.find(str(tmp_path / "runs" / "first")).name == "first"
     with pytest.raises(EdgepruneError, match="did you mean second"):
         runs.find("secnd")

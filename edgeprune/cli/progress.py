@@ -15,8 +15,8 @@ from rich.progress import Progress as Bars
 
 from .. import units
 from ..errors import one_line
-from ..records import Step
-from ..train import EpochRecord, Progress
+from ..records import Epoch, Step
+from ..train import Progress
 from ..ways import Watch
 
 LONGEST = 34  # characters of what a bar is of; the bar and the forecast need their place
@@ -63,7 +63,7 @@ class Terminal(Watch):
             f"loss {now.loss:.3f}{_left(now.left)}",
         )
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: Epoch) -> None:
         self._line(
             f"epoch {record.epoch}/{record.epochs}: "
             f"loss {record.train_loss:.3f}, "

@@ -121,9 +121,11 @@ def _put(value: Tensor, places: list[Tensor], old: Tensor) -> Tensor:
 
 def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn.Module) -> Run:
     with fixed.lock():
-        recipe = run.recipe() | {"fixed_from": run.name, "created": runs.now()}
+        recipe = files.read_json(run.recipe_path) | {"fixed_from": run.name, "created": runs.now()}
         shutil.copyfile(run.weights_path("dense"), fixed.weights_path("dense"))
         checkpoint.inherit(fixed, run)
+        if run.score_folder.is_dir():
+            shutil.copytree(run.score_folder, fixed.score_folder, dirs_exist_ok=True)
         widths = {name: group.width for name, group in graph.groups.items()}
         checkpoint.write_spec(
             fixed, dense.spec, dense.convention, dense.classes, widths, keep, dense.known

@@ -101,11 +101,30 @@ def keep(run: Run, spec: ModelSpec) -> Code | None:
     """The run's own copy of the user's code, with its hash; None where there is none."""
     if not is_own(spec.model):
         return None
-    path, _ = parts(spec.model)
+    return _copy(spec.model, run.code_folder)
+
+
+def keep_score(run: Run, name: str) -> None:
+    """The run's own copy of the criterion ``FILE.py:FUNCTION`` that decides what leaves."""
+    there = {
+        p.relative_to(run.score_folder).as_posix(): p.read_bytes()
+        for p in run.score_folder.rglob("*.py")
+    }
+    if there != bundle(parts(name)[0]):
+        _copy(name, run.score_folder)
+
+
+def hashed(name: str) -> str:
+    """SHA-256 of the code that a ``FILE.py:FUNCTION`` names, with what it imports from beside it."""
+    return digest(bundle(parts(name)[0]))
+
+
+def _copy(name: str, folder: Path) -> Code:
+    path, _ = parts(name)
     found = bundle(path)
-    shutil.rmtree(run.code_folder, ignore_errors=True)
-    for name, content in found.items():
-        files.write_bytes(run.code_folder / name, content)
+    shutil.rmtree(folder, ignore_errors=True)
+    for part, content in found.items():
+        files.write_bytes(folder / part, content)
     return Code(file=path.name, sha256=digest(found))
 
 

@@ -27,6 +27,7 @@ from ..graph.vanish import left
 from ..prices import PRICES, Price, Target, price_of
 from ..prices import Curve as PriceCurve
 from ..records import CLOSED, Amount, Count, Share
+from .keep import largest
 from .scores import even
 
 METHODS = ("uniform", "global", "sensitivity", "reconstruction", "search")
@@ -173,7 +174,7 @@ def make(
         _settle(widths, grids, price, goal, may)
         dense = {row.name: price.dense, **dense}
         promised = {row.name: price.at(widths)}
-    kept = {name: best_units(scores[name], width) for name, width in widths.items()}
+    kept = {name: largest(scores[name], width) for name, width in widths.items()}
     tied = set(even(scores))
     return Plan(
         network=graph.fingerprint,
@@ -202,12 +203,6 @@ def grid(width: int, multiple: int, least: int) -> list[int]:
 def nearest(widths: Sequence[int], wanted: float) -> int:
     """The one of falling ``widths`` that lies nearest; of two equally near, the larger."""
     return min(widths, key=lambda w: (abs(w - wanted), -w))
-
-
-def best_units(score: Tensor, width: int) -> list[int]:
-    """Indices of the ``width`` highest scores, sorted; of equal scores the first."""
-    order = np.argsort(-score.double().numpy(), kind="stable")
-    return sorted(int(i) for i in order[:width])
 
 
 # -- the order of steps ----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Format:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One epoch of a training. Accuracies are shares 0..1, of ``validation_images`` images."""
+    """One epoch of a training, as the loop tells it; the run adds network, phase, step and time."""
 
     __pydantic_config__: ClassVar[Any] = FINITE
     kind: Literal["epoch"] = "epoch"
@@ -34,13 +34,13 @@ class Epoch:
     phase: str = "train"  # or retrain
     step: Count | None = None  # of the pruning, where it is retrained
     epoch: Count  # 1..epochs
-    epochs: Count | None = None  # at most
-    lr: float | None = None  # of the epoch's last step
-    train_loss: float | None = None  # mean over the epoch, as trained
-    validation_loss: float | None = None  # cross entropy
-    validation_accuracy: Share | None = None
-    seconds: float | None = None
-    time: str | None = None  # local time of its end
+    epochs: Count  # at most
+    lr: float  # of the epoch's last step
+    train_loss: float  # mean over the epoch, as trained (smoothing, teacher)
+    validation_loss: float  # the task's, no smoothing
+    validation_accuracy: Share
+    seconds: float  # training and validation
+    time: str | None = None  # local time of its end; the training itself knows none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +316,7 @@ class Recipe:
     init: str | None = None
     head: str | None = None
     partial: bool | None = None
+    task: str | None = None  # what the answers are; None: classification
     data: str | None = None
     images: str | None = None
     test: str | None = None
@@ -328,6 +329,7 @@ class Recipe:
     fresh: list[str] = field(default_factory=list)  # tensors that the first weights did not have
     versions: dict[str, str] = field(default_factory=dict)
     parent: str | None = None  # run whose dense network this is
+    score_sha256: str | None = None  # of the user's own criterion; its copy lies in score/
     fixed_from: str | None = None  # run whose widths were rounded up
 
     def go_on(self, word: str, trained: bool) -> str:

@@ -5,13 +5,12 @@ from .forecast import Pace, measure, sentence
 from .loop import Fit, evaluate, fit
 from .recipes import RECIPES, Recipe, named
 from .step import Judged
-from .watch import Cutter, EpochRecord, Progress, Watch
+from .watch import Cutter, Progress, Watch
 
 __all__ = [
     "RECIPES",
     "REMEDY",
     "Cutter",
-    "EpochRecord",
     "Fit",
     "Judged",
     "Pace",

@@ -6,8 +6,8 @@ at ln(classes) and its accuracy at the share of the largest class.
 
 from __future__ import annotations
 
+from ..records import Epoch
 from ..tasks.task import Chance
-from .watch import EpochRecord
 
 WINDOW = 200  # batches whose mean loss is judged inside an epoch (assumption)
 NEAR = 0.99  # of the loss at chance counts as chance (assumption)
@@ -18,7 +18,7 @@ REMEDY = (
 )
 
 
-def stuck(record: EpochRecord, at: Chance) -> bool:
+def stuck(record: Epoch, at: Chance) -> bool:
     """Whether an epoch ended at chance: neither its loss nor its accuracy is better than that."""
     return record.train_loss >= NEAR * at.loss and record.validation_accuracy <= at.score
 

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from ..data import Dataset, Loader, Split, evaluation_batches
 from ..errors import EdgepruneError
 from ..models import Convention
+from ..records import Epoch
 from ..tasks import CLASSIFICATION, Task
 from ..tasks.task import Chance
 from . import chance, forecast, resume
 from .recipes import Recipe, learning_rate, lowest_lr
 from .step import Judged, Stepper, here, judge
-from .watch import SILENT, Cutter, EpochRecord, Progress, Watch
+from .watch import SILENT, Cutter, Progress, Watch
 
 SAVE_EVERY = 30.0  # seconds of work that a kill may cost
 TELL_EVERY = 0.1  # seconds between two words to the watch
@@ -30,8 +31,8 @@ TELL_EVERY = 0.1  # seconds between two words to the watch
 class Fit:
     """What a training came to. The model holds the weights of the best epoch."""
 
-    epochs: list[EpochRecord]
-    best: EpochRecord  # the most accurate on validation; of equals, the one of less loss
+    epochs: list[Epoch]
+    best: Epoch  # the most accurate on validation; of equals, the one of less loss
     lowest_lr: float  # reached, warm-up left out: the paper's rate for retraining
     seconds: float  # training and validation, over all resumptions
     stopped: str  # why: "all epochs done" or "converged: ..."
@@ -194,7 +195,7 @@ class _Training:
         seconds = time.perf_counter() - begun
         self.clock.validated(seconds)
         last = at.epoch + (self.batches - 1) / self.batches
-        record = EpochRecord(
+        record = Epoch(
             epoch=at.epoch + 1,
             epochs=recipe.epochs,
             lr=learning_rate(recipe, last),
@@ -289,7 +290,7 @@ class _Training:
             self._warn(f"at chance after {self.at.batch} batches", mean)
         return self.at.batch, self.at.loss_sum
 
-    def _at_chance(self, record: EpochRecord) -> bool:
+    def _at_chance(self, record: Epoch) -> bool:
         return self.chance is not None and chance.stuck(record, self.chance)
 
     def _warn(self, what: str, loss: float) -> None:
@@ -309,7 +310,7 @@ class _Training:
         return ""
 
 
-def _merit(record: EpochRecord) -> tuple[float, float]:
+def _merit(record: Epoch) -> tuple[float, float]:
     return record.validation_accuracy, -record.validation_loss
 
 

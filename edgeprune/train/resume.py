@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import EdgepruneError
-from .watch import EpochRecord
+from ..records import Epoch
 
 FORMAT = 1
 KEY = "edgeprune.training"  # of the JSON in the safetensors metadata: one file cannot disagree
@@ -32,7 +32,7 @@ class Standing:
     batch: int = 0  # batches done in the epoch after them
     loss_sum: float = 0.0  # of this epoch's batches
     epoch_seconds: float = 0.0  # spent in this epoch
-    records: list[EpochRecord] = field(default_factory=list)
+    records: list[Epoch] = field(default_factory=list)
     best: int = 0  # epoch of the best weights, 0: none yet
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     warned: bool = False  # of a network at chance
@@ -69,7 +69,7 @@ def write(
 ) -> None:
     """Write everything to ``path`` in one atomic file."""
     words = {f.name: getattr(at, f.name) for f in fields(at) if f.name != "best_weights"}
-    words["records"] = [r.to_json() for r in at.records]
+    words["records"] = [asdict(r) for r in at.records]
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in at.best_weights.items()}
     slots: dict[str, Any] = {}
@@ -93,7 +93,7 @@ def read(path: Path, wanted: str) -> Saved:
         words = value["at"]
         if value["format"] != FORMAT or words["fingerprint"] != wanted:
             raise EdgepruneError(str(path), "belongs to another training")
-        words["records"] = [EpochRecord(**r) for r in words["records"]]
+        words["records"] = [Epoch(**r) for r in words["records"]]
         at = Standing(**words, best_weights=_under("best/", tensors))
         return Saved(path, at, tensors, value["plain"])
     except (KeyError, TypeError, ValueError, AttributeError):

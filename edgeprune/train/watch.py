@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch as it goes into ``history.jsonl`` (the caller adds network, phase and time)."""
-
-    epoch: int  # 1..epochs
-    epochs: int  # at most
-    lr: float  # of the epoch's last step
-    train_loss: float  # mean over the epoch, as trained (smoothing, teacher)
-    validation_loss: float  # cross entropy, no smoothing
-    validation_accuracy: float  # share 0..1
-    seconds: float  # training and validation
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+from ..records import Epoch
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,7 @@ class Watch:
     def on_batch(self, now: Progress) -> None:
         """Some ten times a second at most."""
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: Epoch) -> None:
         """After each epoch. One that was lost in a kill is told again, with the same numbers."""
 
     def note(self, text: str) -> None:

@@ -1,6 +1,6 @@
 """What is done with a network from beginning to end; each way to prune is a row, a value and a page."""
 
-from .asked import Asked
+from .asked import Asked, asked_of
 from .dense import dense, result, whole
 from .gradual import Gradual
 from .opening import claim, open_run, opened
@@ -29,6 +29,7 @@ __all__ = [
     "Watch",
     "Way",
     "Work",
+    "asked_of",
     "claim",
     "dense",
     "dry",

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .. import records
+from .. import files, records
 from ..errors import EdgepruneError
+from ..runs import Run
 from ..train import Recipe
 from .post_training import Settings
 from .way import Way
 
 NONE = type(None)
-LATER = ("images", "task", "test", "shape")  # fields that recipes of earlier versions do not have
+LATER = ("images", "task", "test", "shape", "score_sha256")  # that recipes of earlier versions lack
 KINDS: dict[str, tuple[type, ...]] = {  # of the fields of `Asked`: a recipe may be edited by hand
     "model": (str,), "init": (str,), "head": (str,), "partial": (bool,), "data": (str, NONE),
     "task": (str,),
     "size": (int,), "limit": (int, NONE), "skip_bad": (bool,), "seed": (int,), "images": (str, NONE),
-    "test": (str, NONE), "shape": (str,),
+    "test": (str, NONE), "shape": (str,), "score_sha256": (str, NONE),
 }  # fmt: skip
 
 
@@ -40,6 +41,7 @@ class Asked:
     task: str = "classification"  # what the answers are, as `tasks.judged` reads it
     test: str | None = None  # another set that judges; None: the data set's own test part
     shape: str = ""  # of an example, as --shape says it; "": an image, or what `images` holds
+    score_sha256: str | None = None  # of the user's own criterion, FILE.py:FUNCTION, as it was run
 
     @property
     def training(self) -> Recipe:
@@ -60,6 +62,8 @@ class Asked:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Asked:
+        if not isinstance(value, dict):
+            raise EdgepruneError("recipe.json", "not a recipe")
         try:
             known = {k: value[k] for k in cls.__dataclass_fields__ if k in value or k not in LATER}
             known["recipe"] = Recipe.from_json(known["recipe"]) if known["recipe"] else None
@@ -70,6 +74,11 @@ class Asked:
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise EdgepruneError("recipe.json", f"not a recipe of this version ({e})") from None
+
+
+def asked_of(run: Run) -> Asked:
+    """What was asked of a run."""
+    return Asked.from_json(files.read_json(run.recipe_path))
 
 
 def way_to_json(way: Way | None) -> dict[str, Any] | None:

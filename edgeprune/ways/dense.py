@@ -196,5 +196,4 @@ def _say_init(run: Run, asked: Asked, fit: Filled | None, watch: Watch) -> None:
         watch.note(f"the head starts fresh: {', '.join(fit.head)}")
     if body:
         watch.note(f"--partial: {len(body)} more tensors start fresh: {', '.join(body)}")
-    recipe = run.recipe()
-    write_recipe(run, asked, recipe.get("argv", []), fresh=fit.fresh)
+    write_recipe(run, asked, run.recipe().argv, fresh=fit.fresh)

@@ -18,7 +18,7 @@ from ..records import Signature
 from ..runs import Run
 from ..tasks import Task
 from . import post_training, wanted
-from .asked import Asked
+from .asked import asked_of
 from .examples import Examples, are_arrays, in_batches
 from .post_training import Rowed
 from .record import Watch
@@ -79,23 +79,19 @@ def fingerprint(run: Run, network: str) -> str:
 
 def task_of(run: Run) -> Task:
     """What the run's one output is; of several they are compared, and none is judged by labels."""
-    said = str(run.recipe().get("task", tasks.CLASSIFICATION.name))
+    said = run.recipe().task or tasks.CLASSIFICATION.name
     return tasks.VALUES if "," in said or "=" in said else tasks.named(said)
 
 
 def rows_of(run: Run, signature: Signature) -> Rowed:
     """The run's outputs, each with its task."""
-    return tasks.judged(signature, str(run.recipe().get("task", tasks.CLASSIFICATION.name)))
-
-
-def asked_of(run: Run) -> Asked:
-    return Asked.from_json(run.recipe())
+    return tasks.judged(signature, run.recipe().task or tasks.CLASSIFICATION.name)
 
 
 def labelled(run: Run) -> bool:
     """Whether the run knows a data set with labels; one pruned after training may know none."""
     recipe = run.recipe()
-    return recipe.get("data") is not None or recipe.get("test") is not None
+    return recipe.data is not None or recipe.test is not None
 
 
 def compared(run: Run) -> bool:
@@ -142,7 +138,7 @@ def of_test(
     run: Run, test: str | None = None, notes: Callable[[str], None] = lambda note: None
 ) -> Split:
     """The labelled images that judge the run: those of ``test`` if given, else of its own words."""
-    asked = Asked.from_json(run.recipe())
+    asked = asked_of(run)
     test = test or asked.test
     if test is None:
         return dataset_of(run).test
@@ -154,7 +150,7 @@ def of_test(
 
 def dataset_of(run: Run) -> Dataset:
     """The data set that the run's recipe names, split as it was for training."""
-    asked = Asked.from_json(run.recipe())
+    asked = asked_of(run)
     if asked.data is None:
         raise EdgepruneError(f"run {run.name}", "has no labelled images")
     limit = asked.limit if asked.images is None else None  # of those images, not of the set

@@ -10,8 +10,10 @@ from typing import Any
 
 from .. import checkpoint, files, records, runs
 from ..errors import EdgepruneError
+from ..models import code
+from ..prune.scores import is_own
 from ..runs import Run
-from .asked import Asked
+from .asked import Asked, asked_of
 
 
 def open_run(asked: Asked, name: str, argv: Sequence[str]) -> Run:
@@ -30,12 +32,15 @@ def opened(
     trained for other words is refused with the difference; a run that was only trained takes the
     pruning that is asked now. Nothing is written before the lock is held.
     """
+    asked = with_its_score(asked)
     run, _ = claim(asked, name)
     with working(run):
         _, new = claim(asked, name)  # somebody may have been faster
         derived = {"parent": parent.name} if parent is not None and parent.name != name else {}
         if new:
             write_recipe(run, asked, argv, **derived)
+        if (score := _own_score(asked)) is not None:
+            code.keep_score(run, score)
         if (
             derived
             and parent is not None
@@ -46,18 +51,32 @@ def opened(
         yield run
 
 
+def with_its_score(asked: Asked) -> Asked:
+    """With the hash of the user's own criterion, if it is one: another content is another pruning."""
+    if asked.pruning is None:
+        return asked
+    score = _own_score(asked)
+    return replace(asked, score_sha256=None if score is None else code.hashed(score))
+
+
+def _own_score(asked: Asked) -> str | None:
+    score = asked.pruning.settings.score if asked.pruning is not None else ""
+    return score if is_own(score) else None
+
+
 def claim(asked: Asked, name: str) -> tuple[Run, bool]:
     """The run of that name, and whether its recipe is still to be written; refuses as `opened`."""
+    asked = with_its_score(asked)
     run = runs.named(name)
     if not run.recipe_path.exists():
         if run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
             raise EdgepruneError(f"{run.path} is there but is no run", next="choose another --name")
         return run, True
-    there = Asked.from_json(run.recipe())
+    there = asked_of(run)
     if asked.pruning is None:
-        asked = replace(asked, pruning=there.pruning)
+        asked = replace(asked, pruning=there.pruning, score_sha256=there.score_sha256)
     different = _difference(there, asked)
-    if different and different <= {"pruning", "images"} and not pruning_begun(run):
+    if different and different <= {"pruning", "images", "score_sha256"} and not pruning_begun(run):
         return run, True
     if different:
         raise EdgepruneError(
@@ -108,10 +127,10 @@ def _inherit(run: Run, parent: Run) -> None:
 
 
 def write_recipe(run: Run, asked: Asked, argv: Sequence[str], **more: Any) -> None:
-    there = run.recipe() if run.recipe_path.exists() else {}
-    created = there.get("created") or runs.now()
-    if "parent" in there:
-        more = {"parent": there["parent"], **more}
+    there = run.recipe() if run.recipe_path.exists() else records.Recipe()
+    created = there.created or runs.now()
+    if there.parent is not None:
+        more = {"parent": there.parent, **more}
     head = {
         "command": "prune" if asked.pruning else "train",
         "argv": list(argv),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import replace
 
 from .. import records, train
 from ..runs import Run, now
-from ..train import EpochRecord, Progress
+from ..train import Progress
 
 
 class Watch(train.Watch):
@@ -35,9 +35,10 @@ class Recorder(Watch):
     def on_batch(self, now: Progress) -> None:
         self.watch.on_batch(now)
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        head = {"network": self.network, "phase": self.phase, "step": self.step}
-        self.run.append(records.Epoch(**head, **asdict(record), time=now()))  # type: ignore[arg-type]
+    def on_epoch(self, record: records.Epoch) -> None:
+        self.run.append(
+            replace(record, network=self.network, phase=self.phase, step=self.step, time=now())
+        )
         self.watch.on_epoch(record)
 
     def note(self, text: str) -> None:

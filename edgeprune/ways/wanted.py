@@ -18,7 +18,7 @@ from ..graph.probe import image, inputs_said, probe
 from ..models import code
 from ..records import Inputs, Signature
 from ..runs import Run
-from .asked import Asked
+from .asked import Asked, asked_of
 from .dense import named_classes, whole
 from .examples import Arrays, are_arrays, convention_of, photos, space_of, typed_as
 from .examples import arrays as read_arrays
@@ -117,7 +117,7 @@ def trained_as(signature: Signature, said: str) -> str:
 
 def of_run(parent: Run, way: Way, wanted: Wanted) -> Asked:
     """What was asked of ``parent``, pruned in another way; images may be others."""
-    before = Asked.from_json(parent.recipe())
+    before = asked_of(parent)
     images = wanted.images or before.images
     limit = wanted.limit if images is not None and wanted.limit else before.limit
     skip_bad = before.skip_bad or wanted.skip_bad

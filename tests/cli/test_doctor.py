@@ -119,7 +119,7 @@ def test_fix(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
     expected, got = (loaded.model(loaded.example) for loaded in (a, b))
     assert float((expected - got).abs().max()) <= 1e-4 * float(expected.abs().max())
     assert fixed.onnx_path("pruned").is_file()
-    assert fixed.recipe()["fixed_from"] == "small"
+    assert fixed.recipe().fixed_from == "small"
     # a second time nothing is overwritten
     weights = fixed.weights_path("pruned").read_bytes()
     assert call("doctor", "small", "--fix") == 2

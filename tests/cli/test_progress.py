@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from edgeprune.cli import output, progress
-from edgeprune.records import Step
-from edgeprune.train.watch import EpochRecord, Progress
+from edgeprune.records import Epoch, Step
+from edgeprune.train.watch import Progress
 
-RECORD = EpochRecord(2, 30, 1e-3, 1.234, 1.1, 0.8765, 61.0)
+RECORD = Epoch(
+    epoch=2,
+    epochs=30,
+    lr=1e-3,
+    train_loss=1.234,
+    validation_loss=1.1,
+    validation_accuracy=0.8765,
+    seconds=61.0,
+)
 
 
 class FakeTerminal(io.StringIO):

@@ -64,7 +64,7 @@ def test_a_training_is_judged_by_all_of_it(typed: Any) -> None:
     assert "its own 48 test images are not used" in said
     assert results("t")["dense"].test_images == 21
     assert results("t")["dense"].validation_images == 48  # the set's own, as without --test
-    assert runs.find("t").recipe()["test"] == "held"
+    assert runs.find("t").recipe().test == "held"
     assert "no run" not in typed("prune t --keep-flops 0.9 --round-to 1 --retrain-epochs 1")[2]
     assert results("t")["pruned"].test_images == 21
     assert typed("export t")[0] == 0

@@ -117,8 +117,8 @@ def test_without_labels_from_weights_to_the_bench(
     assert "Everything lies in" in err
     assert told < next(i for i, line in enumerate(said) if "Everything lies" in line)
     run = runs.Run(Path("runs/r"))
-    assert run.recipe()["recipe"] is None
-    assert run.recipe()["data"] is None
+    assert run.recipe().recipe is None
+    assert run.recipe().data is None
     dense, pruned = run.history(records.Result)
     assert pruned.flops / dense.flops == pytest.approx(0.5, abs=0.05)
     for figure in (
@@ -175,7 +175,7 @@ def test_without_labels_from_weights_to_the_bench(
     )
     assert "no labelled images" in refused("prune r --name again --keep-flops 0.7", capsys)
     out, err = done("prune r --name again --post-training --keep-params 0.7 --round-to 1", capsys)
-    assert runs.Run(Path("runs/again")).recipe()["parent"] == "r"
+    assert runs.Run(Path("runs/again")).recipe().parent == "r"
 
 
 def test_a_plan_is_made_edited_and_applied(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def test_the_units_of_highest_score_stay() -> None:
         graph, {"0": torch.tensor([5.0, 1, 4, 2, 6, 3])}, limits=plan.Limits(shares={"0": 0.5})
     )
     assert made.keep == {"0": [0, 2, 4]}
-    assert plan.best_units(torch.tensor([2.0, 1, 2, 2]), 2) == [0, 2]  # of equals the first
+    assert prune.largest(torch.tensor([2.0, 1, 2, 2]), 2) == [0, 2]  # of equals the first
 
 
 class Told:

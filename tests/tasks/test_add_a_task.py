@@ -53,7 +53,7 @@ def test_from_training_to_the_bench(
         precision="fp32", task=TOP2.name,
     )  # fmt: skip
     run = ways.train(wanted, ways.Watch())
-    assert run.recipe()["task"] == run.recipe()["recipe"]["task"] == TOP2.name
+    assert run.recipe().task == ways.asked_of(run).training.task == TOP2.name
     settings = ways.Settings(target=prices.Target("flops", 0.6))
     again = ways.Wanted(run="r")
     done = ways.prune(again, ways.Unlabelled(settings), None, ways.Watch())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgeprune.records import Epoch
 from edgeprune.tasks.task import Chance
 from edgeprune.train.chance import resting, stuck
-from edgeprune.train.watch import EpochRecord
 
 AT = Chance(loss=2.303, score=0.13)
 
@@ -23,7 +23,15 @@ AT = Chance(loss=2.303, score=0.13)
     ],
 )
 def test_an_epoch_is_stuck_by_both(loss: float, accuracy: float, expected: bool) -> None:
-    record = EpochRecord(1, 10, 1e-3, loss, loss, accuracy, 1.0)
+    record = Epoch(
+        epoch=1,
+        epochs=10,
+        lr=1e-3,
+        train_loss=loss,
+        validation_loss=loss,
+        validation_accuracy=accuracy,
+        seconds=1.0,
+    )
     assert stuck(record, AT) == expected
 
 

@@ -19,16 +19,17 @@ from tiny_training import CONVENTION, RECIPE, Images, dataset, network
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.records import Epoch
 from edgeprune.train import Pace, Watch, evaluate, fit, forecast, loop, measure
 from edgeprune.train.step import Judged, optimizer
-from edgeprune.train.watch import EpochRecord, Progress
+from edgeprune.train.watch import Progress
 
 
 class Listener(Watch):
     def __init__(self) -> None:
         self.started: list[tuple] = []
         self.heard: list[Progress] = []
-        self.records: list[EpochRecord] = []
+        self.records: list[Epoch] = []
         self.notes: list[str] = []
 
     def on_start(self, *what: float) -> None:
@@ -37,7 +38,7 @@ class Listener(Watch):
     def on_batch(self, now: Progress) -> None:
         self.heard.append(now)
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: Epoch) -> None:
         self.records.append(record)
 
     def note(self, text: str) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_every_optimizer_goes_on_from_any_batch(
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     for one, other in zip(told.epochs, went_on.epochs, strict=True):
-        assert one.to_json() | {"seconds": 0} == other.to_json() | {"seconds": 0}
+        assert replace(one, seconds=0.0) == replace(other, seconds=0.0)
 
 
 def test_where_it_goes_on_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_another_pruning_of_the_same_dense_network(unbroken: SimpleNamespace) ->
     assert start(folder, words) == 0, (folder / "log").read_text()
     dense = [(folder / "runs" / n / "dense.safetensors").read_bytes() for n in ("r", "other")]
     assert dense[0] == dense[1]
-    assert runs.Run(folder / "runs" / "other").recipe()["parent"] == "r"
+    assert runs.Run(folder / "runs" / "other").recipe().parent == "r"
 
 
 def settings(**changes: float) -> Paper:

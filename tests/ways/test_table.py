@@ -131,7 +131,7 @@ def test_a_way_is_added_with_a_page_and_a_row(
     dense, pruned = json.loads(seen.out)["results"]
     assert pruned["widths"] == {n: max(1, round(w / 4)) for n, w in dense["widths"].items()}
     made = runs.Run(Path("runs/r"))
-    assert made.recipe()["pruning"]["way"] == "once"
+    assert made.recipe().pruning.way == "once"
     assert errors.run(app.app, [*words, "--floor", "0.25"]) == 0
     assert "pruned already" in capsys.readouterr().err
     assert errors.run(app.app, ["prune", "r", "--way", "once", "--floor", "0.5"]) == 2

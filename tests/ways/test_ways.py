@@ -69,7 +69,7 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
         assert len(run.history(records.Sensitivity)) == len(measured)
     plan = files.read_json(run.plan_path)
     assert plan["promised"]["flops"] == pruned.flops
-    assert run.recipe()["pruning"]["way"] == {
+    assert run.recipe().pruning.way == {
         "one-shot": "target", "rounds": "target", "during": "gradual", "scored": "paper",
     }[way]  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_a_kill_while_a_run_is_derived_changes_nothing(tmp_path: Path) -> None:
         run = runs.Run(tmp_path / "runs" / name)
         history = [replace(r, seconds=None) for r in run.history(records.Result)]
         weights = {p.name: p.read_bytes() for p in run.path.glob("*.safetensors")}
-        return history, weights, run.spec_path.read_text(), run.recipe()["parent"]
+        return history, weights, run.spec_path.read_text(), run.recipe().parent
 
     for die_at in range(2, 13, 2):
         name = f"killed{die_at}"
