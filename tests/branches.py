@@ -120,6 +120,19 @@ class Edged(Blocks):
         return x + self.c(F.relu(self.b(y))) + self.d(y).sum((2, 3), keepdim=True)
 
 
+class Permuted(Blocks):
+    """ConvNeXt's block: linear layers on the last axis, a layer scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 12), nn.Linear(12, 8)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1))
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = self.b(F.gelu(self.a(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        return x + self.scale * y
+
+
 class Sequence(Blocks):
     def __init__(self) -> None:
         super().__init__()
@@ -138,6 +151,7 @@ NETS: dict[type[nn.Module], dict[str, set[str]]] = {
     Concatenated: {"b": {"a.0", "b"}, "c": {"c"}},
     Parallel: {"a": {"a"}, "b": {"b"}},
     Edged: {"b": {"b"}},
+    Permuted: {"a": {"a"}},
     Sequence: {},
 }
 

@@ -26,6 +26,7 @@ from .operators import is_pointwise, operator_of
 from .operators.convolutions import transposed_convolution
 from .operators.moves import cat
 from .operators.pointwise import same
+from .operators.writes import permute_back
 
 
 class State(Enum):
@@ -175,6 +176,8 @@ class _Walk:
             padding = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
             spreads = row.follow is transposed_convolution  # zeros between the places
             return not spreads and set(kernel) <= {1} and not _padded(padding)
+        if row.back is permute_back:
+            return bool(node.args[1][0] == 0)  # type: ignore[index]  # images stay images
         out = self.graph.values[node]
         if not isinstance(out, Labelled) or not out.ndim or out.shape[0] != x.shape[0]:
             return False
