@@ -1,4 +1,4 @@
-"""edgeprune from Python in five words: ``from edgeprune import trace, plan, cut, save, load``.
+"""edgeprune from Python: ``from edgeprune import trace, plan, cut, repair, save, load``.
 
 graph = trace(model, torch.randn(2, 3, 224, 224))
 smaller = cut(graph, plan(graph, keep_flops=0.5))
@@ -9,7 +9,7 @@ again = load("smaller.safetensors", build_model)     # anywhere: bit-equal logit
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -21,19 +21,20 @@ from torch import Tensor, nn
 from . import checkpoint, files, prices, prune, records
 from .errors import EdgepruneError, closest
 from .graph import Graph, trace
-from .graph.inputs import example_of
+from .graph.inputs import example_of, only_inputs
 from .graph.tensors import floating
 from .prices import Target
 from .prune import Criterion, Plan
 from .prune import plan as planning
 from .prune import scores as scoring
+from .prune.compensate import lstsq
 from .prune.evidence import gather
 from .prune.images import Images
 from .prune.scores import elimination_of
 from .records.signature import Inputs
 from .runtime.device import Device, kept
 
-__all__ = ["cut", "load", "plan", "save", "trace"]
+__all__ = ["cut", "load", "plan", "repair", "save", "trace"]
 
 KEY = "edgeprune.cuts"  # of the JSON in the file's metadata
 FORMAT = 1
@@ -47,7 +48,7 @@ def plan(
     target: Target | None = None,
     score: str | Criterion | Callable[..., Any] = "l1",
     method: str = "uniform",
-    images: Sequence[Tensor] = (),
+    images: Iterable[Any] = (),
     labels: Sequence[Tensor] | None = None,
     device: str | None = None,
     **limits: Any,
@@ -58,10 +59,10 @@ def plan(
     ``edgeprune doctor --probe`` has measured, ``Target("ms", value=12)``. ``score``: one of
     ``prune.SCORES``, or a function of your own, ``f(graph, group, evidence) -> [width]``, higher = keep,
     whose attribute ``needs`` ("maps", "gradients", "readers", "labels") says what ``evidence`` is to
-    hold. Scores that look at data want ``images``, batches [N, 3, H, W] of normalised images (a few
-    hundred in all), and use ``labels`` [N] a batch where they are given. ``limits``: ``floor``,
-    ``multiple``, ``keep`` (globs of groups that stay whole) and ``shares`` (glob -> share of the width
-    that stays), as `prune.plan.Limits`.
+    hold. Scores that look at data want ``images``, batches of what the network is called with, normalised
+    (a few hundred in all), as a data loader gives them, and use ``labels`` [N] a batch where they are
+    given. ``limits``: ``floor``, ``multiple``, ``keep`` (globs of groups that stay whole) and ``shares``
+    (glob -> share of the width that stays), as `prune.plan.Limits`.
     """
     given = prices.one({"flops": keep_flops, "params": keep_params})
     if target is not None and given is not None:
@@ -72,7 +73,7 @@ def plan(
         if not images:
             raise EdgepruneError(f"score {by.name}", "looks at images", "pass images=[...]")
         scoring.sound(graph.model)
-        evidence = gather(graph, Images(list(images), labels=labels), parts=by.parts)
+        evidence = gather(graph, _images(graph, images, labels), parts=by.parts)
     curves = None
     if method == "reconstruction" and evidence is not None and evidence.problems:
         curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
@@ -127,14 +128,41 @@ def cut(
     ``what`` is a plan, or for each group the units that stay. ``optimizer`` and ``ema`` follow, as
     in `prune.cut`. The graph's own model is left as it is.
     """
+    keep = _keep(graph, what)
+    smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model
+    return _marked(graph, keep, smaller)
+
+
+def repair(graph: Graph, what: Plan | prune.Keep, images: Iterable[Any]) -> nn.Module:
+    """As `cut`; then what left is folded by least squares into what reads it, without labels.
+
+    ``images``: batches of what the network is called with (a few hundred in all), as a data loader gives
+    them; labels beside them are passed over. No training: seconds, and most of the accuracy.
+    """
+    keep = _keep(graph, what)
+    scoring.sound(graph.model)
+    smaller = prune.narrow(graph, keep)
+    lstsq(graph, smaller, keep, _images(graph, images))
+    return _marked(graph, keep, smaller.model)
+
+
+def _keep(graph: Graph, what: Plan | prune.Keep) -> prune.Keep:
+    """The units that stay; a plan of another network is refused."""
     if isinstance(what, Plan):
         if what.network != graph.fingerprint:
             raise EdgepruneError(
                 "the plan", "is for another network", "make one with plan(graph, ...)"
             )
         what.check(graph)
-    keep = what.keep if isinstance(what, Plan) else what
-    smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model
+    return what.keep if isinstance(what, Plan) else what
+
+
+def _images(graph: Graph, images: Iterable[Any], labels: Sequence[Tensor] | None = None) -> Images:
+    return Images([only_inputs(graph.model, batch) for batch in images], labels=labels)
+
+
+def _marked(graph: Graph, keep: prune.Keep, smaller: nn.Module) -> nn.Module:
+    """With the cuts that lead to it, for `save`."""
     one = {
         "inputs": records.plain(graph.inputs),
         "network": graph.fingerprint,

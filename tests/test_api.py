@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import edgeprune
-from edgeprune import cut, load, plan, save, trace
+from edgeprune import cut, load, plan, repair, save, trace
 from edgeprune.errors import EdgepruneError
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +82,24 @@ def test_a_network_whose_norms_were_written_out_comes_back(tmp_path: Path) -> No
     again = load(tmp_path / "normed.safetensors", Normed)
     x = torch.randn(3, 3, 12, 12)
     assert torch.equal(again(x), smaller.eval()(x))
+
+
+def test_repair_keeps_more_than_the_bare_cut_and_labels_beside_images_are_passed_over() -> None:
+    torch.manual_seed(0)
+    dense = build().eval()
+    loader = [(torch.randn(16, 3, 16, 16), torch.zeros(16)) for _ in range(8)]
+    graph = trace(dense, loader[0][0])
+    planned = plan(graph, keep_flops=0.5, score="reconstruction", images=loader)
+    x = torch.randn(64, 3, 16, 16)
+
+    def off(model: nn.Module) -> float:
+        with torch.no_grad():
+            return float((model(x) - dense(x)).square().sum())
+
+    repaired = repair(graph, planned, loader)
+    assert off(repaired) < 0.5 * off(cut(graph, planned))
+    assert type(repaired).__name__ == "Net"
+    assert repaired.edgeprune_cuts == cut(graph, planned).edgeprune_cuts
 
 
 def test_scores_that_look_at_images() -> None:

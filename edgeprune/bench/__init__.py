@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 from .measure import Images, images_of, measure
 from .protocol import Request, Result, load
 
-__all__ = ["Images", "Request", "Result", "images_of", "load", "measure"]
+__all__ = ["Images", "Request", "Result", "images_of", "load", "measure", "of_files"]
+
+
+def of_files(
+    *models: str | Path, device: str = "cpu", out: str | Path | None = None, **asked: Any
+) -> Result:
+    """Measure .onnx files side by side, the first as the baseline, on ``device``.
+
+    ``asked`` are fields of :class:`Request`, such as ``threads=1`` or ``seconds=2``. Every sample is kept in
+    ``out`` (default: ``NAME.bench.json`` beside the last file).
+    """
+    paths = [Path(model) for model in models]
+    place = Path(out) if out is not None else paths[-1].with_suffix(".bench.json")
+    return measure(paths, out=place, device=device, request=Request(**asked))
+
+
+class _Word(ModuleType):
+    """``from edgeprune import bench; bench("a.onnx", "b.onnx")``: the room is called as `of_files`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        return of_files(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Word

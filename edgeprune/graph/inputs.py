@@ -60,6 +60,21 @@ def mapped(nest: Any, f: Callable[[Tensor], Any]) -> Any:
     return nest
 
 
+def only_inputs(model: nn.Module, batch: Any) -> Example:
+    """What ``model`` is called with of a data loader's batch: the labels behind it are left out."""
+    if not isinstance(batch, list | tuple):
+        return batch
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):  # no Python function
+        return batch
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return batch
+    few = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = tuple(batch[: len(few)])
+    return taken[0] if len(few) == 1 else taken
+
+
 def size(example: Example) -> int:
     """How many examples it is a batch of: the first axis of its first tensor."""
     return len(next(iter(flat(example))))
