@@ -17,7 +17,7 @@ from .graph.inputs import Example, example_of
 from .graph.kept import Keep
 from .graph.probe import image, probe
 from .graph.tensors import floating
-from .models import Convention, ModelSpec, code
+from .models import Convention, ModelSpec, code, onnx
 from .records import Signature
 from .runs import Run
 
@@ -32,6 +32,7 @@ class Loaded:
     classes: tuple[str, ...]
     kept: dict[str, list[int]]  # group -> units of the dense network that are left; {} = all
     known: Signature | None = None  # of the run's spec
+    interface: onnx.Interface | None = None  # of the .onnx file that the network came from
 
     @cached_property
     def signature(self) -> Signature:
@@ -100,7 +101,10 @@ def load(run: Run, network: str) -> Loaded:
     spec, convention = value.model, value.input
     kept = value.kept if network == "pruned" else {}
     tensors, _ = files.read_tensors(run.weights_path(network))
-    dense = Loaded(_built(run, value), spec, convention, tuple(value.classes), {}, value.signature)
+    built = _built(run, value)
+    interface = built.interface if isinstance(built, onnx.OnnxNetwork) else None
+    names = tuple(value.classes)
+    dense = Loaded(built, spec, convention, names, {}, value.signature, interface)
     if not kept:
         fill(dense.model, tensors)
         return dense
@@ -124,6 +128,9 @@ def _built(run: Run, spec: records.Spec) -> nn.Module:
     if spec.code is None:
         return models.fresh(spec.model, 0)
     found = code.kept(run, spec.code)
+    if code.is_onnx(spec.code.file):  # data: nothing of it runs
+        what = f"{run.name}'s {spec.code.file}"
+        return onnx.of(onnx.parsed(found, spec.code.file, what), what)
     if not code.allowed(found):
         raise EdgepruneError(
             f"run {run.name} brings code of its own ({spec.code.file})",
@@ -138,6 +145,8 @@ def _built(run: Run, spec: records.Spec) -> nn.Module:
 def trust(run: Run) -> tuple[list[str], str]:
     """Allow the code that a run brings along: ``(its files, their SHA-256)``; ([], "") if it has none."""
     spec = read_spec(run)
+    if code.is_onnx(spec.model.model):
+        return [], ""
     if spec.code is not None:
         found = code.kept(run, spec.code)
     elif code.is_own(spec.model.model):

@@ -226,6 +226,15 @@ def input_names(path: Path) -> list[str]:
     return [v.name for v in graph.input if v.name not in weights]
 
 
+def leaves_open(path: Path) -> bool:
+    """Whether an input of the model has an open axis behind the batch's."""
+    return any(
+        not dim.HasField("dim_value")
+        for value in _parse(path).graph.input
+        for dim in value.type.tensor_type.shape.dim[1:]
+    )
+
+
 def weighted(
     model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] = {}
 ) -> list[Weighted] | None:

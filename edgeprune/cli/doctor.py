@@ -102,7 +102,7 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
     from ..runs import TELLING
 
     output.note("profiling …")
-    sizes = shapes(asked.shape or [], models)
+    sizes = shapes(asked.shape or [], models, run)
     cases = room.examine(models, names=names, device=asked.device, shapes=sizes)
     predicts = kept(asked.device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]

@@ -20,9 +20,14 @@ NETWORKS = ("dense", "pruned")
 def export(
     run: options.RUN = None,
     opset: Annotated[
-        int,
-        typer.Option("--opset", min=18, max=23, help="ONNX operator set; 18 runs everywhere."),
-    ] = 18,
+        int | None,
+        typer.Option(
+            "--opset",
+            min=18,
+            max=23,
+            help="ONNX operator set (18, which runs everywhere; of a network from an .onnx file its own).",
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.

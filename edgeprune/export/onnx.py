@@ -32,10 +32,13 @@ from torch import Tensor, fx, nn
 from .. import files
 from ..errors import EdgepruneError
 from ..graph.inputs import Example, arguments, flat, inputs_of, nest_of
+from ..models.onnx import Interface, Port
+from ..models.onnx.file import opset_of
 from ..records import Convention, Inputs
 from ..tasks import Task
 from ..version import __version__
 from . import parity
+from .again import as_it_was
 
 OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted
 INPUT, OUTPUT = (
@@ -79,22 +82,30 @@ def write(
     convention: Convention | None = None,
     classes: Sequence[str] = (),
     metadata: Mapping[str, str] = {},
-    opset: int = OPSET,
+    opset: int | None = None,
+    interface: Interface | None = None,
 ) -> Exported:
     """Export ``model`` to ``path``: open batch; input ``images`` and output ``logits`` of a classifier of
     images, else the names of the forward's arguments and of the places in what it gives.
 
     On ``real`` examples torch and onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left
     and :class:`EdgepruneError` says by how much. ``model`` may be any module, an fx graph too, and is
-    left as it was.
+    left as it was. With the ``interface`` of the file that it came from, names, open axes and metadata are
+    that file's, and, where the converter can, its opset.
     """
+    wanted = opset or (interface.opset if interface else OPSET)
     with _evaluating(model):
         given = parity.prepare(model, real.samples)
-        proto = _export(model, parity.part(real.samples, 0, 2), names_of(given, real.task), opset)
+        outputs = names_of(given, real.task)
+        proto = _export(
+            model, parity.part(real.samples, 0, 2), outputs, max(wanted, OPSET), interface
+        )
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
         _dress(proto, convention, classes, metadata)
+        if interface is not None:
+            proto = as_it_was(proto, interface, wanted)
         path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
         with files.atomic(path) as temporary:
             _save(proto, temporary)
@@ -102,7 +113,7 @@ def write(
     return Exported(
         path=path,
         bytes=path.stat().st_size,
-        opset=opset,
+        opset=opset_of(proto),
         nodes=len(proto.graph.node),
         simplified=before - len(proto.graph.node),
         parity=found,
@@ -137,11 +148,36 @@ def _name(place: str) -> str:
     return f"output_{words}" if words[:1].isdigit() else words
 
 
-def _export(model: nn.Module, example: Example, outputs: list[str], opset: int) -> onnx.ModelProto:
+def _export(
+    model: nn.Module, example: Example, outputs: list[str], opset: int, interface: Interface | None
+) -> onnx.ModelProto:
+    """With the axes open that were open in the file that it came from, if they can be."""
+    if interface is not None and any(map(_open, interface.inputs)):
+        try:
+            return _exported(model, example, outputs, opset, [_open(p) for p in interface.inputs])
+        except EdgepruneError:
+            pass  # sizes are written in the graph that a cut made: open in the batch alone
+    return _exported(model, example, outputs, opset)
+
+
+def _open(port: Port) -> tuple[int, ...]:
+    """The axes behind the batch that are open."""
+    return tuple(i for i, n in enumerate(port.axes or ()) if i and not isinstance(n, int))
+
+
+def _exported(
+    model: nn.Module,
+    example: Example,
+    outputs: list[str],
+    opset: int,
+    more: Sequence[tuple[int, ...]] = (),
+) -> onnx.ModelProto:
     inputs = inputs_of(model, example)
     names = [INPUT] if is_image(inputs) else [_name(p.name) for p in inputs.ports]
     outputs = [f"{name}_out" if name in names else name for name in outputs]
     axes = [{} if p.batch is None else {0: torch.export.Dim.DYNAMIC} for p in inputs.ports]
+    for own, further in zip(axes, more, strict=False):
+        own.update(dict.fromkeys(further, torch.export.Dim.DYNAMIC))
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     if isinstance(model, fx.GraphModule):  # which takes them one after another

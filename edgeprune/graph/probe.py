@@ -55,8 +55,13 @@ def probe(model: nn.Module, inputs: Inputs) -> Signature:
 
 def image(model: nn.Module, size: int) -> Inputs:
     """The one image of ``size`` x ``size`` pixels that the network takes: RGB, or as many channels as its
-    first layer reads. An error names what else it wants.
+    first layer reads; or what the network itself says that it takes (a file's). An error names what else
+    it wants.
     """
+    takes = getattr(model, "takes", None)
+    if takes is not None:
+        said: Inputs = takes(size)
+        return said
     wanted = Inputs((Port("x", (3, size, size)),))
     first: list[nn.Module] = []
 

@@ -35,11 +35,18 @@ Bundle = Mapping[str, bytes]  # name below the folder -> content
 
 def is_own(model: str) -> bool:
     """Whether a model's name is the user's own ``FILE.py:FUNCTION``."""
-    return ":" in model and not model.startswith(("torchvision/", "timm/"))
+    return ":" in model and not model.startswith(("torchvision/", "timm/")) and not is_onnx(model)
+
+
+def is_onnx(model: str) -> bool:
+    """Whether a model's name is that of an .onnx file: data, which needs nobody's trust."""
+    return model.endswith(".onnx")
 
 
 def parts(model: str) -> tuple[Path, str]:
-    """``(file, function)`` of such a name."""
+    """``(file, function)`` of such a name; an .onnx file has no function."""
+    if is_onnx(model):
+        return files.place(model), ""
     file, _, function = model.rpartition(":")
     return files.place(file), function
 
@@ -98,8 +105,8 @@ def typed(model: str) -> None:
 
 
 def keep(run: Run, spec: ModelSpec) -> Code | None:
-    """The run's own copy of the user's code, with its hash; None where there is none."""
-    if not is_own(spec.model):
+    """The run's own copy of the user's file, code or .onnx, with its hash; None where there is none."""
+    if not (is_own(spec.model) or is_onnx(spec.model)):
         return None
     return _copy(spec.model, run.code_folder)
 
@@ -121,7 +128,7 @@ def hashed(name: str) -> str:
 
 def _copy(name: str, folder: Path) -> Code:
     path, _ = parts(name)
-    found = bundle(path)
+    found = _content(path)
     shutil.rmtree(folder, ignore_errors=True)
     for part, content in found.items():
         files.write_bytes(folder / part, content)
@@ -131,13 +138,28 @@ def _copy(name: str, folder: Path) -> Code:
 def kept(run: Run, code: Code) -> Bundle:
     """The run's copy, which must be what its spec says."""
     found: dict[str, bytes] = {}
+    if is_onnx(code.file):
+        return _checked(run, code, _content(run.code_folder / code.file))
     for path in sorted(run.code_folder.rglob("*.py")):
         if len(found) >= MOST_FILES or path.stat().st_size > MOST_BYTES:
             raise EdgepruneError(str(run.code_folder), "larger than any run's code")
         found[path.relative_to(run.code_folder).as_posix()] = path.read_bytes()
+    return _checked(run, code, found)
+
+
+def _content(path: Path) -> Bundle:
+    """A file and what belongs to it: the modules that it imports, or an .onnx file's external data."""
+    if not is_onnx(path.name):
+        return bundle(path)
+    from . import onnx
+
+    return onnx.bundle(path)
+
+
+def _checked(run: Run, code: Code, found: Bundle) -> Bundle:
     if code.file not in found or digest(found) != code.sha256:
         raise EdgepruneError(
-            str(run.code_folder), "its code is not the one that its spec.json names",
+            str(run.code_folder), f"its {code.file} is not the one that its spec.json names",
             "get the run anew from where it was made",
         )  # fmt: skip
     return found

@@ -1,5 +1,5 @@
 """A network from its name: the paper's two, torchvision's, timm's, or a function in the user's own
-file.
+file, or an .onnx file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import files
 from ..errors import EdgepruneError, closest
 from ..records import ModelSpec
 from . import code
@@ -40,6 +41,10 @@ def build(spec: ModelSpec) -> nn.Module:
         network = _torchvision(spec)
     elif spec.model.startswith("timm/") or spec.model == "mobilenetv2":
         network = _timm(spec)
+    elif code.is_onnx(spec.model):
+        from . import onnx
+
+        network = onnx.read(files.place(spec.model))
     elif code.is_own(spec.model):
         path, function = code.parts(spec.model)
         network = code.build(path, function, spec.classes, f"--model {spec.model!r}")
@@ -52,7 +57,8 @@ def build(spec: ModelSpec) -> nn.Module:
 def typed(name: str) -> None:
     """A name that was typed now: refused if no source knows it; a file of the user's own may run."""
     check_name(name)
-    if code.is_own(name) and not (path := code.parts(name)[0]).is_file():
+    brought = code.is_own(name) or code.is_onnx(name)
+    if brought and not (path := code.parts(name)[0]).is_file():
         raise EdgepruneError(f"--model {name!r}", f"no such file: {path}")
     code.typed(name)
 
@@ -62,14 +68,14 @@ def check_name(name: str) -> None:
     if name.startswith("torchvision/"):
         _known_to_torchvision(name)
         return
-    if name.startswith("timm/") or ":" in name or name in OWN:
+    if name.startswith("timm/") or code.is_onnx(name) or ":" in name or name in OWN:
         return
     alpha = ALPHA.fullmatch(name)
     if not alpha:
         raise EdgepruneError(
             f"--model {name!r}",
             closest(name, OWN),
-            "see edgeprune models; others: torchvision/NAME, timm/NAME, FILE.py:FUNCTION",
+            "see edgeprune models; others: torchvision/NAME, timm/NAME, FILE.py:FUNCTION, FILE.onnx",
         )
     if alpha[1] and not 0.05 <= float(alpha[1]) <= 4:
         raise EdgepruneError(f"--model {name!r}", "the width multiplier must lie in 0.05..4")

@@ -53,9 +53,7 @@ class ModelSpec(Stated):
     __pydantic_config__: ClassVar[Any] = CLOSED
     STATED: ClassVar[tuple[str, ...]] = ("model", "classes", "head")
 
-    model: (
-        str  # vgg16, mobilenetv1, mobilenetv1-0.75, torchvision/NAME, timm/NAME, FILE.py:FUNCTION
-    )
+    model: str  # vgg16, mobilenetv1-0.75, torchvision/NAME, timm/NAME, FILE.py:FUNCTION, FILE.onnx
     classes: int = 10
     head: str = "paper"  # paper (GAP, dense 512, classes) or original
     padding: str = "symmetric"  # mobilenetv1: symmetric (torch) or same (TensorFlow)

@@ -169,15 +169,16 @@ def of_line(line: str) -> Record | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """The run's copy of the user's own FILE.py, with what it imports from beside it (``code/``)."""
+    """The run's copy of the user's own FILE.py with what it imports from beside it, or of an .onnx file with
+    its external data (``code/``)."""
 
     __pydantic_config__: ClassVar[Any] = FINITE
     file: str
     sha256: str  # over all of them (`models.code.digest`)
 
     def __post_init__(self) -> None:
-        if re.fullmatch(r"[^/\\\0]+\.py", self.file) is None:
-            raise EdgepruneError("code.file", f"{self.file!r} is no name of a Python file")
+        if re.fullmatch(r"[^/\\\0]+\.(py|onnx)", self.file) is None:
+            raise EdgepruneError("code.file", f"{self.file!r} is no name of a Python or ONNX file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +193,7 @@ class Spec:
     dense: dict[str, Count]  # width of each group
     kept: dict[str, list[Count]]  # group -> units that are left; {} = all
     signature: Signature | None = None  # what goes in and comes out; None: one image of `input`
-    code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION
+    code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION, or FILE.onnx
 
 
 # -- recipe.json, as tables and pages read it; `ways.Asked` is what a way makes of it ----------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ..errors import EdgepruneError
 from ..graph.inputs import example_of
 from ..graph.probe import image, probe
 from ..graph.tensors import floating
-from ..models import Convention, ModelSpec
+from ..models import Convention, ModelSpec, code, onnx
 from ..models.fit import Fit as Filled
 from ..models.weights import Source
 from ..runs import Run
@@ -84,6 +85,8 @@ def whole(
     ``notes`` hears which reading of the file was taken. Raises :class:`EdgepruneError` for a part of a
     network.
     """
+    if source is None and code.is_onnx(model):
+        return of_file(model, size, notes)
     if source is None:
         raise EdgepruneError(
             f"{model} from scratch", "is not trained", "give --weights FILE, --init NAME, or a run"
@@ -98,6 +101,23 @@ def whole(
                 notes(note)
     names = tuple(str(i) for i in range(spec.classes))
     return Loaded(network, spec, convention, names, {})
+
+
+def of_file(model: str, size: int | None, notes: Callable[[str], None] | None = None) -> Loaded:
+    """The network of an .onnx file, whose weights are in it; its input as edgeprune wrote it there, else
+    assumed."""
+    network = models.fresh(ModelSpec(model), 0)
+    assert isinstance(network, onnx.OnnxNetwork)
+    said = network.interface.metadata.get("edgeprune.input")
+    convention = Convention(224) if said is None else Convention.from_json(json.loads(said))
+    convention = replace(convention, size=size or convention.size)
+    if said is None and notes is not None:
+        notes(f"{model} does not say its input: assumes RGB, ImageNet mean and std")
+    axes = network.interface.outputs[0].axes or ()
+    last = axes[-1] if len(axes) == 2 else None
+    spec = ModelSpec(model, last if isinstance(last, int) and last > 1 else ModelSpec.classes)
+    names = tuple(str(i) for i in range(spec.classes))
+    return Loaded(network, spec, convention, names, {}, interface=network.interface)
 
 
 def named_classes(dense: Loaded, classes: Sequence[str], where: str) -> Loaded:

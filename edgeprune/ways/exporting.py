@@ -43,8 +43,12 @@ class Judging:
         return mapped(first, lambda t: torch.cat([t] * again) if t.ndim and len(t) == n else t)
 
 
-def write(run: Run, network: str, judging: Judging, opset: int) -> Exported:
-    """Export one network of the run, with its costs and the fingerprint of its weights inside."""
+def write(run: Run, network: str, judging: Judging, opset: int | None) -> Exported:
+    """Export one network of the run, with its costs and the fingerprint of its weights inside.
+
+    What came from an .onnx file goes back into one: its names, open axes, metadata, and (unless
+    ``opset`` is said) its opset, as far as it can be converted.
+    """
     loaded = checkpoint.load(run, network)
     cost = graph.cost(loaded.graph)
     metadata = {
@@ -68,6 +72,7 @@ def write(run: Run, network: str, judging: Judging, opset: int) -> Exported:
         classes=loaded.classes if task.trains else (),
         metadata=metadata,
         opset=opset,
+        interface=loaded.interface,
     )
 
 

@@ -246,6 +246,7 @@ def default_name(asked: Asked) -> str:
     """``mobilenetv1-cifar10-imagenet``: the same command finds the same run again."""
     file, _, function = asked.model.rpartition(":")
     model = f"{Path(file).stem}-{function}" if file else asked.model
+    model = Path(model).stem if code.is_onnx(model) else model
     images = Path(asked.data or asked.images or "images").name.split(".")[0]
     words = [model, images, Path(asked.init).stem]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:100]

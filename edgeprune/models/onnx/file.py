@@ -6,7 +6,6 @@ A file is data from anywhere: it is parsed, its external data are looked for in 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,15 +36,6 @@ def bundle(path: Path) -> dict[str, bytes]:
             if sum(map(len, found.values())) > LARGEST:
                 raise EdgepruneError(str(path), "holds more than 2 GiB", "split the network")
     return found
-
-
-def digest(found: Mapping[str, bytes]) -> str:
-    """SHA-256 over all names and contents."""
-    sha = hashlib.sha256()
-    for name in sorted(found):
-        sha.update(f"{name}\0{len(found[name])}\0".encode())
-        sha.update(found[name])
-    return sha.hexdigest()
 
 
 def parsed(found: Mapping[str, bytes], name: str, what: str) -> Proto:

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import EdgepruneError, one_line
+from ...records.signature import Inputs, Port
 from . import file
 from . import interface as ports
 from .known import Known
-from .operators import NotSupported
+from .operators import NotSupported, dtype_of
 from .plan import Step, last_uses, plan, trained
 
 
@@ -32,6 +33,11 @@ class OnnxNetwork(nn.Module):
             self._hold(name, tensor)
         self.steps, self.numbers, self.words = made.steps, made.numbers, made.words
         self.free = last_uses(made.steps, iter(p.name for p in self.interface.outputs))
+
+    def takes(self, size: int) -> Inputs:
+        """What the file says that the network takes; an open axis of space has ``size``."""
+        found = [_port(port, size) for port in self.interface.inputs]
+        return Inputs(tuple(found), 0 if len(found) == 1 else list(range(len(found))))
 
     def _hold(self, name: str, tensor: Tensor) -> None:
         """A parameter or buffer at a dotted name, in modules made on the way."""
@@ -93,6 +99,15 @@ class OnnxNetwork(nn.Module):
     def _output(self, name: str, values: dict[str, Any], like: Tensor) -> Tensor:
         value = self._value(name, values)
         return value.tensor(like.device) if isinstance(value, Known) else value
+
+
+def _port(port: ports.Port, size: int) -> Port:
+    axes = port.axes if port.axes is not None else (None, 3, None, None)
+    shape = tuple(
+        n if isinstance(n, int) else 3 if i == 1 and len(axes) == 4 else size
+        for i, n in enumerate(axes)
+    )[1:]  # fmt: skip
+    return Port(port.name, shape, str(dtype_of(port.element)).removeprefix("torch."))
 
 
 def of(proto: file.Proto, what: str) -> OnnxNetwork:

@@ -1,0 +1,121 @@
+"""A network that came from an .onnx file goes back into one: names, axes, metadata and opset as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+from onnx.helper import get_attribute_value as attribute_value
+
+from ..models.onnx import Interface, Port
+from ..models.onnx.file import opset_of
+
+
+def as_it_was(proto: onnx.ModelProto, interface: Interface, opset: int) -> onnx.ModelProto:
+    """The exported graph with the file's names of inputs, outputs and open axes, its metadata (edgeprune's
+    own beside them), and ``opset`` where ONNX's converter can go there."""
+    if opset < opset_of(proto):
+        proto = _converted(proto, opset)
+    ends = [
+        *zip(proto.graph.input, interface.inputs, strict=True),
+        *zip(proto.graph.output, interface.outputs, strict=True),
+    ]
+    _rename(proto.graph, {value.name: port.name for value, port in ends})
+    axes: dict[str, str] = {}
+    for value, port in ends:
+        axes |= _named(value, port, axes)
+    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in axes:
+                dim.dim_param = axes[dim.dim_param]
+    there = {p.key for p in proto.metadata_props}
+    for key, text in interface.metadata.items():
+        if key not in there:
+            proto.metadata_props.add(key=key, value=text)
+    proto.graph.name = interface.name or proto.graph.name
+    return proto
+
+
+def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The same nodes as an older opset writes them, where it can; else the graph as it is. (ONNX's own
+    converter stops at a Relu.) Whether it computes the same is seen afterwards, in onnxruntime."""
+    older = onnx.ModelProto()
+    older.CopyFrom(proto)
+    held = {t.name: t for t in older.graph.initializer}
+    try:
+        for node in older.graph.node:
+            _lower(node, held, opset_of(proto), opset)
+        for entry in older.opset_import:
+            entry.version = opset if entry.domain in ("", "ai.onnx") else entry.version
+        _sweep(older.graph)
+        onnx.checker.check_model(older, full_check=True)
+    except Exception:  # the checker's classes, schemas that are not there
+        return proto
+    return older
+
+
+def _lower(node: Any, held: Mapping[str, Any], newer: int, opset: int) -> None:
+    """What the older schema does not know: defaults go, inputs that were attributes become them again."""
+    now, then = (onnx.defs.get_schema(node.op_type, v, node.domain) for v in (newer, opset))
+    for attribute in list(node.attribute):
+        default = now.attributes[attribute.name].default_value
+        idle = attribute_value(attribute) == _value(default) or (
+            attribute.name == "allowzero" and 0 not in _numbers(held, node.input[1], [0])
+        )
+        if attribute.name not in then.attributes and idle:
+            node.attribute.remove(attribute)
+    if any(i.option == onnx.defs.OpSchema.FormalParameterOption.Variadic for i in then.inputs):
+        return
+    for position in reversed(range(len(then.inputs), len(node.input))):
+        word, name = now.inputs[position].name, node.input[position]
+        if word in then.attributes and name in held:
+            numbers = _numbers(held, name, [])
+            node.attribute.append(onnx.helper.make_attribute(word, numbers))
+            del node.input[position]
+
+
+def _numbers(held: Mapping[str, Any], name: str, unknown: list[int]) -> list[Any]:
+    """What a constant holds."""
+    if name not in held:
+        return unknown
+    found: list[Any] = onnx.numpy_helper.to_array(held[name]).tolist()
+    return found
+
+
+def _value(default: Any) -> Any:
+    return attribute_value(default) if default.type else None
+
+
+def _sweep(graph: Any) -> None:
+    """Take away the constants that nothing reads any more."""
+    read = {name for node in graph.node for name in node.input} | {v.name for v in graph.output}
+    kept = [t for t in graph.initializer if t.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _rename(graph: Any, renamed: dict[str, str]) -> None:
+    """Other names for inputs and outputs; what bears one of them inside gives way."""
+    asked = set(renamed.values())
+    names = {n for node in graph.node for n in (*node.input, *node.output)}
+    names |= {t.name for t in graph.initializer}
+    aside = {n: f"{n}_inside" for n in names & asked if n not in renamed}
+    words = aside | renamed
+    for node in graph.node:
+        for each in (node.input, node.output):
+            for i, name in enumerate(each):
+                each[i] = words.get(name, name)
+    for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        value.name = words.get(value.name, value.name)
+
+
+def _named(value: Any, port: Port, known: dict[str, str]) -> dict[str, str]:
+    """The exporter's names of open axes -> the file's."""
+    dims: Sequence[Any] = value.type.tensor_type.shape.dim
+    pairs = zip(dims, port.axes or (), strict=False)
+    return {
+        dim.dim_param: axis
+        for dim, axis in pairs
+        if dim.dim_param and isinstance(axis, str) and dim.dim_param not in known
+    }
