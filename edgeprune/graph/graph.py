@@ -35,6 +35,7 @@ class Graph:
     sites: dict[tuple[str, int], Vector] = field(default_factory=dict, repr=False)
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict, repr=False)
     roots: Vector = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
+    frozen: dict[int, str] = field(default_factory=dict)  # axis of the inputs -> why its size is
     vanished: dict[str, str] = field(default_factory=dict, repr=False)
     # parameter -> the operator of the whole network that it stands for
     gone: tuple[
@@ -50,6 +51,12 @@ class Graph:
         for (name, axis), labels in self.sites.items():
             digest.update(f"{name} {axis} ".encode() + self.roots[labels].tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def open(self) -> dict[str, tuple[int, ...]]:
+        """The axes of each input, by name, that may have another size, the batch among them."""
+        given = [n for n in self.module.graph.nodes if n.op == "placeholder"]
+        return {n.name: n.meta.get("open", ()) for n in given}
 
     @property
     def folded(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ An example is a tensor, ``net(x)``; a tuple or list of arguments, ``net(x, y)``;
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -140,9 +140,24 @@ def example_of(inputs: Inputs, batch: int, like: Tensor, seed: int = 0) -> Examp
     return nest_of(inputs, tensors)
 
 
-def empty(inputs: Inputs, example: Example, batch: int) -> Example:
-    """The same example at another batch, without numbers."""
-    tensors = [
-        t.new_empty(port.sized(batch)) for port, t in zip(inputs.ports, flat(example), strict=True)
-    ]
+def empty(
+    inputs: Inputs, example: Example, batch: int, more: Mapping[int, int] | None = None
+) -> Example:
+    """The same example at another batch, without numbers; ``more``: what is added to each axis."""
+    tensors = []
+    for port, t in zip(inputs.ports, flat(example), strict=True):
+        shape = list(port.sized(batch))
+        for axis, added in (more or {}).items():
+            shape[axis:axis + 1] = [n + added for n in shape[axis:axis + 1] if _has_places(t)]  # fmt: skip
+        tensors.append(t.new_empty(shape))
     return nest_of(inputs, tensors)
+
+
+def open_axes(example: Example) -> list[int]:
+    """The axes of the inputs that may be open besides the batch: places, or steps."""
+    longest = max((t.ndim for t in flat(example) if _has_places(t)), default=0)
+    return list(range(1 if longest == 3 else 2, longest))
+
+
+def _has_places(t: Tensor) -> bool:
+    return t.is_floating_point() and t.ndim > 2

@@ -3,14 +3,13 @@
 The forward runs on values that have a shape, a type and a device but no numbers; a dispatch mode
 writes each operator down as it comes. Under ``torch.inference_mode`` composite operators arrive
 whole (``conv2d``, ``batch_norm``, ``linear``), so one table of rules serves. Three things are undone
-on the way, so that the graph is functional and open in its batch:
+on the way, so that the graph is functional and open in its sizes:
 
 - **Writes in place.** Each value knows the memory it lies in and the views that led to it. A write
   becomes the operator's out-of-place twin and climbs to the root (``slice_scatter``, the inverse
   permutation ...); a view that is read after a write is made anew.
-- **The batch.** The forward is recorded at two batch sizes (a third confirms); where the two differ
-  in an integer, it is ``a * size + b``; where they differ in anything else, the forward's Python
-  depends on the batch, and is refused.
+- **Sizes.** The forward is recorded at other sizes too, and what follows them becomes a formula
+  (:mod:`.opening`).
 - **The module's own state.** Parameters and buffers are values for a while; every attribute and
   container of every module is put back as it was, also after an exception.
 """
@@ -33,7 +32,8 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..records.signature import Inputs
-from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, size
+from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
+from .opening import Refused, open_sizes
 from .operators import row_of, twin_of
 from .operators.writes import View
 from .tensors import put
@@ -95,10 +95,6 @@ def _real(value: Value) -> Tensor:
     if value.numbers is None:
         raise Refused("its forward uses a tensor outside of the recording")
     return value.numbers
-
-
-class Refused(Exception):  # noqa: N818 - what was done with it
-    """What the forward did that no recording can hold."""
 
 
 @dataclass(eq=False)
@@ -492,7 +488,10 @@ def _names(model: nn.Module) -> dict[int, str]:
 
 
 def record(model: nn.Module, example: Example) -> fx.GraphModule:
-    """The eval-mode forward as a functional graph of ATen operators, open in axis 0 of its inputs.
+    """The eval-mode forward as a functional graph of ATen operators, open in its inputs' sizes.
+
+    Which axes of a node's tensor may have another size, its ``meta["open"]`` says; why an axis of the
+    inputs may not, the module's ``meta["frozen"]``, by axis (:mod:`.opening`).
 
     Raises :class:`Refused` with what the forward does that cannot be recorded.
     """
@@ -501,13 +500,21 @@ def record(model: nn.Module, example: Example) -> fx.GraphModule:
         recorder = run(model, example)
         if recorder.keep():  # what was computed is read from now on
             recorder = run(model, example)
-        _open_batch(recorder, batch, lambda n: run(model, empty(inputs, example, n)))
+
+        def at(n: int, more: Mapping[int, int]) -> Recorder:
+            other = run(model, empty(inputs, example, n, more))
+            other.keep()  # tables of this size, in a cache of the forward's own
+            return other
+
+        frozen = open_sizes(recorder, batch, open_axes(example), at)
         recorder.graph.eliminate_dead_code()
         used = {str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"}
         saved, root = set(model.state_dict()), nn.Module()
     for name in used:
         put(root, name, recorder.constants[name], persistent=name in saved)
-    return fx.GraphModule(root, recorder.graph, class_name=type(model).__name__)
+    module = fx.GraphModule(root, recorder.graph, class_name=type(model).__name__)
+    module.meta["frozen"] = frozen
+    return module
 
 
 def run(model: nn.Module, example: Example) -> Recorder:
@@ -540,108 +547,3 @@ def _check_given(out: Any) -> None:
         raise Refused(
             f"its forward gives a {type(out).__name__}; tensors, lists, dicts are followed"
         )
-
-
-# -- the open batch --------------------------------------------------------------------------------
-
-
-def _open_batch(recorder: Recorder, batch: int, at: Callable[[int], Recorder]) -> None:
-    """Integers that follow the batch become nodes of it; ``at(n)`` is the recording at another."""
-    graph, second = recorder.graph, at(batch + 1)
-    other = second.graph
-    here, there = _written(graph), _written(other)
-    _check_alike(here, there)
-    _check_constants(recorder.constants, second.constants)
-    for node, twin in zip(graph.nodes, other.nodes, strict=True):
-        node.meta["open"] = _differ(node.meta.get("val"), twin.meta.get("val"))
-    lines: dict[int, tuple[int, int]] = {}  # position -> (a, b) of a * size + b
-    for i, (old, new) in enumerate(zip(here, there, strict=True)):
-        if old != new or type(old) is not type(new):
-            if type(old) is not int or type(new) is not int:
-                raise Refused("its forward writes a number that depends on the batch")
-            lines[i] = (new - old, old - (new - old) * batch)
-    if any(rest for _, rest in lines.values()):  # through zero a line; else two points do not tell
-        third = _written(at(batch + 3).graph)
-        _check_alike(here, third)
-        if any(third[i] != a * (batch + 3) + b for i, (a, b) in lines.items()):
-            raise Refused("its forward writes a size that is no line in the batch")
-    sizes, position = _Sizes(graph, batch), iter(range(len(here)))
-    for node in list(graph.nodes):
-        next(position)  # of the target
-        node.args, node.kwargs = fx.node.map_aggregate(  # type: ignore[assignment]
-            (node.args, node.kwargs),
-            lambda v: v if isinstance(v, fx.Node) else sizes.of(lines.get(next(position)), v),
-        )
-
-
-def _differ(a: Any, b: Any) -> tuple[int, ...]:
-    """The axes of a node's tensor that follow the batch."""
-    if not isinstance(a, Tensor):
-        return ()
-    return tuple(d for d, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n)
-
-
-def _written(graph: fx.Graph) -> list[Any]:
-    """Every operator, and everything that is written among its arguments, in order."""
-    found: list[Any] = []
-    for node in graph.nodes:
-        found.append(node.target)
-        fx.node.map_aggregate(
-            (node.args, node.kwargs),
-            lambda v: None if isinstance(v, fx.Node) else found.append(v),
-        )
-    return found
-
-
-def _check_alike(here: list[Any], there: list[Any]) -> None:
-    """The same operators in the same order, whatever their numbers are."""
-    kinds = [[v if callable(v) else type(v) for v in each] for each in (here, there)]
-    if kinds[0] != kinds[1]:
-        raise Refused("its forward does other things at another batch")
-
-
-def _check_constants(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:
-    """What the forward reads besides its input is the same at both batches, number for number."""
-    for name, tensor in here.items():
-        other = there.get(name)
-        if other is not tensor and not (other is not None and _equal(tensor, other)):
-            raise Refused("its forward makes a tensor that depends on the batch, or on chance")
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """The same numbers; where both are no number, too."""
-    alike = a.shape == b.shape and a.dtype == b.dtype
-    return alike and bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-@dataclass(eq=False)
-class _Sizes:
-    """The nodes that compute a line in the batch, each once, right behind the input."""
-
-    graph: fx.Graph
-    batch: int
-    known: dict[tuple[int, int], fx.Node] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        given = [n for n in self.graph.nodes if n.op == "placeholder"]
-        self.input, self.last = given[0], given[-1]
-
-    def of(self, line: tuple[int, int] | None, written: Any) -> Any:
-        if line is None:
-            return written
-        if line not in self.known:
-            slope, rest = line
-            node = self.known.get((1, 0)) or self._add(aten.sym_size.int, self.input, 0, self.batch)
-            self.known[1, 0] = node
-            if slope != 1:
-                node = self._add(operator.mul, node, slope, slope * self.batch)
-            if rest:
-                node = self._add(operator.add, node, rest, written)
-            self.known[line] = node
-        return self.known[line]
-
-    def _add(self, function: Any, node: fx.Node, number: int, value: int) -> fx.Node:
-        with self.graph.inserting_after(self.last):
-            self.last = self.graph.call_function(function, (node, number))
-        self.last.meta["val"] = value
-        return self.last

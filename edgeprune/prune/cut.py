@@ -191,6 +191,7 @@ def _narrowed(
         refusals=graph.refusals,
         kind=str(model.edgeprune_kind),
         exact_norms=graph.exact_norms,
+        frozen=graph.frozen,
         recipe=recipe,
         values=values,
         sites=sites,

@@ -71,12 +71,11 @@ def _norm(
             vector = w.call(aten.unsqueeze.default, vector, -1)
         return vector
 
-    size, count = hint(value.shape[channels]), _count(value, dims)
+    size = hint(value.shape[channels])
     ones = w.ones(value, size)
-    mean = w.call(aten.mul.Tensor, w.call(aten.sum.dim_IntList, x, dims, True), 1 / count)
+    mean = _mean(w, x, dims, True)
     centred = w.call(aten.mul.Tensor, w.call(aten.sub.Tensor, x, mean), aligned(ones))
-    squares = w.call(aten.mul.Tensor, centred, centred)
-    kept = w.call(aten.mul.Tensor, w.call(aten.sum.dim_IntList, squares, dims, True), 1 / count)
+    kept = _mean(w, w.call(aten.mul.Tensor, centred, centred), dims, True)
     gone = w.call(aten.mul.Tensor, w.call(aten.sum.default, ones), -1 / size)
     gone = w.call(aten.add.Tensor, gone, 1.0)
     gone = w.call(aten.mul.Tensor, w.call(aten.mul.Tensor, mean, mean), gone)
@@ -89,11 +88,24 @@ def _norm(
 
 
 def mean(w: Writer, x: fx.Node, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
-    value = x.meta["val"]
-    if kwargs or not dims or any(d % value.ndim in x.meta["open"] for d in dims):
+    if kwargs or not dims:
         return None
-    total = w.call(aten.sum.dim_IntList, x, list(dims), keepdim)
-    return w.call(aten.mul.Tensor, total, 1 / _count(value, dims))
+    return _mean(w, x, [d % x.meta["val"].ndim for d in dims], keepdim)
+
+
+def _mean(w: Writer, x: fx.Node, dims: list[int], keepdim: bool) -> fx.Node:
+    """The mean with the dense number of channels; over axes whose size is open as it comes."""
+    dims = [d % x.meta["val"].ndim for d in dims]
+    open_axes = [d for d in dims if d in x.meta["open"]]
+    counted = [d for d in dims if d not in open_axes]
+    count = _count(x.meta["val"], counted)
+    if not open_axes:
+        return w.call(aten.mul.Tensor, w.call(aten.sum.dim_IntList, x, dims, keepdim), 1 / count)
+    x = w.call(aten.mean.dim, x, open_axes, True)
+    if counted:
+        x = w.call(aten.sum.dim_IntList, x, counted, True)
+        x = w.call(aten.mul.Tensor, x, 1 / count)
+    return x if keepdim else w.call(aten.squeeze.dims, x, dims)
 
 
 def _count(value: Tensor, dims: list[int]) -> int:

@@ -1,0 +1,388 @@
+"""Which sizes of a recording are open: the batch, and the other axes of its inputs.
+
+The forward is recorded at further sizes, and the recordings are compared number by number. An integer
+that differs with the batch alone is ``a * size + b``. One that differs with another axis is the size of
+a tensor in the graph, or a product, a line, a floor or a rest of such sizes, and is so at every size
+recorded. An axis at which the forward does other things, or of which an integer has no such form,
+stays frozen, with the reason.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+Plan = Mapping[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
+Vector = tuple[int, ...]  # an integer, at each size recorded
+# What is added to an input's open axes, the first, the second ...
+ODD = (1, 3, 5)  # which networks that halve their maps often refuse
+EVEN = ((64, 192, 128), (128, 64, 192))
+FURTHER = (
+    (10, 21, 8),
+    (39, 14, 25),
+    (23, 47, 13),
+    (54, 28, 42),
+)  # where the odd ones worked, to tell a floor from a line
+DIVISORS = (*range(2, 17), 32, 64)
+
+
+class Refused(Exception):  # noqa: N818 - what was done with it
+    """What the forward did that no recording can hold."""
+
+
+class Recording(Protocol):
+    """Operators, and what they read besides the inputs, at one size."""
+
+    graph: fx.Graph
+    constants: dict[str, Tensor]
+
+
+At = Callable[[int, Mapping[int, int]], Recording]  # (batch, axis -> what is added to its size)
+
+
+def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dict[int, str]:
+    """Write what follows the inputs' sizes as nodes, in place; why each of ``axes`` that is frozen is.
+
+    ``at(batch, {axis: more})`` is the recording at another batch, with more on every input's axis.
+    Raises :class:`Refused` where the batch cannot be open. Each node's ``meta["open"]`` is the axes
+    of its tensor that may have another size.
+    """
+    points = _batches(first, batch, at)
+    frozen: dict[int, str] = {}
+    chosen, found = _space(first, batch, axes, at, frozen, points)
+    for nodes in zip(*(r.graph.nodes for r in (first, *points, *chosen)), strict=True):
+        nodes[0].meta["open"] = _differing([n.meta.get("val") for n in nodes])
+    builder = _Builder(first.graph)
+    for node in list(first.graph.nodes):
+        if node in found:
+            _rewrite(node, builder, iter(found[node]))
+    return frozen
+
+
+def _rewrite(node: fx.Node, builder: _Builder, formulas: Iterator[Formula | None]) -> None:
+    node.args, node.kwargs = fx.node.map_aggregate(  # type: ignore[assignment]
+        (node.args, node.kwargs), lambda v: builder.of(next(formulas), v)
+    )
+
+
+# -- at which sizes --------------------------------------------------------------------------------
+
+
+def _batches(first: Recording, batch: int, at: At) -> list[Recording]:
+    """The recordings at other batches that tell what follows it."""
+    second = at(batch + 1, {})
+    _check_alike(first, second, "another batch")
+    _check_constants(first.constants, second.constants, "the batch")
+    lines = 0
+    for old, new in zip(_written(first.graph), _written(second.graph), strict=True):
+        if old != new or type(old) is not type(new):
+            if type(old) is not int or type(new) is not int:
+                raise Refused("its forward writes a number that depends on the batch")
+            lines += old != (new - old) * batch
+    if not lines:  # all through zero; else two points do not tell
+        return [second]
+    third = at(batch + 3, {})
+    _check_alike(first, third, "another batch")
+    return [second, third]
+
+
+def _space(
+    first: Recording, batch: int, axes: Sequence[int], at: At, frozen: dict[int, str],
+    points: list[Recording],
+) -> tuple[list[Recording], Plan]:  # fmt: skip
+    """The recordings at other sizes of as many axes as can be open; of the others the reason."""
+    alone = [(axis,) for axis in axes] if len(axes) > 1 else []
+    for some in [tuple(axes), *alone] if axes else []:
+        try:
+            found = _sizes_of(first, batch, some, at, points)
+        except Refused as e:
+            frozen.update(dict.fromkeys(some, str(e)))
+            continue
+        for axis in some:  # of several that work alone, not together, the first
+            frozen.pop(axis, None)
+        return found
+    return [], _plan([first, *points], len(points))
+
+
+def _sizes_of(
+    first: Recording, batch: int, axes: Sequence[int], at: At, points: list[Recording]
+) -> tuple[list[Recording], Plan]:
+    """Recordings at other sizes of these axes, and the plan that fits them all; else :class:`Refused`."""
+
+    def recorded(more: Sequence[int]) -> Recording:
+        try:
+            found = at(batch, dict(zip(axes, more, strict=False)))
+        except Exception as e:
+            raise Refused(f"at another size its forward raises: {_first_line(e)}") from None
+        return found
+
+    def checked(found: Recording) -> Recording:
+        _check_alike(first, found, "another size")
+        _check_constants(first.constants, found.constants, "the size")
+        return found
+
+    try:
+        odd = [recorded(ODD)]
+    except Refused:
+        odd = []
+    more: Sequence[Sequence[int]] = [EVEN[0], *FURTHER] if odd else EVEN
+    if odd and _written(checked(odd[0]).graph) == _written(first.graph):
+        more = ()
+    chosen = [*odd, *(checked(recorded(each)) for each in more)]
+    return chosen, _plan([first, *points, *chosen], len(points))
+
+
+def _check_alike(here: Recording, there: Recording, where: str) -> None:
+    """The same operators in the same order, whatever their numbers are."""
+    kinds = [
+        [v if callable(v) else type(v) for v in _written(each.graph)] for each in (here, there)
+    ]
+    if kinds[0] != kinds[1]:
+        raise Refused(f"its forward does other things at {where}")
+
+
+def _check_constants(here: Mapping[str, Tensor], there: Mapping[str, Tensor], what: str) -> None:
+    """What the forward reads besides its input is the same at both sizes, number for number."""
+    for name, tensor in here.items():
+        other = there.get(name)
+        if other is not tensor and not (other is not None and _equal(tensor, other)):
+            raise Refused(f"its forward makes a tensor that depends on {what}, or on chance")
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """The same numbers; where both are no number, too."""
+    alike = a.shape == b.shape and a.dtype == b.dtype
+    return alike and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _written(graph: fx.Graph) -> list[Any]:
+    """Every operator, and everything that is written among its arguments, in order."""
+    found: list[Any] = []
+    for node in graph.nodes:
+        found.append(node.target)
+        found += [v for v in _arguments(node) if not isinstance(v, fx.Node)]
+    return found
+
+
+def _arguments(node: fx.Node) -> list[Any]:
+    """What stands among a node's arguments, in order."""
+    found: list[Any] = []
+    fx.node.map_aggregate((node.args, node.kwargs), found.append)
+    return found
+
+
+def _differing(values: Sequence[Any]) -> tuple[int, ...]:
+    """The axes of a node's tensor that have another size at some of the sizes recorded."""
+    if not all(isinstance(v, Tensor) and v.ndim == values[0].ndim for v in values):
+        return ()
+    return tuple(d for d in range(values[0].ndim) if len({v.shape[d] for v in values}) > 1)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+# -- integers as formulas --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The size of a node's axis (``axis`` given), or ``function`` of a formula and of another or a number."""
+
+    node: fx.Node  # that every size in it is of
+    axis: int = 0
+    function: Callable[[int, int], int] | None = None
+    of: Formula | None = None
+    by: Formula | int = 0
+
+    def then(self, function: Callable[[int, int], int], by: Formula | int, idle: int) -> Formula:
+        """``function(this, by)``; this where ``by`` does nothing."""
+        return self if by == idle else Formula(self.node, 0, function, self, by)
+
+
+def _plan(every: list[Recording], batches: int) -> Plan:
+    """A formula, or None, for each of the arguments of the nodes that follow a size.
+
+    ``every``: the first recording, ``batches`` at other batches, the rest at other sizes. Raises
+    :class:`Refused` where an integer has none.
+    """
+    known, found = _Sizes(), dict[fx.Node, list[Formula | None]]()
+    given = next((n for n in every[0].graph.nodes if n.op == "placeholder"), None)
+    for nodes in zip(*(r.graph.nodes for r in every), strict=True):
+        written = list(zip(*(_arguments(n) for n in nodes), strict=True))
+        formulas: list[Formula | None] = []
+        for values in written:
+            if isinstance(values[0], fx.Node) or all(v == values[0] for v in values):
+                formulas.append(None)
+            elif any(type(v) is not int for v in values):
+                raise Refused("its forward writes a number that depends on the size")
+            else:
+                assert given is not None
+                formulas.append(known.formula(values, nodes[0], given, batches))
+        if any(formulas):
+            found[nodes[0]] = formulas
+        known.add(nodes[0], [n.meta.get("val") for n in nodes])
+    return found
+
+
+@dataclass(eq=False)
+class _Sizes:
+    """The sizes of the nodes so far, and their products, as they are at each size recorded."""
+
+    known: dict[Vector, Formula] = field(default_factory=dict)
+    made: dict[tuple[Vector, frozenset[Vector]], Formula] = field(default_factory=dict)
+    of_node: dict[fx.Node, dict[Vector, Formula]] = field(default_factory=dict)
+    alike: dict[tuple[Vector, ...], dict[Vector, Formula]] = field(default_factory=dict)
+
+    def add(self, node: fx.Node, values: Sequence[Any]) -> None:
+        axes = _differing(values)
+        if not axes:
+            return
+        sizes = tuple(tuple(int(v.shape[d]) for v in values) for d in axes)
+        if sizes not in self.alike:
+            self.alike[sizes] = dict(_products(node, axes, sizes))
+            self.known = {**self.alike[sizes], **self.known}
+        self.of_node[node] = self.alike[sizes]
+
+    def formula(self, v: Vector, node: fx.Node, given: fx.Node, batches: int) -> Formula:
+        """The formula of an integer of ``node`` that has these values."""
+        near: dict[Vector, Formula] = {}
+        for operand in node.all_input_nodes:
+            near |= self.of_node.get(operand, {})
+        key = v, frozenset(near)
+        if key not in self.made:
+            if all(n == v[0] for n in v[1 + batches :]):
+                self.made[key] = _of_batch(v, self.known, given)
+            elif v in self.known:
+                self.made[key] = self.known[v]
+            else:
+                found = next(self._candidates(v, near), None)
+                if found is None:
+                    raise Refused(
+                        f"its forward writes a number ({v[0]}) of no known form in the size"
+                    )
+                self.made[key] = found
+        return self.made[key]
+
+    def _candidates(self, v: Vector, near: Mapping[Vector, Formula]) -> Iterator[Formula]:
+        """Of the node's own operands first; lines first, then floors, then rests."""
+        for known in (near, self.known):
+            for form in (_line, _floor, _rest):
+                for sizes, formula in known.items():
+                    found = form(v, sizes, formula)
+                    if found is not None:
+                        yield found
+
+
+def _products(
+    node: fx.Node, axes: Sequence[int], sizes: Sequence[Vector]
+) -> Iterator[tuple[Vector, Formula]]:
+    """The sizes of some axes of a node, and their products."""
+    of = dict(zip(axes, sizes, strict=True))
+    for count in range(len(axes), 0, -1):  # a size of one axis overrides an equal product
+        for first, *rest in combinations(axes, count):
+            vector, formula = of[first], Formula(node, first)
+            for d in rest:
+                vector = tuple(map(operator.mul, vector, of[d]))
+                formula = formula.then(operator.mul, Formula(node, d), 1)
+            yield vector, formula
+
+
+def _of_batch(v: Vector, known: Mapping[Vector, Formula], given: fx.Node) -> Formula:
+    """A line in the batch, whatever the sizes."""
+    sizes = next(s for s, f in known.items() if f == Formula(given, 0))
+    found = _line(v, sizes, Formula(given, 0))
+    if found is None:
+        raise Refused("its forward writes a size that is no line in the batch")
+    return found
+
+
+def _line(v: Vector, sizes: Vector, size: Formula) -> Formula | None:
+    """``a * size + b``"""
+    other = next((i for i, s in enumerate(sizes) if s != sizes[0]), None)
+    if other is None:
+        return None
+    a, rest = divmod(v[other] - v[0], sizes[other] - sizes[0])
+    b = v[0] - a * sizes[0]
+    if rest or a == 0 or any(n != a * s + b for n, s in zip(v, sizes, strict=True)):
+        return None
+    return size.then(operator.mul, a, 1).then(operator.add, b, 0)
+
+
+def _floor(v: Vector, sizes: Vector, size: Formula) -> Formula | None:
+    """``(size + b) // q + d``"""
+    for q in DIVISORS:
+        for b in range(q):
+            d = v[0] - (sizes[0] + b) // q
+            if all(n == (s + b) // q + d for n, s in zip(v, sizes, strict=True)):
+                found = size.then(operator.add, b, 0).then(operator.floordiv, q, 1)
+                return found.then(operator.add, d, 0)
+    return None
+
+
+def _rest(v: Vector, sizes: Vector, size: Formula) -> Formula | None:
+    """``a * (-size mod q) + b``: padding to a multiple of q, or of a stride."""
+    for q in DIVISORS:
+        rests = tuple(-s % q for s in sizes)
+        other = next((i for i, r in enumerate(rests) if r != rests[0]), 0)
+        if rests[other] == rests[0]:
+            continue
+        a, left = divmod(v[other] - v[0], rests[other] - rests[0])
+        b = v[0] - a * rests[0]
+        if not left and all(n == a * r + b for n, r in zip(v, rests, strict=True)):
+            found = size.then(operator.mul, -1, 1).then(operator.mod, q, 1)
+            return found.then(operator.mul, a, 1).then(operator.add, b, 0)
+    return None
+
+
+# -- formulas as nodes -----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Builder:
+    """The nodes of formulas, each once, right behind the node of which the sizes are."""
+
+    graph: fx.Graph
+    known: dict[Formula, fx.Node] = field(default_factory=dict)
+    last: dict[fx.Node, fx.Node] = field(default_factory=dict)  # behind which the next one stands
+
+    def __post_init__(self) -> None:
+        given = [n for n in self.graph.nodes if n.op == "placeholder"]
+        self.given = set(given)
+        self.last = dict.fromkeys(given[:1], given[-1]) if given else {}
+        self.first = given[0] if given else None
+
+    def of(self, formula: Formula | None, written: Any) -> Any:
+        return written if formula is None else self._node(formula)
+
+    def _node(self, formula: Formula) -> fx.Node:
+        if formula in self.known:
+            return self.known[formula]
+        if formula.function is None or formula.of is None:
+            value = formula.node.meta["val"].shape[formula.axis]
+            made = self._call(formula.node, aten.sym_size.int, (formula.node, formula.axis), value)
+        else:
+            parts = [
+                self._node(part) if isinstance(part, Formula) else part
+                for part in (formula.of, formula.by)
+            ]
+            values = [p.meta["val"] if isinstance(p, fx.Node) else p for p in parts]
+            value = formula.function(*values)
+            made = self._call(formula.node, formula.function, tuple(parts), value)
+        self.known[formula] = made
+        return made
+
+    def _call(self, source: fx.Node, function: Any, args: tuple[Any, ...], value: int) -> fx.Node:
+        source = self.first if source in self.given and self.first is not None else source
+        with self.graph.inserting_after(self.last.get(source, source)):
+            made = self.graph.call_function(function, args)
+        made.meta["val"] = int(value)
+        self.last[source] = made
+        return made
