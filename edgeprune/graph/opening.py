@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx
 
 aten = torch.ops.aten
-Plan = Mapping[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
+Plan = dict[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
 Vector = tuple[int, ...]  # an integer, at each size recorded
 # What is added to an input's open axes, the first, the second ...
 ODD = (1, 3, 5)  # which networks that halve their maps often refuse
@@ -54,10 +54,13 @@ def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dic
     Raises :class:`Refused` where the batch cannot be open. Each node's ``meta["open"]`` is the axes
     of its tensor that may have another size.
     """
-    points = _batches(first, batch, at)
     frozen: dict[int, str] = {}
-    chosen, found = _space(first, batch, axes, at, frozen, points)
-    for nodes in zip(*(r.graph.nodes for r in (first, *points, *chosen)), strict=True):
+    others, found = _at_once(first, batch, axes, at), dict[fx.Node, list[Formula | None]]()
+    if not others:
+        points = _batches(first, batch, at)
+        chosen, found = _space(first, batch, axes, at, frozen, points)
+        others = [*points, *chosen]
+    for nodes in zip(*(r.graph.nodes for r in (first, *others)), strict=True):
         nodes[0].meta["open"] = _differing([n.meta.get("val") for n in nodes])
     builder = _Builder(first.graph)
     for node in list(first.graph.nodes):
@@ -73,6 +76,17 @@ def _rewrite(node: fx.Node, builder: _Builder, formulas: Iterator[Formula | None
 
 
 # -- at which sizes --------------------------------------------------------------------------------
+
+
+def _at_once(first: Recording, batch: int, axes: Sequence[int], at: At) -> list[Recording]:
+    """One recording at another batch and other sizes, where nothing that is written follows any: most do."""
+    try:
+        found = at(batch + 1, dict(zip(axes, ODD, strict=False)))
+        _check_alike(first, found, "another size")
+        _check_constants(first.constants, found.constants, "the size")
+    except Exception:  # each is asked alone
+        return []
+    return [found] if _written(found.graph) == _written(first.graph) else []
 
 
 def _batches(first: Recording, batch: int, at: At) -> list[Recording]:

@@ -69,7 +69,7 @@ def _trace(model: nn.Module, example: Example, exact_norms: bool) -> Graph:
         kind="graph" if isinstance(model, fx.GraphModule) else "module",
         exact_norms=exact_norms,
         recipe=recipe,
-        frozen=module.meta["frozen"],
+        frozen=module.meta.get("frozen", {}),
         values=follow.values,
         sites=follow.sites,
         contractions=follow.contractions,
