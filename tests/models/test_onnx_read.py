@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +288,20 @@ def fused() -> onnx.ModelProto:
     return model
 
 
+def scales(*values: float) -> Any:
+    return numpy_helper.from_array(np.array(values, np.float32), "s")
+
+
+def functions(itself: bool) -> onnx.ModelProto:
+    """x -> me.F, of which Relu is the body, or F again."""
+    inner = helper.make_node("F", ["x"], ["y"], domain="me") if itself else node("Relu", "x")
+    own = [helper.make_opsetid("", 18), helper.make_opsetid("me", 1)]
+    model = one([node("F", "x", domain="me")])
+    model.opset_import.append(own[1])
+    model.functions.append(helper.make_function("me", "F", ["x"], ["y"], [inner], own))
+    return model
+
+
 ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (lambda f: f / "none.onnx", "No such file"),
     "a folder": (lambda f: f, "directory"),
@@ -301,6 +317,18 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "data above": (lambda f: external(f / "net.onnx", "../secret"), "outside of its folder"),
     "data at the root": (lambda f: external(f / "net.onnx", "/etc/passwd"), "outside of its folder"),
     "data behind a link": (linked, "outside of its folder"),
+    "data of a long name": (lambda f: external(f / "net.onnx", "x" * 5000), "outside of its folder"),
+    "sizes that do not fit": (
+        lambda f: saved(one([node("Reshape", "x", "s")], held=[numbers("s", -1, -1)]), f / "net.onnx"),
+        "Reshape 'odd': only one dimension can be inferred",
+    ),
+    "an infinite size": (
+        lambda f: saved(
+            one([node("Resize", "x", "", "s")], held=[scales(1, 1, np.inf, 1)]), f / "net.onnx"
+        ),
+        "Resize 'odd': cannot convert float infinity",
+    ),
+    "a function in itself": (lambda f: saved(functions(itself=True), f / "net.onnx"), "not valid ONNX"),
     "no data": (lambda f: external(f / "net.onnx", "gone"), "not there: gone"),
     "short data": (
         lambda f: [(f / "d").write_bytes(bytes(8)), external(f / "net.onnx", "d", length="64")][1],
@@ -337,6 +365,24 @@ def test_an_odd_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_a_file_of_functions_is_read(tmp_path: Path) -> None:
+    x = torch.randn(2, 4, 8, 8)
+    code = f"from edgeprune.models.onnx import read; read({str(tmp_path / 'net.onnx')!r})"
+    net = saved(functions(itself=False), tmp_path / "net.onnx")
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    )  # no other import
+    assert torch.equal(read(net)(x), x.relu())
+
+
+@pytest.mark.parametrize("name", ["....", ".".join("a" * 3000), "forward.weight"])
+def test_odd_names_of_weights(name: str, tmp_path: Path) -> None:
+    held = [numpy_helper.from_array(np.ones((8, 4, 3, 3), np.float32), name)]
+    net = read(saved(one([node("Conv", "x", name)], held=held), tmp_path / "net.onnx"))
+    assert [p.shape for p in net.parameters()] == [(8, 4, 3, 3)]
+    assert net(torch.randn(2, 4, 8, 8)).shape == (2, 8, 6, 6)
 
 
 def test_several_inputs_and_outputs_keep_their_order(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import onnx
+import onnx.inliner
 
 from ...errors import EdgepruneError, one_line
 
 LARGEST = 2 << 30  # bytes of a file and its data
 OLDEST, NEWEST = 7, 23  # opsets
+LONGEST = 1000  # characters of a path
 NEXT = "export it again"
 Proto = Any  # onnx.ModelProto, whose members are made at run time
 
@@ -108,6 +110,7 @@ def _inside(folder: Path, name: str, what: str) -> Path:
     """A file below the model's folder, reached without links."""
     place = PurePosixPath(name)
     bad = not name or "\\" in name or "\0" in name or place.is_absolute() or ".." in place.parts
+    bad = bad or len(name) > LONGEST
     path = folder / name if not bad else folder
     steps = [folder.joinpath(*place.parts[: i + 1]) for i in range(len(place.parts))]
     if bad or any(step.is_symlink() for step in steps):

@@ -83,7 +83,14 @@ class OnnxNetwork(nn.Module):
             return
         try:
             out = f(trained(step, self.training), *inputs)
-        except (NotSupported, ValueError, IndexError, TypeError, ZeroDivisionError) as e:
+        except (
+            NotSupported,
+            ValueError,
+            IndexError,
+            TypeError,
+            ArithmeticError,
+            RuntimeError,
+        ) as e:
             said = one_line(str(e))
             name = (
                 ""

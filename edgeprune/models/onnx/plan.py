@@ -26,6 +26,7 @@ from .interface import Interface
 from .known import MOST, Known, known
 from .operators import HALVES, REFUSED, ROWS, Node, NotSupported, Row, row_of
 
+DEEPEST = 32  # modules within modules
 FEW = 64  # whole numbers of a constant that may be sizes
 BUFFERS = ("running_mean", "running_var")
 Words = dict[str, str]  # tensor of the file -> name in the network
@@ -186,7 +187,7 @@ def layer_name(node: Any, weight: str) -> str:
     ``layer1.0.conv1.weight`` and ``/layer1/layer1.0/conv1/Conv`` both give ``layer1.0.conv1``.
     """
     said = weight.rpartition(".")[0]
-    if said and "::" not in weight and "/" not in weight:
+    if clean(said) and "::" not in weight and "/" not in weight:
         return clean(said)
     parts: list[str] = []
     for part in re.split(r"[/:]+", node.name)[:-1] if "/" in node.name else [node.name]:
@@ -200,7 +201,8 @@ def layer_name(node: Any, weight: str) -> str:
 def clean(name: str) -> str:
     """A name that modules can bear: letters, digits, ``_``, between dots."""
     parts = [re.sub(r"\W+", "_", p, flags=re.ASCII).strip("_") for p in re.split(r"[./]", name)]
-    return ".".join(f"{p}_" if hasattr(nn.Module, p) or p in TAKEN else p for p in parts if p)
+    parts = [f"{p}_" if hasattr(nn.Module, p) or p in TAKEN else p for p in parts if p]
+    return ".".join(parts[-DEEPEST:])
 
 
 TAKEN = frozenset(vars(nn.Module())) | {"steps", "numbers", "interface", "words"}
