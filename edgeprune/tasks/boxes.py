@@ -102,4 +102,4 @@ MAP = Measure(
     "map", "mAP against the dense network's boxes", listed, mean_ap, units.percent,
     "reaches a mAP of {} against them",
 )  # fmt: skip
-BOXES = Task("boxes", "boxes", seen=is_decoded, more=(MATCHED, MAP, RELATIVE))
+BOXES = Task("boxes", "boxes", seen=is_decoded, axes=2, more=(MATCHED, MAP, RELATIVE))

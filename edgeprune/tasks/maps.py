@@ -116,8 +116,8 @@ def is_sequence(port: Port, whole: Signature) -> bool:
 
 
 SEGMENTATION = Task(
-    "segmentation", "segmentation", seen=is_segmentation, same=same_pixels, chooses="class of a pixel",
-    more=(MIOU,),
+    "segmentation", "segmentation", seen=is_segmentation, axes=2, same=same_pixels,
+    chooses="class of a pixel", more=(MIOU,),
 )  # fmt: skip
 RESTORATION = Task("restoration", "restored image", seen=is_restored, more=(PSNR, RELATIVE))
 DEPTH = Task("depth", "depth", seen=is_depth, more=(RELATIVE,))

@@ -42,7 +42,14 @@ def judged(signature: Signature, said: str = "") -> list[tuple[Port, Task]]:
             "give a network whose outputs have a row for each example",
         )  # fmt: skip
     whole, own = _words(said, [p.name for p in outputs])
-    return [(port, own.get(port.name) or whole or _seen(port, signature)) for port in outputs]
+    rows = [(port, own.get(port.name) or whole or _seen(port, signature)) for port in outputs]
+    for port, task in rows:
+        if len(port.shape) < task.axes:
+            raise EdgepruneError(
+                f"task {task.name}", f"output {port.name} {port.said} has too few axes for it",
+                "--task OUTPUT=NAME says another",
+            )  # fmt: skip
+    return rows
 
 
 def told(rows: Sequence[tuple[Port, Task]]) -> str:

@@ -76,6 +76,7 @@ class Task:
     # an output, all there are -> whether it is plainly of this task
     same: Callable[[Tensor, Tensor], Tensor | None] = lambda outputs, others: None
     # two outputs -> bool [N, ...], whether they are the same answer; None: they answer with no choice
+    axes: int = 0  # of an output, besides the batch: the fewest that it can be read with
     chooses: str = ""  # what is chosen: answers, pixels, labels; "": nothing is
     more: tuple[Measure, ...] = ()  # besides the share of what is chosen alike
     distance: Callable[[Tensor, Tensor], float] = variance_lost
