@@ -130,10 +130,13 @@ def inputs_said(words: list[str]) -> Inputs:
                 f"--shape {part}", "not a shape such as 1x49x10, x=3x224x224 or ids=20:int64"
             )
         given.append(found[1])
-        shape = tuple(int(n) for n in found[2].split("x"))
+        shape = tuple(int(n[:20]) for n in found[2].split("x"))
         ports.append(Port(found[1] or f"x{len(ports) or ''}", shape, dtype))
     if any(given) and not all(given):
         raise EdgepruneError("--shape", "names some inputs and not others", "name all or none")
+    twice = next((name for name in given if name and given.count(name) > 1), None)
+    if twice:
+        raise EdgepruneError(f"--shape {twice}", "names an input twice", "name each once")
     if all(given):
         return Inputs(tuple(ports), {str(name): i for i, name in enumerate(given)})
     return Inputs(tuple(ports), 0 if len(ports) == 1 else list(range(len(ports))))
@@ -142,7 +145,8 @@ def inputs_said(words: list[str]) -> Inputs:
 @torch.no_grad()
 def _given(model: nn.Module, inputs: Inputs, batch: int) -> list[tuple[str, Tensor]]:
     with evaluating(model), quiet(), torch.random.fork_rng(devices=[]):
-        return list(named(call(model, example_of(inputs, batch, floating(model)))))
+        found = named(call(model, example_of(inputs, batch, floating(model))))
+        return [(place, t.to_dense()) for place, t in found]
 
 
 def _port(place: str, a: Tensor, b: Tensor) -> Port:

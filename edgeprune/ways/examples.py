@@ -158,7 +158,8 @@ def _read(name: str, model: nn.Module) -> Arrays:
         raise EdgepruneError(
             f"--images {name}", f"not readable ({one_line(str(e))[:200]})"
         ) from None
-    tensors = {key: _tensor(name, key, value) for key, value in parts.items()}
+    with np.errstate(over="ignore"):  # what is infinite in 32 bits is refused below
+        tensors = {key: _tensor(name, key, value) for key, value in parts.items()}
     if not tensors:
         raise EdgepruneError(f"--images {name}", "holds no array")
     example = next(iter(tensors.values())) if len(tensors) == 1 else tensors
@@ -166,13 +167,14 @@ def _read(name: str, model: nn.Module) -> Arrays:
 
 
 def _tensor(name: str, key: str, value: NDArray[Any]) -> Tensor:
-    if value.dtype.kind not in "fiub" or value.ndim < 1 or not len(value):
+    if not isinstance(value, np.ndarray):  # a member of an archive that is no array
+        raise EdgepruneError(f"--images {name}", f"{key} is no array", "save it with numpy.savez")
+    if value.dtype.kind not in "fiub" or value.ndim < 1 or not value.size:
         raise EdgepruneError(
-            f"--images {name}", f"{key} is {value.dtype} {list(value.shape)}, not numbers [N, ...]"
-        )
-    if value.dtype.kind == "f":
-        value = value.astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(value))
+            f"--images {name}", f"{key} is {value.dtype} {list(value.shape)}, not numbers [N, ...]",
+            "save numbers, examples along the first axis",
+        )  # fmt: skip
+    return _as_tensors(value)  # type: ignore[no-any-return]
 
 
 def _made(name: str, model: nn.Module, limit: int) -> Arrays:
@@ -183,7 +185,9 @@ def _made(name: str, model: nn.Module, limit: int) -> Arrays:
         batches: list[list[Tensor]] = []
         first: Example = None
         for batch in _batches(given):
-            batch = mapped(_as_tensors(batch), lambda t: t.detach().cpu())
+            batch = mapped(_as_tensors(batch), _plain)
+            if not flat(batch):
+                raise _no_tensor(f"--images {name}")
             first = batch if first is None else first
             batches.append(flat(batch))
             if sum(len(b[0]) for b in batches) >= limit:
@@ -195,12 +199,37 @@ def _made(name: str, model: nn.Module, limit: int) -> Arrays:
         raise EdgepruneError(
             f"--images {name}", f"{type(e).__name__}: {one_line(str(e))[:200]}"
         ) from None
-    if not whole:
-        raise EdgepruneError(
-            f"--images {name}", "gives no tensor", "give batches of what the network takes"
-        )
+    if not whole or not all(t.numel() for t in whole):
+        raise _no_tensor(f"--images {name}")
     inputs = inputs_of(model, first)
     return _arrays(name, model, nest_of(inputs, whole))
+
+
+def made_inputs(name: str, model: nn.Module) -> Inputs:
+    """What the batch is that the user's function after ``--shape`` makes."""
+    what = f"--shape {name}"
+    try:
+        made = mapped(_as_tensors(code.function(name, "--shape")()), _plain)
+        if any(t.ndim and t.numel() for t in flat(made)[:1]):
+            return inputs_of(model, made)
+    except EdgepruneError:
+        raise
+    except (Exception, SystemExit) as e:  # whatever the user's code raises
+        raise EdgepruneError(what, f"{type(e).__name__}: {one_line(str(e))[:200]}") from None
+    raise _no_tensor(what)
+
+
+def _no_tensor(what: str) -> EdgepruneError:
+    return EdgepruneError(
+        what, "gives no tensor, or an empty one",
+        "give batches of what the network takes",
+    )  # fmt: skip
+
+
+def _plain(t: Tensor) -> Tensor:
+    """As NumPy can hold it."""
+    t = t.detach().cpu().to_dense()
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
 
 
 def _batches(given: Any) -> Iterator[Any]:
@@ -213,12 +242,20 @@ def _batches(given: Any) -> Iterator[Any]:
 
 def _as_tensors(batch: Any) -> Any:
     if isinstance(batch, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(batch))
+        return torch.from_numpy(np.ascontiguousarray(batch, _type(batch.dtype)))
     if isinstance(batch, dict):
         return {k: _as_tensors(v) for k, v in batch.items()}
     if isinstance(batch, list | tuple):
         return type(batch)(_as_tensors(v) for v in batch)
     return batch
+
+
+def _type(given: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that torch reckons in: floats of 32 bits, whole numbers signed, of this machine's order."""
+    wider = {2: np.int32, 4: np.int64, 8: np.int64}
+    if given.kind == "u" and given.itemsize in wider:
+        return np.dtype(wider[given.itemsize])
+    return np.dtype(np.float32) if given.kind == "f" else given.newbyteorder("=")
 
 
 def _arrays(name: str, model: nn.Module, example: Example) -> Arrays:

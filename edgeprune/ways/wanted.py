@@ -13,14 +13,12 @@ from torch import nn
 from .. import checkpoint, data, models, runs, tasks, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
-from ..graph.inputs import inputs_of
 from ..graph.probe import image, inputs_said, probe
-from ..models import code
 from ..records import Inputs, Signature
 from ..runs import Run
 from .asked import Asked, asked_of
 from .dense import named_classes, whole
-from .examples import Arrays, are_arrays, convention_of, photos, space_of, typed_as
+from .examples import Arrays, are_arrays, convention_of, made_inputs, photos, space_of, typed_as
 from .examples import arrays as read_arrays
 from .record import Watch
 from .way import Way, no_labels
@@ -198,7 +196,7 @@ def _asked(dense: Loaded, wanted: Wanted, watch: Watch) -> tuple[Loaded, Arrays 
 def said_inputs(words: Sequence[str], model: nn.Module) -> Inputs | None:
     """What ``--shape`` says that the network takes: shapes, or a function that makes an example."""
     if len(words) == 1 and ".py:" in words[0]:
-        return inputs_of(model, code.function(words[0], "--shape")())
+        return made_inputs(words[0], model)
     return inputs_said(list(words)) if words else None
 
 

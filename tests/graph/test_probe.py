@@ -65,9 +65,11 @@ def test_shapes_as_they_are_typed() -> None:
     named = inputs_said(["b=4", "a=3x8x8"])
     assert named.call == {"b": 0, "a": 1}
     assert inputs_said(["4", "5"]).call == [0, 1]
-    for word in ("3xx8", "a=3,4", "4:text", ""):
+    for word in ("3xx8", "a=3,4", "4:text", "", "a=3,a=4"):
         with pytest.raises(EdgepruneError, match="--shape"):
             inputs_said([word])
+    with pytest.raises(EdgepruneError, match="cannot be"):
+        inputs_said(["4x" + "9" * 5000])
 
 
 def test_what_it_does_not_run_on_is_told() -> None:
@@ -75,3 +77,8 @@ def test_what_it_does_not_run_on_is_told() -> None:
         probe(Answers(), inputs_said(["3x8x8"]))
     with pytest.raises(EdgepruneError, match="gives no tensor"):
         probe(type("N", (nn.Module,), {"forward": lambda self, x: None})(), inputs_said(["3"]))
+
+
+def test_a_sparse_output_is_looked_at_as_a_dense_one() -> None:
+    sparse = type("S", (nn.Module,), {"forward": lambda self, x: x.relu().to_sparse()})()
+    assert probe(sparse, inputs_said(["5"])).outputs[0].said == "[N, 5]"
