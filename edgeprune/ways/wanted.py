@@ -14,6 +14,7 @@ from .. import checkpoint, data, models, runs, tasks, train
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..graph.probe import image, inputs_said, probe
+from ..models import code
 from ..records import Inputs, Signature
 from ..runs import Run
 from .asked import Asked, asked_of
