@@ -50,7 +50,7 @@ def stand_in(r: Rewriter, rest: Left) -> None:
             value = _value(r, new, values).detach().clone()
         name = parameter_of(old)
         sources = _sources(r, rest, old)
-        trained = any(_trained(r, source) for source in sources)
+        trained = value.is_floating_point() and any(_trained(r, s) for s in sources)
         labels = replace(r.value(old).at_one_place(), constant=True, name=name)
         parameter = nn.Parameter(value, requires_grad=trained)
         r.stands_for[name] = Branch(old.name, parameter, labels, frozenset(sources))

@@ -254,3 +254,24 @@ def test_the_branch_is_not_in_the_onnx_file_either(tmp_path: Path) -> None:
     kinds = [n.op_type for n in onnx.load(done.path).graph.node]
     assert kinds.count("Conv") == 3  # the stem, and the block without a sum
     assert done.parity.difference < 1e-5
+
+
+def test_a_branch_that_ends_in_yes_or_no_vanishes() -> None:
+    """What stands for it is no number, and is not trained."""
+    torch.manual_seed(0)
+
+    class Choice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 5, 1), nn.Conv2d(5, 6, 1)
+            self.o = nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = self.a(x)
+            return self.o(torch.where(self.c(self.b(x).relu()) > 0, a, -a).mean((2, 3)))
+
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    graph = edgeprune.graph.trace(Choice().double().eval(), x[:2])
+    assert can_vanish(graph, ["b"])
+    small = narrow(graph, {"b": []}).model
+    assert relative(small(x), masked(graph, {"b": []})(x)) < 1e-12
