@@ -269,7 +269,7 @@ def _arrays(name: str, model: nn.Module, example: Example) -> Arrays:
 def typed_as(given: Arrays, inputs: Inputs) -> Arrays:
     """The arrays as the inputs that ``--shape`` says; refused where their shapes differ."""
     for mine, theirs in zip(given.inputs.ports, inputs.ports, strict=False):
-        if mine.shape != theirs.shape:
+        if (mine.shape, mine.batch) != (theirs.shape, theirs.batch):
             break
     else:
         if len(given.inputs.ports) == len(inputs.ports):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.ways.examples import Arrays, arrays, made_inputs
+from edgeprune.records import Inputs, Port
+from edgeprune.ways.examples import Arrays, arrays, made_inputs, typed_as
 
 CODE = """
 import torch
@@ -86,3 +87,14 @@ def test_files_without_numbers_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(EdgepruneError, match=why):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_inputs_of_a_received_run_that_follow_another_axis(
+    batch: int | None, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.ones((6, 4)))
+    given = read(tmp_path / "a.npy")
+    assert len(typed_as(given, Inputs((Port("x", (4,)),)))) == 6
+    with pytest.raises(EdgepruneError, match="the network takes"):
+        typed_as(given, Inputs((Port("x", (4,), batch=batch),)))
