@@ -76,8 +76,6 @@ def test_what_it_answers_is_told_everywhere(
     cases: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the task's words: prune's sentence, the table, export's, bench's, and the page's headline."""
-    (case,) = (c for c in cases.CASES if c.name == "DS-CNN")
-    assert not cases.through(case, folder).error
     import torch
 
     net = cases.shaken(cases.networks.Embedding())
@@ -86,18 +84,19 @@ def test_what_it_answers_is_told_everywhere(
         "prune --post-training --model cases_networks.py:Embedding --weights e.pth --size 48 --images photos"
         " --keep-flops 0.7 --round-to 1 --name e"
     )
-    assert errors.run(app.app, words.split()) == 0
-    seen = capsys.readouterr()
+    code, seen = errors.run(app.app, words.split()), capsys.readouterr()
+    assert code == 0, seen.err
     assert "gives [N, 32]: embedding (--task says another)" in seen.err
     assert "held-out examples it is at cosine" in seen.err
     assert "Cosine with the dense network's" in seen.out
     assert "logits" not in seen.out + seen.err
-    assert errors.run(app.app, ["export", "e"]) == 0
-    out = capsys.readouterr().out
-    assert "Cosine with the dense network's" in out
-    assert "same class" not in out
-    assert errors.run(app.app, ["bench", "e", *cases.QUICK]) == 0
-    assert "Cosine with the dense network's" in capsys.readouterr().out
+    code, seen = errors.run(app.app, ["export", "e"]), capsys.readouterr()
+    assert code == 0, seen.err
+    assert "Cosine with the dense network's" in seen.out
+    assert "same class" not in seen.out
+    code, seen = errors.run(app.app, ["bench", "e", *cases.QUICK]), capsys.readouterr()
+    assert code == 0, seen.err
+    assert "Cosine with the dense network's" in seen.out
     assert errors.run(app.app, ["report", "e"]) == 0
     assert "is at cosine" in Path("runs/e/report.html").read_text()
 
