@@ -31,7 +31,7 @@ from torch import Tensor, fx, nn
 
 from .. import files
 from ..errors import EdgepruneError
-from ..graph.inputs import Example, arguments, flat, inputs_of, nest_of
+from ..graph.inputs import Example, arguments, flat, inputs_of, mapped, nest_of
 from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
 from ..records import Convention, Inputs
@@ -172,6 +172,7 @@ def _exported(
     opset: int,
     more: Sequence[tuple[int, ...]] = (),
 ) -> onnx.ModelProto:
+    example = mapped(example, Tensor.contiguous)  # of channels_last ones torch records the strides
     inputs = inputs_of(model, example)
     names = [INPUT] if is_image(inputs) else [_name(p.name) for p in inputs.ports]
     outputs = [f"{name}_out" if name in names else name for name in outputs]

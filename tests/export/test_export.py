@@ -280,3 +280,15 @@ def test_it_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 )
 def test_layer_of(row: str, layer: str) -> None:
     assert export.layer_of(row) == layer
+
+
+def test_the_memory_layout_of_the_examples_leaves_no_trace(tmp_path: Path) -> None:
+    """Pooling of a channels_last tensor ends in strides, which would be Range and Gather in the file."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )  # fmt: skip
+    real = export.Real(images(9).contiguous(memory_format=torch.channels_last))
+    done = write(net, tmp_path / "net.onnx", real=real)
+    found = [node.op_type for node in onnx.load(done.path).graph.node]
+    assert found[:2] == ["Conv", "Relu"]
+    assert not {"Shape", "Range", "Gather"} & set(found)
