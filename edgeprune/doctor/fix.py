@@ -28,10 +28,6 @@ def fix(run: Run, block: int) -> tuple[Run | None, dict[str, tuple[int, int]]]:
     :class:`EdgepruneError` where the run is not pruned.
     """
     fixed = Run(run.path.with_name(f"{run.name}-fixed"))
-    if fixed.onnx_path("pruned").is_file():  # written last: without it a killed one is made anew
-        raise EdgepruneError(
-            f"run {fixed.name} is there already", next=f"remove or rename {fixed.path}"
-        )
     pruned = checkpoint.load(run, "pruned")
     dense = checkpoint.load(run, "dense")
     graph = trace(dense.model, dense.example)
@@ -52,7 +48,25 @@ def fix(run: Run, block: int) -> tuple[Run | None, dict[str, tuple[int, int]]]:
             f"run {run.name}", f"with more channels it gives other answers (by {gap:.1g} of the scale)",
             f"prune again with --round-to {block}",
         )  # fmt: skip
-    return _write(run, fixed, dense, graph, keep, model), changed
+    if not fixed.onnx_path(
+        "pruned"
+    ).is_file():  # written last: without it a killed one is made anew
+        return _write(run, fixed, dense, graph, keep, model), changed
+    if not _is(fixed, run, keep, model):
+        raise EdgepruneError(
+            f"run {fixed.name} is there already", next=f"remove or rename {fixed.path}"
+        )
+    return fixed, changed
+
+
+def _is(fixed: Run, run: Run, keep: Keep, model: nn.Module) -> bool:
+    """Whether the run holds what would be written: the same command was killed at its very end."""
+    if fixed.recipe().fixed_from != run.name or not fixed.has("pruned"):
+        return False
+    there, _ = files.read_tensors(fixed.weights_path("pruned"))
+    wanted = model.state_dict()
+    same = there.keys() == wanted.keys() and all(torch.equal(there[k], wanted[k]) for k in there)
+    return same and checkpoint.read_spec(fixed).kept == {n: list(u) for n, u in keep.items()}
 
 
 def rounded_up(graph: Graph, kept: Keep, block: int) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune import checkpoint, graph, models, runs, ways
+from edgeprune import checkpoint, files, graph, models, runs, ways
 from edgeprune.bench.devices.base import Ended
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
@@ -122,6 +122,10 @@ def test_fix(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert fixed.recipe().fixed_from == "small"
     # a second time nothing is overwritten
     weights = fixed.weights_path("pruned").read_bytes()
+    assert call("doctor", "small", "--fix", "--json") == 0  # typed again it finds what it made
+    assert json.loads(capsys.readouterr().out)["widths"] == found["widths"]
+    recipe = files.read_json(fixed.recipe_path)
+    files.write_json(fixed.recipe_path, recipe | {"fixed_from": "another"})
     assert call("doctor", "small", "--fix") == 2
     assert "is there already" in capsys.readouterr().err
     assert fixed.weights_path("pruned").read_bytes() == weights
