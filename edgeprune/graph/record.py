@@ -200,7 +200,7 @@ class Recorder(TorchDispatchMode):
         args, kwargs = _lifted(args, self), _lifted(kwargs or {}, self)
         row = row_of(func)
         if row.asks:
-            raise Refused(f"{_name(func)} asks for a tensor's numbers")
+            return self._number(func, args, kwargs)
         if row.guard:
             return None
         if func._schema.is_mutable:
@@ -211,6 +211,24 @@ class Recorder(TorchDispatchMode):
         if evaluating:
             return self._result(*evaluating, {})[0]
         return self._result(func, args, kwargs)
+
+    def _number(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operator tells of a tensor that neither an input nor training changes (a stride)."""
+        asked = list(_values((args, kwargs)))
+        known: dict[fx.Node, Any] = {}
+        refused = Refused(f"{_name(func)} asks for a tensor's numbers")
+        if not all(v.place.node in self.free for v in asked):
+            raise refused
+        with torch.inference_mode(False), torch.no_grad():
+            args, kwargs = (
+                _mapped(each, lambda v: self._computed(self.read(v), known))
+                for each in (args, kwargs)
+            )
+            found = func(*args, **kwargs)
+        trained = any(isinstance(t, nn.Parameter) and t.requires_grad for t in known.values())
+        if trained or isinstance(found, Tensor):
+            raise refused
+        return found
 
     def _handed_on(self, x: Value) -> Value:
         return Value.of(x.meta, x.device, x.place)

@@ -137,3 +137,29 @@ def test_a_function_and_a_row_add_an_operator(monkeypatch: pytest.MonkeyPatch) -
     assert small.get_parameter("weight").shape == (3,)
     row = next(r for r in cost(graph, {"conv": 3}).rows if r.kind == "gate")
     assert (row.macs, row.params) == (3 * 14 * 14, 3)
+
+
+class Shaped(nn.Module):
+    """A map flattened and brought back into the shape of itself, or of one with other channels."""
+
+    def __init__(self, alike: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)
+        self.c, self.alike = nn.Conv2d(8, 4, 1), alike
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.a(x)
+        b = self.b(a)
+        flat = b.flatten(2) if self.alike else b.transpose(1, 2).flatten(2)
+        return self.c(flat.reshape_as(a).relu() + flat.view_as(a))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_shape_taken_from_another_tensor_is_cut_with_it(alike: bool) -> None:
+    torch.manual_seed(0)
+    network = Shaped(alike).eval().double()
+    graph = trace(network, images(2).double())
+    assert bool(graph.groups) == alike
+    keep = {name: list(range(0, g.width, 2)) for name, g in graph.groups.items()}
+    x = images(3).double()
+    assert relative(cut(network, graph, keep)(x), masked(graph, keep)(x)) < 1e-12

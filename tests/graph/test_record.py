@@ -149,6 +149,8 @@ EXACT: dict[str, Callable[[Forward, Tensor], Any]] = {
     "unbound again": written_again,
     "names": lambda m, x: Both(m.conv(x), m.conv(x).argmax(1)),
     "power": lambda m, x: m.conv(x).pow_(2),
+    "a stride's number": lambda m, x: (
+        m.conv(x) * m.plain[2, 0, 0].item() + torch.full((5,), m.scale[1, 0, 0])),
     "moved": lambda m, x: m.to(x.device).conv(x),
 }  # fmt: skip
 
@@ -176,6 +178,7 @@ def asks(m: Forward, x: Tensor) -> Tensor:
 REFUSED: dict[str, tuple[Callable[[Forward, Tensor], Any], str]] = {
     "item": (lambda m, x: m.conv(x) * x.max().item(), "numbers"),
     "if": (asks, "numbers"),
+    "item of a weight": (lambda m, x: m.conv(x) * m.conv.bias[0].item(), "numbers"),
     "numpy": (lambda m, x: m.conv(x) * float(x.numpy()[0, 0, 0, 0]), "numpy"),
     "tolist": (lambda m, x: m.conv(x) * x.tolist()[0][0][0][0], "tolist"),
     "nonzero": (lambda m, x: x[x.nonzero()[:, 0]], "numbers"),

@@ -81,6 +81,14 @@ def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
     return _cut_alike(f, like, moved)
 
 
+def as_another(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
+    """``x`` in the shape of ``like``, which is cut with it."""
+    out = move(f, node, x, like, run=torch.Tensor.reshape_as)
+    if like.axis is not None and like.axis != out.axis:
+        like = f.pin(node, like, "gives its shape to a tensor with other channels")
+    return _cut_alike(f, like, out)
+
+
 def repeat(f: Follow, node: fx.Node, x: Labelled, sizes: Sequence[int], **kwargs: Any) -> Any:
     """expand, repeat, tile: what one element is repeated into can leave, at the written number."""
     out = move(f, node, x, sizes, **kwargs)
@@ -211,7 +219,10 @@ ROWS = (
         moves=True,
         vectors=True,
     ),
-    Operator("flatten unsqueeze view_as", move, moves=True, vectors=True, back=shape_back),
+    Operator(
+        "view_as reshape_as", as_another, moves=True, run=torch.Tensor.reshape_as, back=shape_back
+    ),
+    Operator("flatten unsqueeze", move, moves=True, vectors=True, back=shape_back),
     Operator("squeeze", move, squeezed, moves=True, vectors=True, back=shape_back),
     Operator("permute", move, moves=True, vectors=True, back=permute_back),
     Operator("transpose t swapaxes numpy_T", move, moves=True, vectors=True, back=transpose_back),
