@@ -227,11 +227,11 @@ CALTECH = [
     *crossed(HEALED, (0.5,)),
 ]
 AS_THEY_COME = [
-    *crossed([replace(BEST, method="search")], (0.7, 0.5)),
-    *crossed([replace(BEST, method="search", compensate="blocks")], (0.7,)),
     *crossed([replace(BEST, views=views) for views in VIEWS[:2]], (0.7, 0.85)),
     *crossed([replace(BEST, compensate="blocks")], (0.7, 0.85)),
     *crossed([replace(BEST, views=views) for views in VIEWS[2:]], (0.7, 0.85)),
+    *crossed([replace(BEST, method="search")], (0.7, 0.5)),
+    *crossed([replace(BEST, method="search", compensate="blocks")], (0.7,)),
     *crossed([SAME, Row("l1"), Row("l1", compensate="none")], (0.7, 0.85)),
     *crossed([replace(BEST, distil_steps=200)], (0.7, 0.85)),
     *crossed([replace(BEST, compensate=way) for way in ("lstsq", "blocks")], (0.5, 0.3)),
