@@ -228,7 +228,12 @@ def test_gradients_follow() -> None:
     assert torch.equal(part.grad, whole.grad[:, [1, 4]])
 
 
-@pytest.mark.parametrize("units", [[], [3, 1], [0, 0], [-1], [6], [0.5], [[1]]])
+def test_a_group_that_cannot_vanish_keeps_a_unit() -> None:
+    with pytest.raises(EdgepruneError, match=r"features\.0 cannot vanish: .* keep a unit"):
+        narrow(traced("Plain"), {"features.0": []})
+
+
+@pytest.mark.parametrize("units", [[3, 1], [0, 0], [-1], [6], [0.5], [[1]]])
 def test_a_keep_that_makes_no_sense_is_refused(units: list[int]) -> None:
     with pytest.raises(EdgepruneError, match=r"kept units of features\.0"):
         narrow(traced("Plain"), {"features.0": units})
