@@ -5,9 +5,10 @@
 
 A ResNet-50 at 224 px with random weights and the batch-norm statistics of 64 photos is pruned after
 training to half of its FLOPs, one view of each photo of the ImageNet sample, one thread, in a
-process of its own. ``--tree`` is the checkout whose edgeprune is measured (default: this one); both
-are run by turns, so that a busy machine is busy for both. Every measurement is added to
-results/repair_speed.json; the page is made from that file alone.
+process of its own. ``--tree`` is the checkout whose edgeprune is measured (default: this one); run both
+by turns, so that a busy machine is busy for both. A tree of before 69d9b8b is measured by the script of
+0098585 (``git show 0098585:benchmarks/repair_speed.py``), whose statistics come from batches of 16. Every
+measurement is added to results/repair_speed.json; the page is made from that file alone.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def page(known: list[dict[str, Any]]) -> str:
         "",
         "Made by `python benchmarks/repair_speed.py` from repair_speed.json beside it; not edited by",
         "hand. " + " ".join((__doc__ or "").split("\n\n")[2].split("``--tree``")[0].split()),
-        "Trees were run by turns on one shared machine. CPU s: median (least to most) of processor",
+        "One shared, busy machine; `before` is 12a0460, measured by the script of 0098585, which takes the",
+        "batch norms' statistics in other batches: its forecast is of a slightly other network.",
+        "CPU s: median (least to most) of processor",
         "seconds from the loaded network to the forecast; peak: MiB resident above the loaded network",
         "and its photos; variance kept and agreement: the forecast, on held-out photos.",
         "",

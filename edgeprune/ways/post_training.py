@@ -408,6 +408,12 @@ def answers(model: nn.Module, examples: Example, rows: Rowed) -> list[Tensor]:
     """The outputs of ``rows`` in evaluation mode; the model's mode is left as it was."""
     with evaluating(model):
         given = dict(named(call(model, examples)))
+    for port, _ in rows:
+        if port.name not in given:  # rows may come from a run that was received
+            raise EdgepruneError(
+                f"output {port.name!r}", f"the network gives {', '.join(given) or 'none'}",
+                "prune it anew: this run is of another network",
+            )  # fmt: skip
     return [given[port.name] for port, _ in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgeprune.prune import search
 from edgeprune.train import RECIPES
 from edgeprune.train.recipes import learning_rate, lowest_lr
 from edgeprune.ways import heal
+from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import Photos, calibration, plain, split
 from edgeprune.ways.post_training import (
     Settings,
@@ -308,3 +310,11 @@ def test_a_search_that_makes_no_sense_is_refused(words: dict[str, object], said:
 def test_a_search_of_one_batch_is_refused() -> None:
     with pytest.raises(EdgepruneError, match="too few to judge on others"):
         tries(calibration(Photos(pixels(30), INPUT), 1, 0))
+
+
+def test_an_output_that_the_network_does_not_give_is_refused_by_name() -> None:
+    """Rows may come from the spec of a run that was received."""
+    net, x = nn.Conv2d(3, 4, 1), torch.zeros(2, 3, 4, 4)
+    ((port, task),) = pt.seen(net, x)
+    with pytest.raises(EdgepruneError, match="output 'nosuch': the network gives"):
+        pt.answers(net, x, [(replace(port, name="nosuch"), task)])
