@@ -36,7 +36,16 @@ def told(what: str, next: str = "") -> Iterator[None]:
     except EdgepruneError:
         raise
     except Exception as e:
-        raise EdgepruneError(what, f"{type(e).__name__}: {one_line(str(e))[:300]}", next) from e
+        raise EdgepruneError(what, raised(e)[:300], next) from e
+
+
+def raised(error: BaseException) -> str:
+    """``ValueError: its words`` on one line; a class from outside may raise where it is to speak."""
+    try:
+        words = str(error)
+    except Exception as e:
+        words = f"(its __str__ raises {type(e).__name__})"
+    return one_line(f"{type(error).__name__}: {words}")
 
 
 def one_line(text: str) -> str:

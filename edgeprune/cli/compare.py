@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ def compare(
     from .. import bench, records
     from ..bench.compare import compare as judge
 
+    for path in (before, after):
+        if not path.is_file():
+            next = "edgeprune bench writes them, into runs/NAME/bench/"
+            raise EdgepruneError(f"result {path}", "no such file", next)
     rows = judge(bench.load(before), bench.load(after))
     if as_json:
         output.show_json(

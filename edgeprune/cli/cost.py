@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 
 def cost(
-    model: options.MODEL = "vgg16",
+    model: Annotated[str | None, options.model()] = None,
     classes: Annotated[
         int, typer.Option("--classes", min=2, help="Classes of the last layer.")
     ] = 10,
     size: Annotated[
-        int, typer.Option("--size", min=16, max=1024, help="Side of the input in pixels.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--size", min=16, max=1024, help="Side of the input in pixels (32; others 224)."
+        ),
+    ] = None,
     head: options.HEAD = "paper",
     shape: options.EXAMPLE = None,
     widths: Annotated[
@@ -60,9 +63,14 @@ def cost(
     """
     from .. import graph as room
 
+    if (run is None) == (model is None):
+        raise EdgepruneError(
+            "edgeprune cost", "wants one network", "give --model NAME or --run RUN"
+        )
     if run is not None:
         counted = _of_run(run)
     else:
+        assert model is not None
         traced, names = followed(model, classes, size, head, shape)
         asked = _widths(traced, widths)
         counted = {model: (room.cost(traced, asked), names)}
@@ -114,9 +122,10 @@ def document(cost: Cost, known: Device | None = None) -> Any:
 
 def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = None) -> Table:
     from .. import units
+    from ..models import layer_said
     from ..report.tables import Column, Table
 
-    rows = [asdict(row) | {"layer": _named(row.layer, names)} for row in cost.rows]
+    rows = [asdict(row) | {"layer": layer_said(row.layer, names)} for row in cost.rows]
     last = Column("bytes", "weights", units.size)
     times: dict[str, Any] = {}
     if known is not None:
@@ -134,10 +143,6 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
     ]
     total = {"layer": "total", "params": cost.params, "flops": cost.flops, "macs": cost.macs}
     return Table(title, columns, rows, total=total | {"bytes": cost.bytes} | times)
-
-
-def _named(layer: str, names: dict[str, str]) -> str:
-    return f"{names[layer]} ({layer})" if layer in names else layer
 
 
 def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:

@@ -25,7 +25,7 @@ def devices(as_json: options.JSON = False) -> None:
         return
     usable = Column("usable", "usable", lambda v: "yes" if v else "no", align="left")
     name = Column("device", "--device", align="left")
-    what = Column("what", "what it is", align="left")
+    what = Column("what", "what it is", align="left", wraps=True)
     output.show(Table("Devices", [name, what, usable], rows))
     label = Column("what", "what it is", align="left", wraps=True)
     through = Column("transport", "through", align="left")

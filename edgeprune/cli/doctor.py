@@ -101,12 +101,13 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
     from .. import doctor as room
     from ..runs import TELLING
 
-    output.note("profiling …")
     sizes = shapes(asked.shape or [], models, run)
+    counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
+    output.note("profiling …")
     cases = room.examine(models, names=names, device=asked.device, shapes=sizes)
     predicts = kept(asked.device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
-    entries = ledger(cases, predicts, run)
+    entries = ledger(cases, predicts, counted)
     told = document(cases, found, predicts, entries, models)
     folder = asked.out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
@@ -171,7 +172,7 @@ def kept(device: str) -> Device | None:
     return known.kept(device)
 
 
-def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Ledger:
+def ledger(cases: list[Case], known: Device | None, counted: dict[str, Rows | None]) -> Ledger:
     from ..doctor import ledger as room
     from ..runtime import predictor
 
@@ -179,7 +180,7 @@ def ledger(cases: list[Case], known: Device | None, run: Run | None) -> Ledger:
         predictor.predict(known.model, c.network.layers) if known and not c.network.int8 else None
         for c in cases
     ]
-    return room.ledger(cases, predictions, [_counted(run, c.network.name) for c in cases])
+    return room.ledger(cases, predictions, [counted.get(c.network.name) for c in cases])
 
 
 def _counted(run: Run | None, network: str) -> Rows | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from ..errors import EdgepruneError, one_line
+from ..errors import EdgepruneError, raised
 from ..version import __version__
 
 USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # typer's own class for wrong words
@@ -72,7 +72,7 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
 
 def ours(error: Exception) -> int:
     """Whatever nobody foresaw is a fault of edgeprune: one line, and the rest in a file for the report."""
-    text = "".join(traceback.format_exception(error))
+    text = _traced(error)
     head = f"edgeprune {__version__}, Python {sys.version.split()[0]}, {sys.platform}\n"
     words = f"edgeprune {shlex.join(sys.argv[1:])}\n\n"
     try:
@@ -81,9 +81,16 @@ def ours(error: Exception) -> int:
             f.write(head + words + text)
     except OSError:
         path = "(which could not be written)"
-    what = one_line(f"{type(error).__name__}: {error}")[:200]
+    what = raised(error)[:200]
     tell(f"this is a fault of edgeprune ({what}) — please report it with the file {path}")
     return FAULT
+
+
+def _traced(error: Exception) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # one whose own words raise
+        return "".join(traceback.format_tb(error.__traceback__)) + raised(error)
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def _ends_tidily(by: list[int]) -> Iterator[None]:
 
 
 def _stopped(by: list[int]) -> int:
-    print("stopped (train and prune go on where they stopped)", file=sys.stderr)
+    print("stopped: type the same command again and it goes on, or starts anew", file=sys.stderr)
     return 128 + by[0] if by else INTERRUPTED
 
 

@@ -47,7 +47,7 @@ def export(
         checkpoint.load(found, "dense")  # says which command makes one
     images = exporting.judging(found)
     written = {}
-    with found.lock():
+    with found.lock(), output.aside():
         for network in present:
             output.note(f"exporting {network} …")
             written[network] = exporting.write(found, network, images, opset)

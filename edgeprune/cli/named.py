@@ -21,6 +21,11 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     paths = [Path(w) for w in words]
     are_files = [p.suffix == ".onnx" or p.is_file() for p in paths]
     if paths and all(are_files):
+        for path in paths:
+            if not path.is_file():
+                raise EdgepruneError(
+                    str(path), "no such file", "edgeprune export writes .onnx files"
+                )
         return None, paths, None
     if len(words) > 1:
         raise EdgepruneError(
@@ -94,9 +99,10 @@ def followed(
     said = ways.said_inputs(shape or [], network)
     output.note(f"following the channels of {model} …")  # seconds for a deep network
     try:
-        signature = probe.probe(network, said or probe.image(network, size or usual))
-        example = example_of(signature.inputs, 2, floating(network))
-        return graph.trace(network, example), names
+        with output.aside():
+            signature = probe.probe(network, said or probe.image(network, size or usual))
+            example = example_of(signature.inputs, 2, floating(network))
+            return graph.trace(network, example), names
     except EdgepruneError as e:
         if size is None or size >= usual:
             raise

@@ -136,7 +136,7 @@ def lr() -> Any:
 
 
 def limit() -> Any:
-    text = "Use only that many training images (stratified); stated in every result."
+    text = "Use only that many training images (stratified), stated in every result; all test images judge."
     return typer.Option("--limit", min=1, help=text)
 
 

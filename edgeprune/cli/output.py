@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ..errors import one_line
@@ -45,6 +46,11 @@ def show_json(value: Any) -> None:
     ):  # an old terminal, or a path that is no UTF-8: escaped, nothing is lost
         text = json.dumps(value, indent=1, allow_nan=False)
     print(text)
+
+
+def aside() -> AbstractContextManager[Any]:
+    """What the user's own code prints meanwhile goes to stderr: stdout is the result's alone."""
+    return redirect_stdout(sys.stderr)
 
 
 def networks(run: Run, as_json: bool) -> None:

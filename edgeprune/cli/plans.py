@@ -18,6 +18,9 @@ def read(path: Path) -> Plan:
     from .. import files
     from ..prune import Plan
 
+    if not path.exists():
+        next = f"edgeprune prune … --dry-run --plan-out {path} writes one"
+        raise EdgepruneError(f"--plan {path}", "no such file", next)
     try:
         return Plan.from_json(files.read_json(path))
     except EdgepruneError as e:
@@ -46,6 +49,7 @@ def show(planned: Planned, plan_out: Path | None, as_json: bool, device: str = "
 
 def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu") -> Any:
     from .. import units
+    from ..models import layer_said
     from ..prices import PRICES
     from ..prune.plan import EVEN
     from ..prune.scores import said
@@ -53,7 +57,7 @@ def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu")
 
     rows = [
         {
-            "group": f"{names[name]} ({name})" if name in names else name,
+            "group": layer_said(name, names),
             "layers": list(dense.graph.groups[name].producers),
             "before": dense.graph.groups[name].width,
             "after": len(kept),

@@ -78,12 +78,11 @@ class Terminal(Watch):
         words = f"about {units.duration(max(left, 1.0))} left" if known else ""
         self._bar(what, done, of, words)
 
-    def on_step(self, record: Step) -> None:
-        layer = record.layer
-        if layer is None:  # a round over all layers
+    def on_step(self, record: Step, layer: str | None) -> None:
+        if layer is None or record.layer is None:  # a round over all layers
             what = f"round {record.step}:"
         else:
-            width = record.widths[layer]
+            width = record.widths[record.layer]
             before = width + len(record.removed)
             what = f"step {record.step}: {layer} {before} -> {width} filters,"
         size = f"{units.count(record.params)} parameters, {units.count(record.flops)} FLOPs"

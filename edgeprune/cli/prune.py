@@ -29,7 +29,7 @@ def prune(asked: words.Prune) -> None:
 
     given = plans.read(asked.how.plan) if asked.how.plan is not None else None
     way, wanted = asked.way(given), words.wanted(asked)
-    with progress.watch() as watch:
+    with output.aside(), progress.watch() as watch:
         if not asked.how.dry_run:
             done = ways.prune(wanted, way, given, watch)
         else:

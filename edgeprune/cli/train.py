@@ -44,7 +44,7 @@ def train(asked: Train) -> None:
     from .. import ways
     from . import progress
 
-    with progress.watch() as watch:
+    with output.aside(), progress.watch() as watch:
         run = ways.train(words.wanted(asked), watch)
     output.networks(run, asked.as_json)
     output.note(f"next: edgeprune prune {run.name}")

@@ -167,8 +167,9 @@ def load(
     _decode([loaded[part] for part in parts], memory, faults, progress)
     said += faults.settle()
     absent = _absent(name, loaded, len(found.classes))
-    if absent and limit is None:
-        said.append(f"no training image left of {absent:,} classes")
+    if absent:
+        by = "" if limit is None else f" (--limit {limit})"
+        said.append(f"no training image left of {absent:,} of {len(found.classes):,} classes{by}")
     for note in said:
         notes(note)
     source = {
@@ -252,9 +253,6 @@ def _split(
         kept = splits.subset(labels[train], limit, seed)
         chosen["train"] = train[kept]
         how["train"] += f", of which {len(kept):,} of {len(train):,}, each class in proportion"
-        absent = len(np.unique(labels[train])) - len(np.unique(labels[chosen["train"]]))
-        if absent:
-            notes.append(f"--limit {limit} leaves no training image of {absent:,} classes")
     return chosen, how, notes
 
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .. import files
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, raised
 from ..graph.inputs import Example, arguments, flat, inputs_of, mapped, nest_of
 from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
@@ -207,9 +207,7 @@ def _exported(
             return program.model_proto
     except Exception as e:  # the exporter's own errors are many and long: their first words will do
         cause = e.__cause__ or e
-        raise EdgepruneError(
-            "this network cannot be exported", f"{type(cause).__name__}: {str(cause)[:300]}"
-        ) from e
+        raise EdgepruneError("this network cannot be exported", raised(cause)[:300]) from e
 
 
 def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:

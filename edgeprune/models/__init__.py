@@ -3,7 +3,7 @@
 from ..records import Convention, ModelSpec
 from .fit import fill, whole
 from .weights import find, is_file, known_inits, model_of
-from .zoo import build, check_name, fresh, has_norm, has_paper_head, layer_names, typed
+from .zoo import build, check_name, fresh, has_norm, has_paper_head, layer_names, layer_said, typed
 
 __all__ = [
     "Convention",
@@ -18,6 +18,7 @@ __all__ = [
     "is_file",
     "known_inits",
     "layer_names",
+    "layer_said",
     "model_of",
     "typed",
     "whole",

@@ -24,7 +24,7 @@ from typing import Any
 from torch import nn
 
 from .. import files, runs
-from ..errors import EdgepruneError, closest
+from ..errors import EdgepruneError, closest, raised
 from ..fetch import home
 from ..records import Code, ModelSpec
 from ..runs import Run
@@ -217,7 +217,7 @@ def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., An
         except EdgepruneError:
             raise
         except (Exception, SystemExit) as e:  # whatever the user's code raises
-            raise EdgepruneError(what, f"{type(e).__name__}: {e}") from None
+            raise EdgepruneError(what, raised(e)) from None
 
 
 def _module(path: Path, source: bytes) -> ModuleType:

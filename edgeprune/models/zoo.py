@@ -5,7 +5,7 @@ file, or an .onnx file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,6 +57,8 @@ def build(spec: ModelSpec) -> nn.Module:
 def typed(name: str) -> None:
     """A name that was typed now: refused if no source knows it; a file of the user's own may run."""
     check_name(name)
+    if name.startswith("timm/"):
+        _known_to_timm(name)  # before any data is read: who asks timm waits a second
     brought = code.is_own(name) or code.is_onnx(name)
     if brought and not (path := code.parts(name)[0]).is_file():
         raise EdgepruneError(f"--model {name!r}", f"no such file: {path}")
@@ -95,6 +97,11 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     nn.init.normal_(last.weight, std=0.01)
+
+
+def layer_said(layer: str, names: Mapping[str, str]) -> str:
+    """How people read a layer or a group: ``conv9 (features.19)``, or its qualified name alone."""
+    return f"{names[layer]} ({layer})" if layer in names else layer
 
 
 def layer_names(spec: ModelSpec) -> dict[str, str]:
@@ -149,17 +156,25 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
     )
 
 
-def _timm(spec: ModelSpec) -> nn.Module:
+def _known_to_timm(model: str) -> str:
+    """timm's own name of the network; an error where timm, or the name, is not there."""
     try:
         import timm
     except ImportError:
         raise EdgepruneError(
-            f"--model {spec.model!r}", "timm is not installed", "pip install 'edgeprune[timm]'"
+            f"--model {model!r}", "timm is not installed", "pip install 'edgeprune[timm]'"
         ) from None
-    name = "mobilenetv2_100" if spec.model == "mobilenetv2" else spec.model.removeprefix("timm/")
+    name = "mobilenetv2_100" if model == "mobilenetv2" else model.removeprefix("timm/")
     if not timm.is_model(name):
         known = [f"timm/{n}" for n in timm.list_models()]
-        raise EdgepruneError(f"--model {spec.model!r}", closest(spec.model, known))
+        raise EdgepruneError(f"--model {model!r}", closest(model, known))
+    return name
+
+
+def _timm(spec: ModelSpec) -> nn.Module:
+    import timm
+
+    name = _known_to_timm(spec.model)
     extra: dict[str, Any] = {}
     if spec.padding == "same":
         extra["pad_type"] = "same"

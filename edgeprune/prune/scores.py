@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import EdgepruneError, closest
+from ..errors import EdgepruneError, closest, raised
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
 from ..graph.inputs import Example
@@ -317,7 +317,7 @@ class Criterion:
         except Exception as e:
             if self.source != YOURS:
                 raise  # one of ours: a fault, not a refusal
-            raise EdgepruneError(what, f"{type(e).__name__}: {e}", "mend the function") from None
+            raise EdgepruneError(what, raised(e), "mend the function") from None
         return _numbers(value, group.width, what)
 
 

@@ -422,7 +422,7 @@ def _width(name: str) -> float:
 
 
 def _short(name: str) -> str:
-    return _label(name.replace(" · ", " "))
+    return _label(name)
 
 
 def _depth(layers: int) -> list[Any]:

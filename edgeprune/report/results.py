@@ -113,9 +113,9 @@ class Results:
         return None if drop is None or self.baseline is None else self.baseline - drop / 100
 
     def labels(self) -> dict[str, str]:
-        """Group -> the paper's name beside the qualified one: ``conv3 · features.5``."""
+        """Group -> the paper's name beside the qualified one: ``conv3 (features.5)``."""
         names = self.short_labels()
-        return {g: g if names[g] == g else f"{names[g]} · {g}" for g in names}
+        return {g: g if names[g] == g else f"{names[g]} ({g})" for g in names}
 
     def short_labels(self) -> dict[str, str]:
         """Group -> the paper's name, ``conv3``; the qualified name where the paper has none."""

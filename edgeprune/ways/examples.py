@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
-from ..errors import EdgepruneError, one_line
+from ..errors import EdgepruneError, raised
 from ..graph.inputs import Example, flat, inputs_of, mapped, nest_of
 from ..models import Convention, code
 from ..prune.images import Images
@@ -155,9 +155,7 @@ def _read(name: str, model: nn.Module) -> Arrays:
         found = np.load(path, allow_pickle=False)
         parts = {"x": found} if isinstance(found, np.ndarray) else dict(found.items())
     except Exception as e:  # damaged files raise whatever NumPy stumbles over
-        raise EdgepruneError(
-            f"--images {name}", f"not readable ({one_line(str(e))[:200]})"
-        ) from None
+        raise EdgepruneError(f"--images {name}", f"not readable ({raised(e)[:200]})") from None
     with np.errstate(over="ignore"):  # what is infinite in 32 bits is refused below
         tensors = {key: _tensor(name, key, value) for key, value in parts.items()}
     if not tensors:
@@ -196,9 +194,7 @@ def _made(name: str, model: nn.Module, limit: int) -> Arrays:
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:  # whatever the user's code raises
-        raise EdgepruneError(
-            f"--images {name}", f"{type(e).__name__}: {one_line(str(e))[:200]}"
-        ) from None
+        raise EdgepruneError(f"--images {name}", raised(e)[:200]) from None
     if not whole or not all(t.numel() for t in whole):
         raise _no_tensor(f"--images {name}")
     inputs = inputs_of(model, first)
@@ -215,7 +211,7 @@ def made_inputs(name: str, model: nn.Module) -> Inputs:
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:  # whatever the user's code raises
-        raise EdgepruneError(what, f"{type(e).__name__}: {one_line(str(e))[:200]}") from None
+        raise EdgepruneError(what, raised(e)[:200]) from None
     raise _no_tensor(what)
 
 

@@ -16,8 +16,8 @@ class Watch(train.Watch):
     def on_progress(self, what: str, done: int, of: int, left: float = math.nan) -> None:
         """``what`` is ``done`` of ``of`` parts on; all of it takes ``left`` seconds more (NaN: unknown)."""
 
-    def on_step(self, record: records.Step) -> None:
-        """A pruning step is over; ``record`` is its line in ``history.jsonl``."""
+    def on_step(self, record: records.Step, layer: str | None) -> None:
+        """A pruning step is over; ``record`` is its line in the history, ``layer`` as people read it."""
 
 
 class Recorder(Watch):

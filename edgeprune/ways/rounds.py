@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .. import graph, prune, records, train
+from .. import graph, models, prune, records, train
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
 from ..prune.scores import criterion, scored
@@ -153,7 +153,8 @@ def record(work: Work[Any], smaller: Graph, number: int, outcome: Outcome | None
         images=None if how.accuracy is None else len(work.labelled.validation),
     )  # fmt: skip
     work.run.append(step)
-    work.watch.on_step(step)
+    names = models.layer_names(work.dense.spec)
+    work.watch.on_step(step, None if step.layer is None else models.layer_said(step.layer, names))
 
 
 def accuracy(model: nn.Module, work: Work[Any], precision: str) -> float:

@@ -217,4 +217,4 @@ def test_ctrl_c_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         raise KeyboardInterrupt
 
     assert errors.run(small, []) == 130
-    assert capsys.readouterr().err.strip().startswith("stopped (train and prune go on")
+    assert capsys.readouterr().err.strip().startswith("stopped: type the same command again")

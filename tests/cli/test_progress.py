@@ -49,7 +49,7 @@ def tell(stream: io.StringIO) -> str:
         watch.on_batch(Progress(2, 30, 8, 350, 2.2, math.nan))
         watch.on_epoch(RECORD)
         watch.on_progress("sensitivity", 3, 13)
-        watch.on_step(STEP)
+        watch.on_step(STEP, STEP.layer)
         watch.on_start(5, 0, math.nan)
         watch.note("The network is at chance [red].")
     return stream.getvalue()
@@ -155,7 +155,7 @@ def test_a_layer_bears_one_name_in_progress_table_and_page(tmp_path: Path) -> No
     step = found.steps[0]
     stream = io.StringIO()
     with progress.watch(stream) as watch:
-        watch.on_step(step)
+        watch.on_step(step, step.layer)
     assert f"{step.layer} 512 -> 448" in stream.getvalue()
     assert results.history_table(found).rows[0]["layer"] == step.layer
     assert step.layer in {bar.label for bar in page.bars(found)}

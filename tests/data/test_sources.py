@@ -562,7 +562,8 @@ def test_limit(tmp_path: Path) -> None:
     assert np.bincount(part.train.labels).tolist() == [3, 3, 3]
     assert np.array_equal(part.validation.images(range(3)), whole.validation.images(range(3)))
     assert "9 of 21" in part.source["split"]["train"]
-    assert "no training image of 1 classes" in load(path, limit=2).notes[0]
+    (note,) = load(path, limit=2).notes
+    assert note == "no training image left of 1 of 3 classes (--limit 2)"
     assert "--limit 0" in refused(path, limit=0)
 
 

@@ -37,10 +37,10 @@ def mobilenet(tmp_path_factory):
 def test_norms_are_those_of_the_paper_s_layers(mobilenet):
     run, network = mobilenet
     layers = arrays.norms(report.read(run))
-    assert [layer.label.split(" · ")[0] for layer in layers] == [f"conv{i}" for i in range(1, 15)]
+    assert [layer.label.split(" (")[0] for layer in layers] == [f"conv{i}" for i in range(1, 15)]
     weight = network.get_parameter("features.3.pw.conv.weight")
     fourth = layers[3]
-    assert fourth.label == "conv4 · features.3.pw.conv"
+    assert fourth.label == "conv4 (features.3.pw.conv)"
     assert np.allclose(fourth.norms, weight.detach().abs().sum((1, 2, 3)).numpy(), rtol=1e-5)
     assert fourth.filter_size == weight[0].numel()
 
@@ -71,4 +71,4 @@ def test_history_and_sensitivity_are_the_run_s(tmp_path):
     assert history.limit == pytest.approx(0.9012)
     assert history.steps[-2].params == pytest.approx(0.2289, abs=1e-4)
     assert not history.steps[-1].kept
-    assert [c.label for c in arrays.sensitivity(found)][12] == "conv13 · features.28"
+    assert [c.label for c in arrays.sensitivity(found)][12] == "conv13 (features.28)"

@@ -16,8 +16,8 @@ from edgeprune.report.figures import Filters, History, LayerNorms, Sensitivity, 
 
 RNG = np.random.default_rng(0)
 LAYERS = [
-    LayerNorms("conv1 · features.0", RNG.uniform(1, 5, 64), 27),
-    LayerNorms("conv2 · features.2", RNG.uniform(1, 90, 128), 576),
+    LayerNorms("conv1 (features.0)", RNG.uniform(1, 5, 64), 27),
+    LayerNorms("conv2 (features.2)", RNG.uniform(1, 90, 128), 576),
     LayerNorms("conv3", np.zeros(8), 9),
 ]
 
@@ -62,16 +62,16 @@ def boxes(figure, ax):
 def test_each_line_bears_its_name_in_its_colour_and_no_name_covers_another(normalise):
     layers = [
         LayerNorms(
-            f"conv{i} · features.{i}", RNG.uniform(1, 2 + (i == 13) * 90, 16 * 2 ** (i // 3)), 9
+            f"conv{i} (features.{i})", RNG.uniform(1, 2 + (i == 13) * 90, 16 * 2 ** (i // 3)), 9
         )
         for i in range(14)
     ]
     figure = figures.ranked_norms({"A": layers, "B": layers[:5]}, normalise)
     for ax, count in zip(figure.axes, (14, 5), strict=True):
         words = {t.get_text(): t for t in ax.texts}
-        assert sorted(words) == sorted(f"conv{i} features.{i}" for i in range(count))
+        assert sorted(words) == sorted(f"conv{i} (features.{i})" for i in range(count))
         for line in ax.get_lines():
-            assert words[line.get_label().replace(" · ", " ")].get_color() == line.get_color()
+            assert words[line.get_label()].get_color() == line.get_color()
         found = list(boxes(figure, ax).values())
         # a line's height of 7 points; glyphs themselves are lower than their boxes
         assert not [

@@ -128,9 +128,9 @@ def test_widths_follow_what_is_kept(tmp_path):
     found = report.read(synthetic.whole(tmp_path / "a"))
     table = results.widths_table(found)
     widths = {r["layer"]: (r["dense"], r["pruned"]) for r in table.records()}
-    assert widths["conv8 · features.17"] == (512, 192)
-    assert widths["conv1 · features.0"] == (64, 64)
-    assert widths["dense1 · classifier.0"] == (512, 512)
+    assert widths["conv8 (features.17)"] == (512, 192)
+    assert widths["conv1 (features.0)"] == (64, 64)
+    assert widths["dense1 (classifier.0)"] == (512, 512)
 
 
 def test_summary_prints_the_paper_s_cells(tmp_path):
