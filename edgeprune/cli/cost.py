@@ -73,15 +73,20 @@ def cost(
         assert model is not None
         traced, names = followed(model, classes, size, head, shape)
         asked = _widths(traced, widths)
-        counted = {model: (room.cost(traced, asked), names)}
+        counted = {model: (room.cost(traced, asked), names, traced.inputs.said)}
     known = None if device is None else profile(device)
     if as_json:
-        documents = {name: document(value, known) for name, (value, _) in counted.items()}
+        documents = {name: document(value, known) for name, (value, *_) in counted.items()}
         output.show_json(
             {"networks": documents} if run is not None else next(iter(documents.values()))
         )
         return
-    output.show(*(table(name, value, names, known) for name, (value, names) in counted.items()))
+    output.show(
+        *(
+            table(f"{name}, input {takes}", value, names, known)
+            for name, (value, names, takes) in counted.items()
+        )
+    )
     if known is not None:
         output.note(f"predicted for {device}, 1 thread, batch 1: {known.sentence()}")
 
@@ -145,7 +150,8 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
     return Table(title, columns, rows, total=total | {"bytes": cost.bytes} | times)
 
 
-def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:
+def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str], str]]:
+    """Of each network of a run: what it costs, its layers' names, its inputs in words."""
     from .. import checkpoint, graph, models, runs
 
     run = runs.find(wanted)
@@ -153,8 +159,8 @@ def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str]]]:
     for network in ("dense", "pruned"):
         if run.has(network):
             loaded = checkpoint.load(run, network)
-            cost = graph.cost(loaded.graph)
-            found[f"{run.name} {network}"] = (cost, models.layer_names(loaded.spec))
+            cost, names = graph.cost(loaded.graph), models.layer_names(loaded.spec)
+            found[f"{run.name} {network}"] = (cost, names, loaded.graph.inputs.said)
     if not found:
         checkpoint.load(run, "dense")  # says what is missing
     return found

@@ -23,7 +23,8 @@ from .tensors import floating
 BATCHES = (2, 3)
 SHAPE = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:x\d+)*)(?::(\w+))?")
 HOW = (
-    "--shape 1x49x10 says an example's shape (again for each input), or FILE.py:FUNCTION makes one"
+    "--shape 1x49x10 says one example's shape, without the batch (again for each input); "
+    "--shape FILE.py:FUNCTION makes a batch"
 )
 
 

@@ -422,7 +422,7 @@ def _reachable(
         raise EdgepruneError(
             asked,
             f"at least {_up(least)} of the {row.word} stay at these floors and multiples",
-            f"ask for {row.option} {said(_up(least))} or more",
+            f"ask for {row.option} {said(_up(least))} or more, or lower --floor or --round-to",
         )
     if goal > most * (1 + 1e-9) and most < 1:
         raise EdgepruneError(

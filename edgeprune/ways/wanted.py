@@ -150,6 +150,8 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     model = model_of(wanted, watch)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
     source = models.find(models.ModelSpec(model), wanted.init)
+    if source and are_arrays(wanted.images):
+        source = replace(source, assumed=frozenset())  # arrays are taken as they come
     size = wanted.size
     if size is None and wanted.data is not None and source and "size" in source.assumed:
         size = data.natural_size(wanted.data)  # the images say more than a guess

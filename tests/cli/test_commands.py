@@ -37,6 +37,7 @@ def test_cost_of_widths(empty_home: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_cost_as_a_table(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = said("cost --model mobilenetv1-0.25", capsys)
+    assert "mobilenetv1-0.25, input [N, 3, 32, 32]" in table  # FLOPs mean nothing without it
     assert "conv1 (features.0.conv)" in table
     assert "total" in table
 

@@ -229,6 +229,8 @@ def test_an_input_that_is_assumed_is_said(place: Path, capsys: pytest.CaptureFix
     assert f"{silent} RGB, ImageNet mean and std" in err
     assert "x" not in err.partition("assumes")[2].partition(",")[0]
     assert at_224 / json.loads(out)["dense"]["flops"] == pytest.approx(49, rel=0.01)
+    np.save("x.npy", np.random.default_rng(0).random((80, 3, 32, 32), np.float32))
+    assert "assumes" not in done(f"{words} --images x.npy", capsys)[1]  # arrays come as they are
 
 
 def test_a_plan_of_a_way_that_trains(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,7 +341,7 @@ def test_training_what_cannot_be_pruned_leaves_nothing(
     [
         ("--post-training", "no target"),
         ("--post-training --keep-flops 1.5", "must lie above 0"),
-        ("--post-training --keep-flops 0.001", "stay at these floors"),
+        ("--post-training --keep-flops 0.001", "or more, or lower --floor or --round-to"),
         ("--post-training --keep-flops 0.5 --keep-params 0.5", "wants one target"),
         ("--post-training --keep-flops 0.5 --during-training", "exclude each other"),
         ("--post-training --keep-flops 0.5 --heal paper", "--post-training does none"),
