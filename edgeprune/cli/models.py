@@ -53,7 +53,7 @@ def models(
         Column("about", "", align="left", wraps=True),
     ]
     notes = [] if search else ["Also: torchvision/NAME, timm/NAME (edgeprune models WORD searches them), "
-                               "FILE.py:FUNCTION."]  # fmt: skip
+                               "FILE.py:FUNCTION, FILE.onnx."]  # fmt: skip
     output.show(Table("Networks", columns, rows, notes))
 
 

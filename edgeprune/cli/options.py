@@ -61,8 +61,8 @@ TASK = Annotated[
 
 def model(more: str = "") -> Any:
     text = (
-        "vgg16, mobilenetv1 (-0.75 for a width multiplier), torchvision/NAME, timm/NAME or "
-        "FILE.py:FUNCTION." + more
+        "vgg16, mobilenetv1 (-0.75 for a width multiplier), torchvision/NAME, timm/NAME, "
+        "FILE.py:FUNCTION or FILE.onnx." + more
     )
     return typer.Option("--model", help=text, autocompletion=complete.models)
 

@@ -292,3 +292,21 @@ def test_the_memory_layout_of_the_examples_leaves_no_trace(tmp_path: Path) -> No
     found = [node.op_type for node in onnx.load(done.path).graph.node]
     assert found[:2] == ["Conv", "Relu"]
     assert not {"Shape", "Range", "Gather"} & set(found)
+
+
+class Cancelling(nn.Module):
+    """What is left of large numbers that cancel: float32 knows few of its digits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1e4) - 1e4
+
+
+def test_a_difference_within_the_rounding_of_the_network_itself_is_none() -> None:
+    x = images(2)
+    assert parity.rounding(Cancelling(), x, "") > 10 * parity.TOLERANCE / 2
+    assert parity.rounding(network(), x, "") < parity.TOLERANCE
+    a = torch.ones(3)
+    b = a + 2 * parity.TOLERANCE
+    assert parity._gap("", a, b, 2, lambda: 2 * parity.TOLERANCE) > parity.TOLERANCE
+    with pytest.raises(EdgepruneError, match="parity"):
+        parity._gap("", a, b, 2)

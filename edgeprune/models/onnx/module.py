@@ -19,6 +19,9 @@ from .known import Known
 from .operators import NotSupported, dtype_of
 from .plan import Step, last_uses, plan, trained
 
+# what an operator raises on inputs that it cannot take, PyTorch's own among them
+FAILURES = (NotSupported, ValueError, IndexError, TypeError, ArithmeticError, RuntimeError)
+
 
 class OnnxNetwork(nn.Module):
     """The network of an .onnx file, half types as float32. Inputs in the file's order; one output, or a
@@ -79,25 +82,12 @@ class OnnxNetwork(nn.Module):
         inputs = [self._value(name, values) for name in step.inputs]
         tensors = any(isinstance(v, Tensor) for v in inputs)
         f = step.run if step.known is None or tensors else step.known
-        if not tensors and step.known is None and not step.node.outputs:
-            return
         try:
             out = f(trained(step, self.training), *inputs)
-        except (
-            NotSupported,
-            ValueError,
-            IndexError,
-            TypeError,
-            ArithmeticError,
-            RuntimeError,
-        ) as e:
-            said = one_line(str(e))
-            name = (
-                ""
-                if isinstance(e, NotSupported) and step.node.name in said
-                else f"{step.node.operator} {step.node.name!r}: "
-            )
-            raise EdgepruneError(self.what, f"{name}{said[:200]}") from e
+        except FAILURES as e:
+            where, said = f"{step.node.operator} {step.node.name!r}", one_line(str(e))[:200]
+            why = said if said.startswith(where) else f"{where}: {said}"
+            raise EdgepruneError(self.what, why) from e
         outs = out if isinstance(out, tuple) else (out,)
         for name, value in zip(step.outputs, outs, strict=False):
             if name:

@@ -265,6 +265,8 @@ class _Making:
             run = laid[0]
             inputs = self._replaced(inputs, laid[1], layer)
         made = row.known if not row.makes or any(o in self.wanted for o in outputs) else None
+        if row.known is None and not row.numbers:
+            made = _on_tensors(run)
         return Step(node, run, made, tuple(inputs), outputs)
 
     def _laid(self, row: Row, node: Node, inputs: list[str | None]) -> Any:
@@ -352,6 +354,16 @@ class _Making:
         buffer = whole or name.rpartition(".")[2] in BUFFERS
         held = value.clone()
         self.made.weights[name] = held if buffer else nn.Parameter(held)
+
+
+def _on_tensors(run: Callable[..., Any]) -> Callable[..., Any]:
+    """An operator that knows tensors only, of numbers."""
+    cpu = torch.device("cpu")
+
+    def of_known(node: Node, *values: Known | None) -> Any:
+        return run(node, *(None if v is None else v.tensor(cpu) for v in values))
+
+    return of_known
 
 
 def last_uses(steps: list[Step], kept: Iterator[str]) -> list[tuple[str, ...]]:
