@@ -304,9 +304,11 @@ class Cancelling(nn.Module):
 def test_a_difference_within_the_rounding_of_the_network_itself_is_none() -> None:
     x = images(2)
     assert parity.rounding(Cancelling(), x, "") > parity.TOLERANCE
-    assert parity.rounding(network(), x, "") < parity.TOLERANCE
+    assert parity.rounding(network().eval(), x, "") < parity.TOLERANCE
     a = torch.ones(3)
     b = a + 2 * parity.TOLERANCE
     assert parity._gap("", a, b, 2, lambda: 2 * parity.TOLERANCE) > parity.TOLERANCE
     with pytest.raises(EdgepruneError, match="parity"):
         parity._gap("", a, b, 2)
+    with pytest.raises(EdgepruneError, match="parity"):  # whatever its rounding is
+        parity._gap("", a, a + 0.1, 2, lambda: 1.0)
