@@ -57,6 +57,9 @@ def export(
         output.show_json(head | {"networks": documents})
     else:
         output.show(table(found, written), *beside(written))
+    for e in written.values():
+        if e.parity.rounding is not None:
+            output.note(rounded(e))
     if all(e.simplified == 0 for e in written.values()):
         output.note("onnx-simplifier changed nothing: the exporter's graph was simple already")
     if "pruned" not in present:
@@ -68,6 +71,15 @@ def export(
 def same(parity: Parity) -> str | None:
     """How many images get the same answer; None where an answer is no choice."""
     return None if parity.ties is None else f"{parity.images - parity.ties} of {parity.images}"
+
+
+def rounded(e: Exported) -> str:
+    """Why a file may differ by more than others."""
+    return (
+        f"{e.path.name} differs by {e.parity.difference:.1e}, more than rounding usually leaves: this "
+        f"network loses digits in float32 (torch's own is {e.parity.rounding:.1e} from float64; "
+        "onnxruntime is at most twice as far)"
+    )
 
 
 def score(parity: Parity) -> float | None:
