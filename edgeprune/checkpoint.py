@@ -18,7 +18,7 @@ from .graph.kept import Keep
 from .graph.probe import image, probe
 from .graph.tensors import floating
 from .models import Convention, ModelSpec, code, onnx
-from .records import Signature
+from .records import Inputs, Signature
 from .runs import Run
 
 
@@ -36,8 +36,19 @@ class Loaded:
 
     @cached_property
     def signature(self) -> Signature:
-        """What goes in and comes out; the network is asked where its run does not say."""
-        return self.known or probe(self.model, image(self.model, self.convention.size))
+        """What goes in and comes out: the network is asked; where its run says otherwise it is refused."""
+        found = probe(self.model, self.inputs)
+        if self.known is not None and _seen(self.known) != _seen(found):
+            raise EdgepruneError(
+                f"the run's {self.spec.model}", f"its spec.json says that it {self.known.said}; "
+                f"this network {found.said}", "prune it anew: this run is of another network",
+            )  # fmt: skip
+        return self.known or found
+
+    @property
+    def inputs(self) -> Inputs:
+        """What goes in."""
+        return self.known.inputs if self.known else image(self.model, self.convention.size)
 
     @cached_property
     def graph(self) -> Graph:
@@ -47,7 +58,12 @@ class Loaded:
     @property
     def example(self) -> Example:
         """A batch of 2 of noise."""
-        return example_of(self.signature.inputs, 2, floating(self.model))
+        return example_of(self.inputs, 2, floating(self.model))
+
+
+def _seen(signature: Signature) -> list[tuple[object, ...]]:
+    """What of its outputs does not depend on the weights."""
+    return [(p.name, p.shape, p.dtype, p.batch) for p in signature.outputs]
 
 
 def example(convention: Convention) -> Tensor:

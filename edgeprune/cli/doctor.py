@@ -260,7 +260,8 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
             output.show_json({"run": None, "widths": {}})
         return
     with fixed.lock():
-        exporting.write(fixed, "pruned", exporting.judging(fixed), 18)
+        (pruned,) = exporting.loaded(fixed, ["pruned"]).values()
+        exporting.write(fixed, pruned, "pruned", exporting.judging(fixed), 18)
     before, after = room.examine(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
     )

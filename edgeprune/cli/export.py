@@ -45,12 +45,13 @@ def export(
     present = [network for network in NETWORKS if found.has(network)]
     if not present:
         checkpoint.load(found, "dense")  # says which command makes one
+    networks = exporting.loaded(found, present)
     images = exporting.judging(found)
     written = {}
     with found.lock(), output.aside():
-        for network in present:
+        for network, loaded in networks.items():
             output.note(f"exporting {network} …")
-            written[network] = exporting.write(found, network, images, opset)
+            written[network] = exporting.write(found, loaded, network, images, opset)
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
         head = {"run": str(found.path), "labelled": exporting.labelled(found)}

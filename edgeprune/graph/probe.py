@@ -1,7 +1,7 @@
 """What is this network? Asked once, right after it was built, before anything is decoded or traced.
 
-One forward of noise at two batches says what comes out; what goes in is given, else it is the image that
-the first layer wants.
+Forwards of noise at two batches say what comes out, one of them twice: the same again; what goes in is
+given, else it is the image that the first layer wants.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def probe(model: nn.Module, inputs: Inputs) -> Signature:
     """The network as it is seen from outside; an error says what it does with such inputs."""
     try:
         first, second = (_given(model, inputs, batch) for batch in BATCHES)
+        again = _given(model, inputs, BATCHES[0], draw=1)
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:
@@ -49,6 +50,12 @@ def probe(model: nn.Module, inputs: Inputs) -> Signature:
             f"{type(model).__name__} gives other outputs at another batch",
             "what it gives depends on its data or on the batch",
             "of a whole detector give the backbone and the head, without the suppression of boxes",
+        )
+    if not _alike(first, again):
+        raise EdgepruneError(
+            f"{type(model).__name__} gives other outputs for the same input",
+            "its forward draws random numbers or keeps a state, so that nothing can be compared",
+            "let it do so only while self.training holds",
         )
     pairs = zip(first, second, strict=True)
     return Signature(inputs, tuple(_port(place, a, b) for (place, a), (_, b) in pairs))
@@ -144,10 +151,24 @@ def inputs_said(words: list[str]) -> Inputs:
 
 
 @torch.no_grad()
-def _given(model: nn.Module, inputs: Inputs, batch: int) -> list[tuple[str, Tensor]]:
+def _given(model: nn.Module, inputs: Inputs, batch: int, draw: int = 0) -> list[tuple[str, Tensor]]:
+    """The outputs, each with its place; another ``draw`` has other random numbers."""
     with evaluating(model), quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(draw)
         found = named(call(model, example_of(inputs, batch, floating(model))))
         return [(place, t.to_dense()) for place, t in found]
+
+
+def _alike(first: list[tuple[str, Tensor]], again: list[tuple[str, Tensor]]) -> bool:
+    """Whether two forwards of the same input give the same, up to the order in which threads sum."""
+    if [(place, t.shape) for place, t in first] != [(place, t.shape) for place, t in again]:
+        return False
+    for (_, a), (_, b) in zip(first, again, strict=True):
+        x, y = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (a, b))
+        scale = float(x.nan_to_num(0, 0, 0).abs().max()) if x.numel() else 0.0
+        if not torch.allclose(x, y, rtol=0, atol=1e-3 * scale, equal_nan=True):
+            return False
+    return True
 
 
 def _port(place: str, a: Tensor, b: Tensor) -> Port:

@@ -57,6 +57,7 @@ class Source:
     bn_eps: float | None = None
     places: Mapping[str, State] = field(default_factory=dict)  # dictionaries of a file with several
     assumed: frozenset[str] = frozenset()  # of ASSUMPTIONS: what the file does not say of its input
+    narrow: tuple[str, ...] = ()  # types of fewer bits than float32 that the file holds
 
 
 def find(spec: ModelSpec, init: str) -> Source | None:
@@ -108,14 +109,20 @@ def read(path: Path, default: Convention | None = None) -> Source:
     if path.suffix == ".safetensors":
         tensors, metadata = files.read_tensors(path)
         source = _described(str(path), tensors, metadata, default)
-        return replace(source, tensors=sound(str(path), source.tensors))
+        return replace(source, tensors=sound(str(path), source.tensors), narrow=_narrow(tensors))
     places = _unpickled(path)
+    narrow = _narrow(*places.values())
     if len(places) == 1:  # else the one that is taken is looked at
         places = {where: sound(str(path), tensors) for where, tensors in places.items()}
     return Source(
         str(path), next(iter(places.values())), default or ASSUMED, places=places,
-        assumed=frozenset() if default else ASSUMPTIONS,
+        assumed=frozenset() if default else ASSUMPTIONS, narrow=narrow,
     )  # fmt: skip
+
+
+def _narrow(*states: State) -> tuple[str, ...]:
+    few = {t.dtype for state in states for t in state.values()} & {torch.float16, torch.bfloat16}
+    return tuple(sorted(str(t).removeprefix("torch.") for t in few))
 
 
 def model_of(init: str) -> str | None:

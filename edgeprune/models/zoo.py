@@ -48,6 +48,7 @@ def build(spec: ModelSpec) -> nn.Module:
     elif code.is_own(spec.model):
         path, function = code.parts(spec.model)
         network = code.build(path, function, spec.classes, f"--model {spec.model!r}")
+        network = network.float()  # as images and arrays are given, and as least squares wants them
     else:
         network = _paper(spec)
         initialise(network)

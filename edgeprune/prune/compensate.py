@@ -89,7 +89,8 @@ class Moments:
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # rows not yet summed up
 
     def add(self, X: Tensor, Y: Tensor) -> None:
-        """X [rows, G, D], Y [rows, G, O/G]."""
+        """X [rows, G, D], Y [rows, G, O/G]; in single precision at least."""
+        X, Y = wide(X), wide(Y)
         self.waiting.append((X, Y))
         if sum(x.nbytes + y.nbytes for x, y in self.waiting) >= CHUNK:
             self.settle()
@@ -134,6 +135,11 @@ class Moments:
             v = v - y.square()
         R = C - P
         return Regression(x, y, S, R, v, v - (Wt * (C + R)).sum(1))
+
+
+def wide(t: Tensor) -> Tensor:
+    """In single precision where it had less: sums of many rows are to come."""
+    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
 
 
 def gram(X: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ..graph.inputs import Example, flat, mapped, size
 from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
-from .compensate import Told, gram, silent
+from .compensate import Told, gram, silent, wide
 from .elimination import Elimination, Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
@@ -279,6 +279,7 @@ class _Seen:
 
     def add(self, X: Tensor) -> None:
         """X [rows, T, C]."""
+        X = wide(X)
         flat = X.flatten(0, 1)  # [rows*T, C]
         self.n += len(flat)
         self.x = self.x + flat.sum(0).double()

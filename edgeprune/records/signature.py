@@ -13,6 +13,7 @@ from .typed import FINITE
 
 MOST_AXES, MOST_VALUES, MOST_PORTS = 8, 2**31, 256
 FLOATS = ("float32", "float64", "float16", "bfloat16")
+FORMS = ("", "probabilities", "unit", "shares")  # "unit": vectors of length 1
 OTHERS = ("int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128")
 
 
@@ -26,7 +27,7 @@ class Port:
     shape: tuple[int, ...]
     dtype: str = "float32"  # as torch names it
     batch: int | None = 0  # the axis that follows the batch; None: none does
-    form: str = ""  # of an output, as the probe saw it: "probabilities", "unit" vectors, or nothing
+    form: str = ""  # of an output, as the probe saw it: one of FORMS
 
     def __post_init__(self) -> None:
         axes = (*self.shape, 1)
@@ -34,6 +35,7 @@ class Port:
             (f"shape {self.shape!r}", len(self.shape) <= MOST_AXES and min(axes) >= 0),
             (f"shape {self.shape!r}", math.prod(axes) <= MOST_VALUES),
             (f"type {self.dtype!r}", self.dtype in (*FLOATS, *OTHERS)),
+            (f"form {self.form!r}", self.form in FORMS),
             (f"batch {self.batch!r}", self.batch is None or 0 <= self.batch <= len(self.shape)),
         ):
             if not right:

@@ -16,6 +16,7 @@ from ..graph.tensors import floating
 from ..models import Convention, ModelSpec, code, onnx
 from ..models.fit import Fit as Filled
 from ..models.weights import Source
+from ..records import Signature
 from ..runs import Run
 from .asked import Asked
 from .examples import convention_of
@@ -43,6 +44,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     fit = models.fill(network, spec, source, partial=asked.partial) if source else None
     inputs = image(network, convention.size)
     signature, convention = probe(network, inputs), convention_of(inputs, convention)
+    _as_many(asked, signature, len(dataset.classes))
     traced = graph.trace(network, example_of(inputs, 2, floating(network)))
     refuse_early(traced, asked.pruning)
     _say_init(run, asked, fit, watch)
@@ -72,6 +74,16 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     return checkpoint.load(run, "dense")
 
 
+def _as_many(asked: Asked, signature: Signature, classes: int) -> None:
+    """Refuse a network that does not give a score for each class."""
+    given = signature.outputs[0].shape[0]
+    if given != classes:
+        raise EdgepruneError(
+            f"{asked.model} gives {given} class scores, and {asked.data} has {classes:,} classes",
+            next="a function of a FILE.py may take their number: def net(classes)",
+        )
+
+
 def whole(
     model: str,
     source: Source | None,
@@ -96,7 +108,8 @@ def whole(
     spec, network, told = models.whole(spec, source, heads)
     convention = replace(source.input, size=size or source.input.size)
     if notes is not None:
-        for note in (told, assumption(source, convention, chosen=size is not None)):
+        assumed = assumption(source, convention, chosen=size is not None)
+        for note in (told, narrower(source), assumed):
             if note:
                 notes(note)
     names = tuple(str(i) for i in range(spec.classes))
@@ -138,6 +151,12 @@ def assumption(source: Source, convention: Convention, *, chosen: bool) -> str:
     assumed = ", ".join(part for part in (side, colours) if part)
     remedy = " (--size says another)" if side else ""
     return f"{source.where} does not say its input: assumes {assumed}{remedy}" if assumed else ""
+
+
+def narrower(source: Source) -> str:
+    """What becomes of numbers of fewer bits than the network is computed in; "" where there are none."""
+    types = " and ".join(source.narrow)
+    return f"{source.where} holds {types}: computed in float32" if types else ""
 
 
 def describe(asked: Asked, source: Any, classes: int) -> tuple[ModelSpec, Convention]:

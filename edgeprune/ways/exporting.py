@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .. import checkpoint, data, export, graph, tasks
+from ..checkpoint import Loaded
 from ..data import Dataset, Split
 from ..errors import EdgepruneError
 from ..export import Batch, Exported, Real
@@ -43,13 +44,21 @@ class Judging:
         return mapped(first, lambda t: torch.cat([t] * again) if t.ndim and len(t) == n else t)
 
 
-def write(run: Run, network: str, judging: Judging, opset: int | None) -> Exported:
+def loaded(run: Run, networks: Sequence[str]) -> dict[str, Loaded]:
+    """These networks of the run, each asked what it is: what is wrong with one is told before any is
+    written."""
+    found = {network: checkpoint.load(run, network) for network in networks}
+    for each in found.values():
+        rows_of(run, each.signature)
+    return found
+
+
+def write(run: Run, loaded: Loaded, network: str, judging: Judging, opset: int | None) -> Exported:
     """Export one network of the run, with its costs and the fingerprint of its weights inside.
 
     What came from an .onnx file goes back into one: its names, open axes, metadata, and (unless
     ``opset`` is said) its opset, as far as it can be converted.
     """
-    loaded = checkpoint.load(run, network)
     cost = graph.cost(loaded.graph)
     metadata = {
         "edgeprune.network": network,

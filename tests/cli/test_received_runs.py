@@ -111,6 +111,42 @@ def test_code_that_a_spec_names_is_not_run(
     assert not Path("RAN").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "a,b=c"),
+        ("shape", [5]),
+        ("form", "odd"),
+        ("dtype", "int64"),
+        ("batch", 1),
+        (None, {}),  # of the pruned network: units that are not there
+    ],
+)
+def test_what_its_spec_says_is_compared_with_the_network_before_anything_is_written(
+    key: str | None, value: object, empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(Path.cwd())
+    assert call(f"prune {WORDS} --name r", capsys)[0] == 0
+    spec = files.read_json("runs/r/spec.json")
+    if key is None:
+        spec["kept"] = {name: [0, 99_999] for name in spec["kept"]}
+    else:
+        spec["signature"]["outputs"][0][key] = value
+    files.write_json("runs/r/spec.json", spec)
+    before = sorted(Path("runs/r").rglob("*"))
+    for command in (
+        "export r",
+        "bench r --rounds 2",
+        "prune r --post-training --keep-flops 0.5 --name s",
+    ):
+        if key is None and command.startswith("prune"):
+            continue  # from the dense network
+        code, _, err = call(command, capsys)
+        assert (code, err.count("error:")) == (2, 1), (command, err)
+    assert sorted(Path("runs/r").rglob("*")) == before
+    assert not Path("runs/s").exists()
+
+
 @pytest.mark.parametrize("name", [".lock", "history.jsonl", "state", "bench", "dense.onnx"])
 def test_links_in_a_run_lead_nowhere(
     name: str, empty_home: Path, capsys: pytest.CaptureFixture[str]

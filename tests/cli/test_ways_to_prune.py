@@ -45,6 +45,9 @@ class Wilful(nn.Module):
 def wilful(classes=3):
     return Wilful(classes)
 
+def few(classes=3):
+    return tiny(classes).to(torch.bfloat16)
+
 def leaves(classes=3):
     raise SystemExit(3)
 
@@ -441,3 +444,27 @@ def test_bad_images_are_skipped_when_a_run_is_pruned_again(
     _, err = done(f"{again} --skip-bad", capsys)
     assert "left out 1" in err
     done("export s", capsys)  # looks at the same images once more
+
+
+def test_a_network_in_half_precision_is_computed_in_float32(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it is said; the numbers are those of the file."""
+    given, _ = files.read_tensors("w5.safetensors")
+    half = {k: v.half() if v.is_floating_point() else v for k, v in given.items()}
+    files.write_tensors("half.safetensors", half)
+    words = "--model net.py:few --weights half.safetensors --size 16 --images photos"
+    _, err = done(f"prune {words} {TO_HALF} --name r", capsys)
+    assert "half.safetensors holds float16: computed in float32" in err
+    kept, _ = files.read_tensors("runs/r/dense.safetensors")
+    assert all(torch.equal(kept[k].double(), v.double()) for k, v in half.items())
+    done("export r", capsys)
+
+
+def test_a_network_of_other_classes_than_the_data_is_not_trained(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.py").write_text(NETWORK + "\n\ndef fixed():\n    return tiny(4)\n")
+    said = refused("train --model net.py:fixed --data digits --size 16 --limit 100", capsys)
+    assert "gives 4 class scores, and digits has 10 classes" in said
+    assert not left()

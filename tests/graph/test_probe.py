@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph.probe import image, inputs_said, probe
+from edgeprune.records import Inputs, Port
 
 
 class Answers(nn.Module):
@@ -82,3 +83,30 @@ def test_what_it_does_not_run_on_is_told() -> None:
 def test_a_sparse_output_is_looked_at_as_a_dense_one() -> None:
     sparse = type("S", (nn.Module,), {"forward": lambda self, x: x.relu().to_sparse()})()
     assert probe(sparse, inputs_said(["5"])).outputs[0].said == "[N, 5]"
+
+
+class Dice(nn.Module):
+    """Draws numbers in every forward, or only in training; or counts its calls."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind, self.calls = nn.Linear(4, 3), kind, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        y = self.layer(x)
+        if self.kind == "counts":
+            return y + self.calls
+        return y + torch.rand(3) if self.training or self.kind == "draws" else y
+
+
+@pytest.mark.parametrize("kind", ["draws", "counts", "in training"])
+def test_a_forward_that_never_gives_the_same_twice_is_refused(kind: str) -> None:
+    inputs = Inputs((Port("x", (4,)),))
+    net, before = Dice(kind), torch.get_rng_state()
+    if kind == "in training":
+        assert probe(net, inputs).outputs[0].shape == (3,)
+    else:
+        with pytest.raises(EdgepruneError, match="other outputs for the same input"):
+            probe(net, inputs)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -406,3 +406,23 @@ def test_mixed_outputs_choose_the_ridge_of_all() -> None:
     few = ((R @ mix) * (A @ (R @ mix))).sum()
     assert abs(float(few / whole) - 1) < 0.2
     assert compensate.mixed(weights[:, : 2 * compensate.MIXED]) is None  # few as they are
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
+    """The repair of a network in half precision is that of the same network in double, rounded."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 4, 3, padding=1)
+    ).eval()
+    seen = [images(8, seed).to(dtype) for seed in range(4)]
+    given = net.to(dtype).state_dict()
+    found = []
+    for kind in (dtype, torch.float64):
+        net.to(kind).load_state_dict(given)
+        dense = trace(net, seen[0].to(kind))
+        pruned = narrow(dense, half(dense))
+        assert compensate.lstsq(dense, pruned, half(dense), Images([x.to(kind) for x in seen]))
+        assert pruned.model[2].weight.dtype == kind  # type: ignore[index]
+        found.append(pruned.model[2].weight.detach().double())  # type: ignore[index]
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 0.02
