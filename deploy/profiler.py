@@ -8,7 +8,8 @@ in a process of its own. Each model gets two sessions with the same options, one
 the runtime's profiler on (which costs time), taken in turn in short slices, all models interleaved. The
 graph as the runtime optimised it for this machine is written beside each model as MODEL.optimised.onnx.
 
-The last line of stdout is one JSON document:
+Once a second a line {"turn": N, "of": N} says how far it has come. The last line of stdout is one JSON
+document:
   profiler 1, environment {cpu, onnxruntime, ..., caches [{level, kind, bytes}]},
   models [{file, optimised, load_s, slice (runs in a row; the first of each meets cold caches),
     whole {wall_s [..], cpu_s [..], switches [..]}, profiled {the same},
@@ -32,6 +33,7 @@ SLICE = 0.02  # seconds in a row: it takes some runs until the caches are those 
 SLICES = (4, 100)  # fewest and most slices a model
 CLEAN = 8  # runs without a preemption that are waited for ...
 PATIENCE = 4  # ... up to so many times the slices asked for
+SAID_EVERY = 1.0  # seconds between two lines of progress
 
 
 class Profiled(runner.Session):
@@ -136,12 +138,16 @@ def measure(options):
         runs = min(max(round(SLICE / max(once, 1e-6)), RUNS[0]), RUNS[1])
         slices = int(options["seconds"] / max(once, 1e-6) / runs / 2)
         models.append((path, whole, profiled, min(max(slices, SLICES[0]), SLICES[1]), runs))
-    turn, waiting = 0, models
+    turn, waiting, said = 0, models, 0.0
+    asked = max(m[3] for m in models)
     while waiting:
         for _, whole, profiled, _, runs in waiting:
             whole.slice(runs)
             profiled.slice(runs)
         turn += 1
+        if time.monotonic() - said >= SAID_EVERY:
+            print(json.dumps({"turn": min(turn, asked), "of": asked}), flush=True)
+            said = time.monotonic()
         waiting = [m for m in waiting if turn < m[3] * PATIENCE and (turn < m[3] or not clean(m))]
     return {
         "profiler": FORMAT,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..records import Event, Judged, Output
     from ..report.tables import Table
     from ..runs import Run
+    from ..ways import Watch
 
     Shown = Callable[[Judged], str | None]  # a figure of a network, as people read it
 
@@ -178,13 +180,14 @@ def one(
 ) -> Result:  # fmt: skip
     """One measurement, with the bar on stderr."""
     from .. import bench as room
+    from . import progress
 
     images, answers = asked.images(run, models), asked.answers(run, models)
     out = asked.out or _result_path(run, asked.device, request.threads)
-    with progress(request, names) as watch:
+    with progress.watch() as watch:
         return room.measure(
             models, out=out, device=place, label=asked.device, request=request, names=names,
-            accuracy=images, answers=answers, watch=watch,
+            accuracy=images, answers=answers, watch=partial(heard, watch, request, names),
         )  # fmt: skip
 
 
@@ -362,28 +365,14 @@ QUANTITIES: list[tuple[str, Shown]] = [
 ]
 
 
-@contextmanager
-def progress(request: Request, names: list[str] | None) -> Iterator[Callable[[Event], None]]:
-    """A bar on stderr that follows the runner's rounds."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("starting", total=request.rounds)
-
-        def watch(event: Event) -> None:
-            if event.event == "accuracy":
-                name = names[event.model] if names else f"model {event.model + 1}"
-                bar.update(task, description=f"top-1 of {name}")
-            elif event.round is not None and event.model == 0:
-                done = event.round.round + 1
-                bar.update(task, description="measuring", completed=min(done, request.rounds))
-
-        yield watch
+def heard(watch: Watch, request: Request, names: list[str] | None, event: Event) -> None:
+    """The runner's rounds, and whose answers it counts, as progress."""
+    if event.event == "accuracy":
+        known_as = names[event.model] if names else f"model {event.model + 1}"
+        watch.on_progress(f"top-1 of {known_as}", event.model, event.model + 1)
+    elif event.round is not None and event.model == 0:
+        done = min(event.round.round + 1, request.rounds)
+        watch.on_progress("measuring", done, request.rounds)
 
 
 def _result_path(run: Run | None, device: str, threads: int) -> Path:

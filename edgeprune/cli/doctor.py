@@ -15,6 +15,8 @@ from .named import shapes, targets
 from .typed import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ..doctor import Case, Finding
     from ..doctor.ledger import Ledger, Rows
     from ..runs import Run
@@ -103,8 +105,7 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
 
     sizes = shapes(asked.shape or [], models, run)
     counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
-    output.note("profiling …")
-    cases = room.examine(models, names=names, device=asked.device, shapes=sizes)
+    cases = examined(models, names, asked.device, sizes)
     predicts = kept(asked.device)
     found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
     entries = ledger(cases, predicts, counted)
@@ -122,13 +123,35 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
     return cases[-1]
 
 
+def examined(
+    models: list[Path],
+    names: list[str] | None,
+    device: str = "cpu",
+    sizes: Mapping[str, Sequence[int]] | None = None,
+) -> list[Case]:
+    """A case a network, with a forecast and a bar on stderr: it takes a while."""
+    from .. import doctor as room
+    from .. import units
+    from . import progress
+
+    shown = units.duration(room.forecast(len(models)))
+    which = ", ".join(names or [model.name for model in models])
+    output.note(f"profiling {which}: about {shown}, longer where other work runs")
+    with progress.watch() as watch:
+        return room.examine(
+            models, names=names, device=device, shapes=sizes or {}, watch=watch.on_progress
+        )
+
+
 def sweep(device: str) -> Any:
     """Measure which multiple of channels the device computes in, and tell."""
     from .. import records
     from ..doctor import rounding
+    from . import progress
 
-    output.note(f"sweeping widths on {device} …")
-    swept = rounding.probe(device)
+    output.note(f"sweeping widths on {device}: about half a minute")
+    with progress.watch() as watch:
+        swept = rounding.probe(device, watch=watch.on_progress)
     how = "measured" if swept.how == "measured" else "known; the sweep was too noisy to tell"
     output.note(f"{device}: --round-to auto is {swept.multiple} ({how})")
     return records.plain(swept)
@@ -159,8 +182,10 @@ def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:
 def profile(device: str) -> Device:
     """What predicts times there, measured anew."""
     from ..doctor import probe
+    from . import progress
 
-    found = probe.measure(device, output.note)
+    with progress.watch() as watch:
+        found = probe.measure(device, watch.note, watch.on_progress)
     output.note(f"predicted times: {found.sentence()}")
     return found
 
@@ -208,7 +233,7 @@ def show(
             output.note(f"and {len(findings) - SHOWN} cheaper findings: --json shows all")
     output.show(room.totals(entries))
     if known is None:
-        output.note("no prediction: edgeprune doctor --probe measures this device, about a minute")
+        output.note("no prediction: edgeprune doctor --probe measures this device, two minutes")
     else:
         output.note(f"predicted times: {known.sentence()}")
 
@@ -262,8 +287,8 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
     with fixed.lock():
         (pruned,) = exporting.loaded(fixed, ["pruned"]).values()
         exporting.write(fixed, pruned, "pruned", exporting.judging(fixed), 18)
-    before, after = room.examine(
-        [run.onnx_path("pruned"), fixed.onnx_path("pruned")], names=["pruned", "fixed"]
+    before, after = examined(
+        [run.onnx_path("pruned"), fixed.onnx_path("pruned")], ["pruned", "fixed"]
     )
     kinds = ("depthwise off layout", "off layout")
     promised = sum(f.seconds for f in room.findings(before) if f.kind in kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .examine import examine
+from .examine import examine, forecast
 from .findings import FINDINGS, Case, Finding, findings
 
-__all__ = ["FINDINGS", "Case", "Finding", "examine", "findings"]
+__all__ = ["FINDINGS", "Case", "Finding", "examine", "findings", "forecast"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..errors import EdgepruneError, closest
@@ -11,9 +12,20 @@ from ..runtime.roofline import bound
 from . import sweep
 from .findings import Case, questions
 from .layers import network
-from .profile import profile
+from .profile import Watch, nobody, profile
 
 DEVICES = ("cpu",)  # where operators can be timed; other devices answer `edgeprune bench`
+
+
+SECONDS = 1.5  # of runs for each network, and as long again at other widths
+
+
+def forecast(models: int, seconds: float = SECONDS) -> float:
+    """Seconds that :func:`examine` takes where nothing else runs; on a busy machine, up to four times.
+
+    It waits for runs that were not interrupted; reading the files and starting processes included.
+    """
+    return 6 + (3 + 2 * seconds) * models
 
 
 def examine(
@@ -21,10 +33,11 @@ def examine(
     *,
     names: Sequence[str] | None = None,
     device: str = "cpu",
-    seconds: float = 1.5,
+    seconds: float = SECONDS,
     shapes: Mapping[str, Sequence[int]] = {},
+    watch: Watch = nobody,
 ) -> list[Case]:
-    """One :class:`Case` a model, measured interleaved, about ``5 + 3 * seconds`` seconds.
+    """One :class:`Case` a model, measured interleaved; :func:`forecast` says how long it takes.
 
     Raises :class:`EdgepruneError` for unknown devices and for files that are no models.
     """
@@ -32,20 +45,24 @@ def examine(
         raise EdgepruneError(
             f"--device {device}", closest(device, DEVICES), "edgeprune bench times it there"
         )
-    profiles = profile(models, seconds=seconds, shapes=shapes)
+    known_as = names or [m.stem for m in models]
+    profiles = profile(
+        models, seconds=seconds, shapes=shapes, heard=partial(watch, "layers, as they are")
+    )
     flags = set(profiles[0].environment["cpu"]["flags"])
     block = channel_block(flags)
-    networks = [
-        network(name, p, block)
-        for name, p in zip(names or [m.stem for m in models], profiles, strict=True)
-    ]
-    peaks = sweep.peaks(int8=any(n.int8 for n in networks))
+    networks = [network(name, p, block) for name, p in zip(known_as, profiles, strict=True)]
+    peaks = sweep.peaks(
+        int8=any(n.int8 for n in networks), heard=partial(watch, "what this core can attain")
+    )
     return [
         Case(
             network=n,
             peaks=peaks,
             bounds={layer.name: bound(layer, n, peaks) for layer in n.layers},
-            what_if=sweep.what_if(questions(n), seconds=seconds),
+            what_if=sweep.what_if(
+                questions(n), seconds=seconds, heard=partial(watch, f"{n.name} at other widths")
+            ),
             caches=p.environment["caches"],
         )
         for n, p in zip(networks, profiles, strict=True)

@@ -167,7 +167,7 @@ def _returned(
     where = ", ".join(width.producers) or "the input"
     return Finding(
         kind, seen, cause,
-        f"{least} filters instead of {width.channels} in {where} bring back about {ms(won)}{free}",
+        f"{least} filters instead of {width.channels} in {where} {_worth(won)}{free}",
         max(won, 0.0), tuple(layer.name for layer in fallen), least,
     )  # fmt: skip
 
@@ -195,8 +195,8 @@ def padding(case: Case) -> Iterator[Finding]:
             f"{width.channels} channels are computed as {most} in {_names(mine)}",
             f"the runtime computes in blocks of {network.block} and fills the rest with zeros",
             f"{most - width.channels} more filters in {', '.join(width.producers)} are free in time"
-            + (f"; {below} instead win about {ms(won)}" if below else ""),
-            won, tuple(x.name for x in mine), below or most,
+            + (f"; {below} instead win about {ms(won)}" if won > 0 else ""),
+            won, tuple(x.name for x in mine), below if won > 0 else most,
         )  # fmt: skip
 
 
@@ -220,8 +220,7 @@ def int8_grid(case: Case) -> Iterator[Finding]:
             "int8 width",
             f"{width.channels} channels in int8 in {_names(mine)}: {ms(_sum(mine))}",
             f"{width.channels} is no multiple of {multiple}; int8 has no blocks to pad to, and {slow}",
-            f"{to} filters in {', '.join(width.producers)}"
-            + (f" bring back about {ms(won)}" if won > 0 else " cost no more time here"),
+            f"{to} filters in {', '.join(width.producers)} {_worth(won)}",
             max(won, 0.0), tuple(x.name for x in mine), to,
         )  # fmt: skip
 
@@ -465,6 +464,11 @@ def _names(layers: Sequence[Layer]) -> str:
     return (
         ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
     )
+
+
+def _worth(won: float) -> str:
+    """What more filters are worth: nobody is promised a loss as a gain."""
+    return f"bring back about {ms(won)}" if won > 0 else "cost no more time here"
 
 
 def _also(layers: Iterable[Layer]) -> str:

@@ -219,7 +219,10 @@ KEEPS_NO_CHANNELS = ("Transpose", "Concat", "Slice", "Gather", "Split", "Shape",
 
 
 def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tuple[Width, ...]:
-    """Follow axis 1 through the graph: tensors whose channels are one number share a root."""
+    """Follow axis 1 through the graph: tensors whose channels are one number share a root.
+
+    What the network answers with is no width: how many classes there are is not for a runtime to say.
+    """
     shapes = subject.shapes_of(model, batch=batch)
     parents: dict[str, str] = {}
 
@@ -241,6 +244,7 @@ def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tupl
                 a, b = shapes.get(x, ()), shapes.get(y, ())
                 if x not in constants and len(a) > 1 and len(b) > 1 and a[1] == b[1]:
                     parents[root(x)] = root(y)
+    given = {root(c.node.output[0]) for c in _answering(model, counted)}
     found: dict[str, tuple[list[str], list[str], list[str]]] = {}
     channels: dict[str, int] = {}
     for c in counted:
@@ -257,8 +261,28 @@ def _widths(model: Any, counted: Sequence[subject.Weighted], batch: int) -> tupl
     return tuple(
         Width(channels[where], tuple(a), tuple(b), tuple(c))
         for where, (a, b, c) in found.items()
-        if a
+        if a and where not in given
     )
+
+
+def _answering(model: Any, counted: Sequence[subject.Weighted]) -> list[subject.Weighted]:
+    """The layers whose output comes out of the network with no other layer between."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    layers = {c.node.output[0]: c for c in counted}
+    seen: set[str] = set()
+    found, waiting = [], [o.name for o in model.graph.output]
+    while waiting:
+        name = waiting.pop()
+        node = makers.get(name)
+        if node is None or name in seen or node.op_type == "Shape":
+            continue
+        seen.add(name)
+        layer = layers.get(name)
+        if layer is not None:
+            found.append(layer)
+        if layer is None or _kind(layer) == "depthwise":  # passes its input's channels on
+            waiting += node.input
+    return found
 
 
 def _kind(counted: subject.Weighted) -> str:

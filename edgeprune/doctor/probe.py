@@ -6,6 +6,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..runtime.predictor import Whole
 from ..runtime.roofline import Peaks
 from . import sweep
 from .layers import counted, network
+from .profile import Watch, nobody
 from .synthetic import Builder
 
 NETWORKS = 48
@@ -29,29 +31,33 @@ REQUEST = bench.Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  #
 FOLDS = 8  # for the error on networks that were left out
 
 
-def measure(device: str = "cpu", note: Callable[[str], None] = lambda text: None) -> Device:
+def measure(
+    device: str = "cpu", note: Callable[[str], None] = nobody, watch: Watch = nobody
+) -> Device:
     """Probe ``device`` (as ``bench --device`` takes it) and keep its profile; a minute or two.
 
     This machine's layers are timed by the runtime's profiler; elsewhere whole networks are timed, and
     what a layer takes is what makes their sums right.
     """
     note(f"probing {device}, a minute or two")
-    found = probe() if device == "cpu" else probe_elsewhere(device)
+    found = probe(watch=watch) if device == "cpu" else probe_elsewhere(device, watch=watch)
     path = profile_path(device)
     files.write_json(path, records.plain(found))
     note(f"kept in {path}")
     return found
 
 
-def probe(count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0) -> Device:
+def probe(
+    count: int = NETWORKS, seconds: float = SECONDS, seed: int = 0, watch: Watch = nobody
+) -> Device:
     """Measure random networks and fit. Two minutes on a quiet core."""
     block = channel_block()
     random = np.random.default_rng(seed)
     models = [random_network(random, block) for _ in range(count)]
-    profiles = sweep.run(models, seconds)
+    profiles = sweep.run(models, seconds, partial(watch, "layers of random networks"))
     networks = [network(f"probe {i}", p, block) for i, p in enumerate(profiles)]
-    peaks = sweep.peaks()
-    timed, _ = _timed(models, "cpu")
+    peaks = sweep.peaks(heard=partial(watch, "what this core can attain"))
+    timed, _ = _timed(models, "cpu", watch)
     unseen = left_out(networks, peaks, block)
     whole = predictor.correction(
         [n.layers for n in networks], [u.seconds for u in unseen], timed, block
@@ -99,11 +105,13 @@ def missed(
     return Error(statistics.median(whole), max(whole), statistics.median(layers), len(networks))
 
 
-def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Device:
+def probe_elsewhere(
+    device: str, count: int = ELSEWHERE, seed: int = 0, watch: Watch = nobody
+) -> Device:
     """Time random networks on ``device`` through bench, some at a time, and fit."""
     random = np.random.default_rng(seed)
     models = [random_network(random, 8) for _ in range(count)]
-    found, environment = _timed(models, device)
+    found, environment = _timed(models, device, watch)
     timed = [Whole(counted(model), seconds) for model, seconds in zip(models, found, strict=True)]
     flags = environment.cpu.flags
     block = channel_block(set(flags)) if flags else 1
@@ -116,7 +124,9 @@ def probe_elsewhere(device: str, count: int = ELSEWHERE, seed: int = 0) -> Devic
     )
 
 
-def _timed(models: Sequence[Any], device: str) -> tuple[list[float], records.Environment]:
+def _timed(
+    models: Sequence[Any], device: str, watch: Watch
+) -> tuple[list[float], records.Environment]:
     """Median seconds of each, some beside each other at a time; and the device's environment."""
     import onnx
 
@@ -129,13 +139,22 @@ def _timed(models: Sequence[Any], device: str) -> tuple[list[float], records.Env
                 paths.append(Path(name) / f"{i}.onnx")
                 onnx.save(model, paths[-1])
             result = bench.measure(
-                paths, out=Path(name) / "probe.json", device=place, label=device, request=REQUEST
-            )
+                paths, out=Path(name) / "probe.json", device=place, label=device, request=REQUEST,
+                watch=partial(_measured, watch, first, len(models)),
+            )  # fmt: skip
         medians = [n.latency.median_s for n in result.networks]
         seconds += [s for s in medians if s is not None]
     if len(seconds) < len(models):
         raise EdgepruneError(f"device {device}", "is emulated: its times say nothing")
     return seconds, result.measured().environment
+
+
+def _measured(watch: Watch, first: int, of: int, event: records.Event) -> None:
+    """A round of TOGETHER networks is over, before which ``first`` were done."""
+    if event.round is not None and event.model == 0:
+        rounds = REQUEST.rounds
+        done = first * rounds + min(event.round.round + 1, rounds) * min(TOGETHER, of - first)
+        watch("whole random networks", done, of * rounds)
 
 
 def left_out_whole(networks: Sequence[Whole], block: int) -> Error:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,14 @@ FEWEST = 5  # clean runs, below which all runs count
 TICK = (
     1e-6  # s; the profiler cuts durations to whole microseconds, so half of one is lost on average
 )
+
+
+Heard = Callable[[int, int], None]  # so many of so many parts are done
+Watch = Callable[[str, int, int], None]  # and of what
+
+
+def nobody(*told: object) -> None:
+    """Hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ def profile(
     seconds: float = 1.0,
     batch: int = 1,
     shapes: Mapping[str, Sequence[int]] = {},
+    heard: Heard = nobody,
 ) -> list[Profile]:
     """One :class:`Profile` a model, all measured interleaved for about ``seconds`` each.
 
@@ -62,8 +71,8 @@ def profile(
     import onnx
 
     subjects = subject.inspect(models, batch=batch, shapes=shapes)
-    with tempfile.TemporaryDirectory(prefix="edgeprune-doctor-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="edgeprune-doctor-") as scratch:
+        folder = Path(scratch)
         there = []
         for i, model in enumerate(subjects):
             there.append(f"{i}/model.onnx")
@@ -74,7 +83,10 @@ def profile(
                     os.link(path, target)
                 if not target.exists():
                     shutil.copyfile(path, target)
-        document = _run(folder, there, [str(m) for m in models], seconds, batch, shapes)
+        words = ["--seconds", str(seconds), "--batch", str(batch)]
+        for name, shape in shapes.items():
+            words += ["--shape", f"{name}={','.join(map(str, shape))}"]
+        document = _run(folder, there, [str(m) for m in models], words, heard)
         return [
             _read(
                 subject.with_sizes(
@@ -92,20 +104,22 @@ def _run(
     folder: Path,
     there: Sequence[str],
     known_as: Sequence[str],
-    seconds: float,
-    batch: int,
-    shapes: Mapping[str, Sequence[int]],
+    words: Sequence[str],
+    heard: Heard,
 ) -> dict[str, Any]:
-    words = ["--seconds", str(seconds), "--batch", str(batch)]
-    for name, shape in shapes.items():
-        words += ["--shape", f"{name}={','.join(map(str, shape))}"]
     script = str(runner_path().with_name("profiler.py"))
-    lines: list[str] = []
-    ended = stream([python(), script, *words, "--", *there], lines.append, cwd=folder)
-    try:
-        document = json.loads(lines[-1]) if ended.code in (0, 2) else {}
-    except (IndexError, ValueError):
-        document = {}
+    last: dict[str, Any] = {}
+
+    def on_line(line: str) -> None:
+        nonlocal last
+        with suppress(ValueError):  # not of the profiler's making
+            value = json.loads(line)
+            last = value if isinstance(value, dict) else {}
+            if "turn" in last:
+                heard(last["turn"], last["of"])
+
+    ended = stream([python(), script, *words, "--", *there], on_line, cwd=folder)
+    document = last if ended.code in (0, 2) and "turn" not in last else {}
     if not document:  # a killed child, or one that fell over
         raise EdgepruneError(
             ", ".join(known_as),

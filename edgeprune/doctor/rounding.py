@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from ..bench.devices import profiles
 from ..errors import EdgepruneError
 from ..runtime import channel_block
 from ..runtime.device import profile_path
+from .profile import Watch, nobody
 from .synthetic import Builder
 
 FORMAT = 1
@@ -75,7 +77,7 @@ def multiple(device: str = "cpu", *, int8: bool = False) -> int:
     return FIXED[kind] if kind in FIXED else probe(device, int8=int8).multiple
 
 
-def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
+def probe(device: str = "cpu", *, int8: bool = False, watch: Watch = nobody) -> Rounding:
     """Measure ``device`` and keep what was found, where it was clear. About 20 s on a quiet machine."""
     import onnx
 
@@ -87,7 +89,7 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
             onnx.save(network(width, int8), path)
         result = bench.measure(
             paths, out=Path(name) / "sweep.json", device=place, label=device, request=REQUEST,
-            names=[str(w) for w in widths],
+            names=[str(w) for w in widths], watch=partial(_measured, watch),
         )  # fmt: skip
     environment = result.measured().environment
     known = channel_block(set(environment.cpu.flags or []))
@@ -110,6 +112,11 @@ def probe(device: str = "cpu", *, int8: bool = False) -> Rounding:
         ):  # a home folder that may not be written: then it is asked again
             files.write_json(kept_path(device, int8), records.plain(rounding))
     return rounding
+
+
+def _measured(watch: Watch, event: records.Event) -> None:
+    if event.round is not None and event.model == 0:
+        watch("widths", min(event.round.round + 1, REQUEST.rounds), REQUEST.rounds)
 
 
 def network(width: int, int8: bool = False) -> Any:

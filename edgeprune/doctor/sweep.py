@@ -10,7 +10,7 @@ from typing import Any
 from ..runtime.layout import Ask, Layer, asked
 from ..runtime.roofline import Peaks
 from .layers import network
-from .profile import Profile, profile
+from .profile import Heard, Profile, nobody, profile
 from .synthetic import Builder
 
 MIB = 2**20
@@ -19,7 +19,7 @@ MAPS = tuple(int(m * MIB) for m in (0.125, 0.5, 2, 8, 32))  # bytes read + writt
 SQUARES = (256, 512, 1024)
 
 
-def run(models: Sequence[Any], seconds: float) -> list[Profile]:
+def run(models: Sequence[Any], seconds: float, heard: Heard = nobody) -> list[Profile]:
     """Profiles of ModelProtos, measured interleaved, ``seconds`` each."""
     import onnx
 
@@ -27,17 +27,17 @@ def run(models: Sequence[Any], seconds: float) -> list[Profile]:
         paths = [Path(folder) / f"{i}.onnx" for i in range(len(models))]
         for path, model in zip(paths, models, strict=True):
             onnx.save(model, path)
-        return profile(paths, seconds=seconds)
+        return profile(paths, seconds=seconds, heard=heard)
 
 
-def peaks(*, int8: bool = False, seconds: float = 0.1) -> Peaks:
+def peaks(*, int8: bool = False, seconds: float = 0.1, heard: Heard = nobody) -> Peaks:
     """About ``2 + 13 * seconds`` seconds. FLOPs by sgemm and a blocked 3x3 convolution, whichever is
     faster; bandwidths by matrix x vector (weights) and by a Relu (maps)."""
     arithmetic = [_square(n) for n in SQUARES] + [_convolution(False)]
     quantised = [_convolution(True)] if int8 else []
     reading = [_vector(size) for size in WEIGHTS]
     copying = [_copy(size) for size in MAPS]
-    found = run([*arithmetic, *quantised, *reading, *copying, _smallest()], seconds)
+    found = run([*arithmetic, *quantised, *reading, *copying, _smallest()], seconds, heard)
     *rest, smallest = found
     times = [_longest(p) for p in rest]
     work = [2 * n**3 for n in SQUARES] + [2 * CONVOLUTION] * (1 + len(quantised))
@@ -109,7 +109,9 @@ def _smallest() -> Any:
     return b.model()
 
 
-def what_if(layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0) -> dict[Ask, float]:
+def what_if(
+    layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0, heard: Heard = nobody
+) -> dict[Ask, float]:
     """Seconds of layers at other widths, each alone but all in one graph, so that their ratios hold.
 
     ``layers``: (layer, width in, width out); for a depthwise layer both are the same.
@@ -130,7 +132,7 @@ def what_if(layers: Iterable[tuple[Layer, int, int]], *, seconds: float = 1.0) -
             groups=groups, int8=int8,
         )  # fmt: skip
         b.output(b.op("GlobalMaxPool", f"out{k}", [y]))
-    found = run([b.model()], seconds)[0]
+    found = run([b.model()], seconds, heard)[0]
     measured = network("what if", found, block=1)
     times = {layer.name: layer.seconds for layer in measured.layers}
     return {ask: times[f"layer{k}"] for k, ask in enumerate(cases)}

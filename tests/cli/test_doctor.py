@@ -63,6 +63,7 @@ def test_a_ledger_for_every_reader(run: runs.Run, capsys: pytest.CaptureFixture[
     assert call("doctor", "small") == 0
     shown = capsys.readouterr()
     assert max(map(len, shown.out.splitlines())) <= 80
+    assert "profiling dense, pruned: about" in shown.err
     for word in ("where the time goes", "likely cause", "do next", "roofline"):
         assert word in shown.out
     folder = run.path / "doctor"
@@ -143,11 +144,11 @@ def test_probe_of_another_device(
 ) -> None:
     asked: list[str] = []
 
-    def probe(device: str) -> rounding.Rounding:
+    def probe(device: str, watch: Any) -> rounding.Rounding:
         asked.append(device)
         return rounding.Rounding(4, "measured", device)
 
-    def measure(device: str, note: Any) -> Device:
+    def measure(device: str, note: Any, watch: Any) -> Device:
         asked.append(device)
         error = Error(0.03, 0.1, None, 64)
         model = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0))

@@ -86,6 +86,15 @@ def test_stem_of_21_filters(run: dict[str, Network]) -> None:
     assert "depthwise off layout" not in again
 
 
+@pytest.mark.parametrize(("name", "kind"), [("63", "off layout"), ("dw 63", "depthwise off layout"),
+                                            ("60", "padding"), ("int8 63", "int8 width")])  # fmt: skip
+def test_a_loss_is_not_sold_as_a_gain(run: dict[str, Network], name: str, kind: str) -> None:
+    f = one(findings(case(run[name], gain=-0.1)), kind)
+    assert f.seconds == 0
+    assert "ms" not in f.next
+    assert f.width == 64  # upwards: a narrower one wins nothing
+
+
 def test_padding_says_what_is_free(run: dict[str, Network]) -> None:
     f = one(findings(case(run["60"])), "padding")
     assert "60 channels are computed as 64" in f.seen

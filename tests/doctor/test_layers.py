@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from edgeprune.bench import subject
+from edgeprune.doctor.layers import _widths
+from edgeprune.doctor.synthetic import Builder
 from edgeprune.runtime.layout import Network, Width, laid_out, padded
 
+from . import networks
 from .conftest import MADE
 
 
@@ -56,6 +60,19 @@ def test_widths_join_what_is_one_number(run: dict[str, Network]) -> None:
     assert widths[191] == Width(191, ("expand",), ("dw",), ("project",))
     assert set(widths[32].producers) == {"stem", "project"}  # tied by the sum
     assert set(widths[32].consumers) == {"expand", "head"}
+
+
+def test_what_a_network_answers_with_is_no_width(run: dict[str, Network]) -> None:
+    """Nobody rounds the number of classes, and nobody the depthwise maps that come out."""
+    assert {w.channels for w in run["MobileNet-A"].widths} == set(networks.MOBILENET_A)
+    assert [w.producers for w in run["63"].widths] == [("first",), ("middle",)]
+    b = Builder()
+    x = b.conv("stem", b.input("x", (1, 3, 8, 8)), 3, 20)
+    x = b.conv("head", x, 20, 13)
+    b.output(b.op("Sigmoid", "answer", [b.conv("dw", x, 13, 13, groups=13)]))
+    model = b.model()
+    widths = _widths(model, subject.weighted(model, batch=1) or (), 1)
+    assert [(w.channels, w.producers) for w in widths] == [(20, ("stem",))]
 
 
 def test_nodes_without_names_are_layers_too(run: dict[str, Network]) -> None:

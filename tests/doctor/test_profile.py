@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from edgeprune.doctor.profile import Node, _clean, _typical, _without_profiler
+from pathlib import Path
+
+from edgeprune.doctor.profile import Node, _clean, _typical, _without_profiler, profile
+from tests.tiny_onnx import conv_net, save
+
+
+def test_who_waits_hears_how_far_it_is(tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    found = profile(
+        [save(tmp_path / "m.onnx", conv_net(batch=1))],
+        seconds=0.1,
+        heard=lambda done, of: heard.append((done, of)),
+    )
+    assert found[0].seconds > 0
+    assert heard
+    assert all(0 < done <= of for done, of in heard)
 
 
 def test_which_runs_count() -> None:
