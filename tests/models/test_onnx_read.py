@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import trace
-from edgeprune.models.onnx import OnnxNetwork, read
+from edgeprune.models.onnx import OnnxNetwork, file, read
 from edgeprune.prune import masked, narrow
 
 RELATIVE = 1e-5
@@ -305,6 +307,174 @@ def functions(itself: bool) -> onnx.ModelProto:
     return model
 
 
+def sparse(model: onnx.ModelProto) -> None:
+    del model.graph.initializer[0]
+    held = onnx.SparseTensorProto(dims=[4, 4, 1, 1])
+    held.values.CopyFrom(numpy_helper.from_array(np.ones(2, np.float32), "w"))
+    held.indices.CopyFrom(numbers("", 0, 5))
+    model.graph.sparse_initializer.append(held)
+
+
+def borrowed(model: onnx.ModelProto) -> None:
+    """An attribute that only the body of a function may have."""
+    model.graph.node[0].attribute.append(
+        onnx.AttributeProto(name="strides", ref_attr_name="q", type=onnx.AttributeProto.INTS)
+    )
+
+
+def calling(*bodies: list[Any], opset: int = 18) -> onnx.ModelProto:
+    """x -> me.F0; each body is a function's, x to y, and may call the next."""
+    own = [helper.make_opsetid("", opset), helper.make_opsetid("me", 1)]
+    model = one([node("F0", "x", domain="me")])
+    model.opset_import.append(own[1])
+    model.functions.extend(
+        helper.make_function("me", f"F{i}", ["x"], ["y"], body, own)
+        for i, body in enumerate(bodies)
+    )
+    return model
+
+
+def laughing(depth: int = 40) -> onnx.ModelProto:
+    """Each function calls the next twice: 2**depth nodes when they are put in their places."""
+    make = helper.make_node
+    bodies = [
+        [make(f"F{i + 1}", ["x"], ["a"], domain="me"), make(f"F{i + 1}", ["a"], ["y"], domain="me")]
+        for i in range(depth)
+    ]
+    return calling(*bodies, [node("Relu", "x")])
+
+
+def heavy() -> onnx.ModelProto:
+    """A constant of 64 kB that 2**15 calls repeat, which are few nodes enough."""
+    weight = numpy_helper.from_array(np.ones((1 << 14), np.float32), "")
+    model = laughing(15)
+    body = [helper.make_node("Constant", [], ["c"], value=weight), node("Relu", "x")]
+    del model.functions[-1].node[:]
+    model.functions[-1].node.extend(body)
+    return model
+
+
+def reading() -> onnx.ModelProto:
+    """A function whose constant is in a file elsewhere."""
+    there = numpy_helper.from_array(np.ones(4, np.float32), "")
+    there.ClearField("raw_data")
+    there.data_location = TensorProto.EXTERNAL
+    there.external_data.add(key="location", value="/etc/passwd")
+    constant = helper.make_node("Constant", [], ["c"], value=there)
+    return calling([constant, node("Relu", "x")])
+
+
+def recurrent(operator: str, gates: int, **attributes: Any) -> onnx.ModelProto:
+    held = [floats("w", 1, gates * 4, 8), floats("r", 1, gates * 4, 4), floats("b", 1, 8)]
+    return one(
+        [helper.make_node(operator, ["x", "w", "r"], ["", "y"], **attributes)], x=(6, "N", 8),
+        held=held,
+    )  # fmt: skip
+
+
+def floats(name: str, *shape: int) -> TensorProto:
+    return numpy_helper.from_array(np.full(shape, 0.1, np.float32), name)
+
+
+NORM = [floats(n, 4) for n in "abcd"]
+NODES: dict[str, tuple[Any, list[TensorProto], str]] = {
+    "groups that do not divide": (
+        node("Conv", "x", "w", group=3), [floats("w", 8, 4, 3, 3)], "has 3 groups, 4 channels"
+    ),
+    "groups of other weights": (
+        node("Conv", "x", "w", group=2), [floats("w", 8, 4, 3, 3)], "has 2 groups, 4 channels"
+    ),
+    "no groups": (node("Conv", "x", "w", group=0), [floats("w", 8, 4, 3, 3)], "has 0 groups"),
+    "another kernel": (
+        node("Conv", "x", "w", kernel_shape=[5, 5]), [floats("w", 8, 4, 3, 3)], "has kernel_shape [5, 5]"
+    ),
+    "dilated by 0": (
+        node("Conv", "x", "w", dilations=[0, 1]), [floats("w", 8, 4, 3, 3)], "has dilations [0, 1]"
+    ),
+    "strides of 0": (node("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1]), [], "has strides [0, 1]"),
+    "too few pads": (
+        node("Conv", "x", "w", pads=[1] * 3), [floats("w", 8, 4, 3, 3)], "has pads [1, 1, 1]; 4 from 0"
+    ),
+    "another padding": (
+        node("Conv", "x", "w", auto_pad="FOO"), [floats("w", 8, 4, 3, 3)], "pads by 'FOO'"
+    ),
+    "two ways to pad": (
+        node("Conv", "x", "w", auto_pad="SAME_UPPER", pads=[5] * 4), [floats("w", 8, 4, 3, 3)],
+        "has both auto_pad and pads",
+    ),
+    "a weight of another rank": (node("Conv", "x", "w"), [floats("w", 8, 4, 3)], "a weight of 3 axes"),
+    "a negative output_padding": (
+        node("ConvTranspose", "x", "w", output_padding=[-1, 0]), [floats("w", 4, 3, 2, 2)],
+        "has output_padding [-1, 0]",
+    ),
+    "a large output_padding": (
+        node("ConvTranspose", "x", "w", output_padding=[5, 5]), [floats("w", 4, 3, 2, 2)],
+        "output padding must be smaller",
+    ),
+    "an output_shape": (
+        node("ConvTranspose", "x", "w", output_shape=[20, 20]), [floats("w", 4, 3, 2, 2)],
+        "pads by the size of its output",
+    ),
+    "an epsilon of nan": (
+        node("BatchNormalization", "x", *"abcd", epsilon=float("nan")), NORM, "has the epsilon nan"
+    ),
+    "a negative epsilon": (
+        node("BatchNormalization", "x", *"abcd", epsilon=-1.0), NORM, "has the epsilon -1"
+    ),
+    "statistics of the batch": (
+        helper.make_node(
+            "BatchNormalization", ["x", *"abcd"], ["y", "m", "v"], name="odd", training_mode=1
+        ),
+        NORM, "takes the statistics of the batch",
+    ),
+    "statistics of too few": (
+        node("BatchNormalization", "x", *"abcd"), [floats(n, 3) for n in "abcd"], "4 elements not 3"
+    ),
+    "a clip by two": (node("Clip", "x", "a"), [floats("a", 2)], "takes 2 numbers where one is wanted"),
+    "more than there is cut off": (
+        node("Pad", "x", "p"), [numbers("p", 0, 0, -9, 0, 0, 0, -9, 0)], "Pad 'odd'"
+    ),
+    "a product of lines": (node("Gemm", "x", "w"), [floats("w", 8, 3)], "a tensor of 4 axes, 2 are"),
+    "both scales and sizes": (
+        node("Resize", "x", "", "s", "z"), [scales(1, 1, 2, 2), numbers("z", 2, 4, 9, 9)], "not both"
+    ),
+    "a norm of 7": (node("LpNormalization", "x", p=7), [], "takes the norm 7"),
+    "parts that nobody makes": (
+        helper.make_node("Split", ["x"], ["y", "z"], name="odd", axis=1, num_outputs=3), [],
+        "makes 3 parts, and 2 are named",
+    ),
+    "a size of nothing": (
+        node("Reshape", "x", "s"), [numbers("s", 0, 0, 0, 0, 0)], "copies a size of axis 4"
+    ),
+    "an enormous outer product": (
+        node("Einsum", "x", "x", "x", "x", equation="abcd,efgh,ijkl,mnop->abcdefghijklmnop"), [],
+        "asks for a tensor of 2 x 4 x 8",
+    ),
+    "chance": (
+        helper.make_node("Dropout", ["x", "r", "t"], ["y"], name="odd"),
+        [numpy_helper.from_array(np.float32(0.5), "r"), numpy_helper.from_array(np.array(True), "t")],
+        "drops at random",
+    ),
+}  # fmt: skip
+FILES: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "a hidden size of others": (
+        lambda: recurrent("LSTM", 4, hidden_size=1 << 40), "says hidden_size 1099511627776"
+    ),
+    "two directions of one": (
+        lambda: recurrent("GRU", 3, hidden_size=4, linear_before_reset=1, direction="bidirectional"),
+        "'bidirectional', and its weights are (1, 12, 8)",
+    ),
+    "no direction": (lambda: recurrent("LSTM", 4, hidden_size=4, direction="up"), "runs 'up'"),
+    "functions of another opset": (
+        lambda: calling([node("Relu", "x")], opset=11), "function 'F0' is of opset 11, the file of 18"
+    ),
+    "functions without end": (laughing, "its functions stand for 1,099,511,627,776 nodes"),
+    "functions of much data": (heavy, "its functions stand for 65,536 nodes and 2,149,"),
+    "a function that reads elsewhere": (reading, "outside of its folder: '/etc/passwd'"),
+    "an input of all memory": (
+        lambda: one([node("Relu", "x")], x=("N", 1 << 20, 1 << 20, 1 << 20)), "has 1,152,921,504,606,846,976"
+    ),
+}  # fmt: skip
 ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (lambda f: f / "none.onnx", "No such file"),
     "a folder": (lambda f: f, "directory"),
@@ -331,7 +501,9 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
         ),
         "Resize 'odd': cannot convert float infinity",
     ),
-    "a function in itself": (lambda f: saved(functions(itself=True), f / "net.onnx"), "not valid ONNX"),
+    "a function in itself": (lambda f: saved(functions(itself=True), f / "net.onnx"), "calls itself"),
+    "sparse": (lambda f: changed(f, sparse), "weight 'w' is sparse"),
+    "an attribute of a function": (lambda f: changed(f, borrowed), "strides of Conv 'first'"),
     "no data": (lambda f: external(f / "net.onnx", "gone"), "not there: gone"),
     "short data": (
         lambda f: [(f / "d").write_bytes(bytes(8)), external(f / "net.onnx", "d", length="64")][1],
@@ -351,6 +523,14 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
         ),
         "takes sizes from the numbers of the input x",
     ),
+    **{
+        name: (lambda f, n=n, held=held: saved(one([n], held=held), f / "net.onnx"), said)
+        for name, (n, held, said) in NODES.items()
+    },
+    **{
+        name: (lambda f, make=make: saved(make(), f / "net.onnx"), said)
+        for name, (make, said) in FILES.items()
+    },
 }  # fmt: skip
 
 
@@ -378,6 +558,43 @@ def test_a_file_of_functions_is_read(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     )  # no other import
     assert torch.equal(read(net)(x), x.relu())
+
+
+def test_bytes_that_many_tensors_name_are_counted_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "LARGEST", 10_000)
+    (tmp_path / "d").write_bytes(bytes(4096))
+    path = external(tmp_path / "net.onnx", "d")
+    model = onnx.load(path, load_external_data=False)
+    for i in range(3):
+        model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+        model.graph.initializer[-1].name = f"again{i}"
+    with pytest.raises(EdgepruneError, match="more than 2 GiB"):
+        read(saved(model, path))
+
+
+def test_what_grows_from_node_to_node_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.models.onnx.module.LIMIT", 10_000)
+    make = helper.make_node
+    names = ["x", *(f"v{i}" for i in range(30)), "y"]
+    nodes = [make("Concat", [a, a], [b], axis=1) for a, b in pairwise(names)]
+    with pytest.raises(EdgepruneError, match=r"Concat 'v5': makes a tensor of \(2, 256, 8, 8\)"):
+        read(saved(one(nodes), tmp_path / "net.onnx"))(torch.randn(2, 4, 8, 8))
+
+
+def test_many_layers_of_one_name_are_read_soon(tmp_path: Path) -> None:
+    make, n = helper.make_node, 4000
+    names = ["x", *(f"v{i}" for i in range(n - 1)), "y"]
+    nodes = [make("Conv", [names[i], f"w{i}"], [names[i + 1]], name="a") for i in range(n)]
+    held = [floats(f"w{i}", 4, 4, 1, 1) for i in range(n)]
+    path = saved(one(nodes, held=held), tmp_path / "net.onnx")
+    started = time.process_time()
+    net = read(path)
+    assert time.process_time() - started < 10
+    assert [name for name, _ in net.named_parameters()][:: n - 1] == ["a.weight", f"a_{n}.weight"]
 
 
 @pytest.mark.parametrize("name", ["....", ".".join("a" * 3000), "forward.weight"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import EdgepruneError
 from . import file
-from .operators import DTYPES
+from .operators import DTYPES, LIMIT
 
 Axis = int | str | None  # a fixed size, an open one by its name, or open without a name
 MOST = 1 << 20  # of one axis
@@ -59,6 +60,9 @@ def _port(value: Any, what: str) -> Port:
     for axis in axes or ():
         if isinstance(axis, int) and axis > MOST:
             raise EdgepruneError(what, f"{value.name} has an axis of {axis:,}", "is that right?")
+    elements = math.prod(n for n in (axes or ())[1:] if isinstance(n, int))
+    if elements > LIMIT:
+        raise EdgepruneError(what, f"{value.name} has {elements:,} numbers", "is that right?")
     return Port(value.name, kind.elem_type, axes)
 
 

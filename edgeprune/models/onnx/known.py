@@ -34,8 +34,9 @@ class Known:
 
     def one(self) -> Any:
         """Its only number."""
-        (number,) = self.array.ravel()
-        return number
+        if self.array.size != 1:
+            raise ValueError(f"takes {self.array.size:,} numbers where one is wanted")
+        return self.array.ravel()[0]
 
     def tensor(self, device: torch.device) -> Tensor:
         return torch.tensor(self.array.tolist(), dtype=self.dtype, device=device)

@@ -16,8 +16,8 @@ from ...records.signature import Inputs, Port
 from . import file
 from . import interface as ports
 from .known import Known
-from .operators import NotSupported, dtype_of
-from .plan import Step, last_uses, plan, trained
+from .operators import LIMIT, NotSupported, dtype_of
+from .plan import REPORT, Step, last_uses, plan, trained
 
 # what an operator raises on inputs that it cannot take, PyTorch's own among them
 FAILURES = (NotSupported, ValueError, IndexError, TypeError, ArithmeticError, RuntimeError)
@@ -75,6 +75,8 @@ class OnnxNetwork(nn.Module):
             return None if name is None else values[name]
         if name in self.numbers:
             return self.numbers[name]
+        if name not in self.words:
+            raise EdgepruneError(self.what, f"{name[:60]!r} is an output that is not read", REPORT)
         layer, _, leaf = self.words[name].rpartition(".")
         return getattr(self.get_submodule(layer), leaf)
 
@@ -87,8 +89,9 @@ class OnnxNetwork(nn.Module):
         except FAILURES as e:
             where, said = f"{step.node.operator} {step.node.name!r}", one_line(str(e))[:200]
             why = said if said.startswith(where) else f"{where}: {said}"
-            raise EdgepruneError(self.what, why) from e
+            raise EdgepruneError(self.what, why, REPORT) from e
         outs = out if isinstance(out, tuple) else (out,)
+        _roomy(self.what, step, outs, inputs)
         for name, value in zip(step.outputs, outs, strict=False):
             if name:
                 values[name] = value
@@ -96,6 +99,19 @@ class OnnxNetwork(nn.Module):
     def _output(self, name: str, values: dict[str, Any], like: Tensor) -> Tensor:
         value = self._value(name, values)
         return value.tensor(like.device) if isinstance(value, Known) else value
+
+
+def _roomy(what: str, step: Step, outs: tuple[Any, ...], inputs: list[Any]) -> None:
+    """Refuse what grows from node to node, before memory is gone: LIMIT elements an example."""
+    rows = max((v.shape[0] for v in inputs if isinstance(v, Tensor) and v.ndim), default=1)
+    for out in outs:
+        n = out.numel() if isinstance(out, Tensor) else 0
+        if type(n) is int and type(rows) is int and n > LIMIT * max(rows, 1):
+            raise EdgepruneError(
+                what,
+                f"{step.node.operator} {step.node.name!r}: makes a tensor of {tuple(out.shape)}",
+                "give it smaller inputs",
+            )
 
 
 def _port(port: ports.Port, size: int) -> Port:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from .interface import Interface
 from .known import MOST, Known, known
 from .operators import HALVES, REFUSED, ROWS, Node, NotSupported, Row, row_of
 
+REPORT = "if onnxruntime runs this file, please report it"
+NAMED = 80  # characters of a name in a message
 DEEPEST = 32  # modules within modules
 FEW = 64  # whole numbers of a constant that may be sizes
 BUFFERS = ("running_mean", "running_var")
@@ -55,6 +58,9 @@ def plan(proto: file.Proto, interface: Interface, what: str) -> Plan:
     nodes = list(proto.graph.node)
     for node in nodes:
         _check(node, interface.opset, what)
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise EdgepruneError(what, f"weight {name!r} is sparse", "save it with dense weights")
     constants = _constants(proto, what)
     alias = {
         n.output[0]: n.input[0]
@@ -71,6 +77,11 @@ def plan(proto: file.Proto, interface: Interface, what: str) -> Plan:
 def _check(node: Any, opset: int, what: str) -> None:
     """Refuse an operator that is not read, by name."""
     name = node.op_type
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise EdgepruneError(
+                what, f"{attribute.name} of {name} {node.name[:NAMED]!r} is a function's", file.NEXT
+            )
     if node.domain not in ("", "ai.onnx"):
         raise EdgepruneError(
             what, f"operator {node.domain}.{name} is not ONNX's own",
@@ -78,11 +89,11 @@ def _check(node: Any, opset: int, what: str) -> None:
         )  # fmt: skip
     if name in REFUSED:
         why, remedy = REFUSED[name]
-        raise EdgepruneError(what, f"{why} ({name} {node.name!r})", remedy)
+        raise EdgepruneError(what, f"{why} ({name} {node.name[:NAMED]!r})", remedy)
     if name != "Constant" and row_of(name, opset) is None:
         near = "" if name in ROWS else f"; {closest(name, sorted(ROWS))}"[:60]
         raise EdgepruneError(
-            what, f"operator {name} of opset {opset} is not read ({node.name!r}{near})",
+            what, f"operator {name} of opset {opset} is not read ({node.name[:NAMED]!r}{near})",
             "please report this network",
         )  # fmt: skip
 
@@ -106,7 +117,9 @@ def _constant(node: Any, what: str) -> Tensor:
         given = onnx.helper.get_attribute_value(attribute)
         whole = attribute.name.startswith("value_int")
         return torch.tensor(given, dtype=torch.int64 if whole else torch.float32)
-    raise EdgepruneError(what, f"constant {node.name!r} holds {attribute.name}", "export it again")
+    raise EdgepruneError(
+        what, f"constant {node.name[:NAMED]!r} holds {attribute.name}", "export it again"
+    )
 
 
 def _tensor(tensor: Any, what: str) -> Tensor:
@@ -116,7 +129,7 @@ def _tensor(tensor: Any, what: str) -> Tensor:
             array = array.astype(np.float32)
         found = torch.from_numpy(np.array(array))
     except Exception as e:  # sizes that do not fit the data; strings
-        why = f"constant {tensor.name!r} cannot be read ({one_line(str(e))[:100]})"
+        why = f"constant {tensor.name[:NAMED]!r} cannot be read ({one_line(str(e))[:100]})"
         raise EdgepruneError(what, why, file.NEXT) from None
     return found.float() if found.dtype in HALVES else found
 
@@ -147,10 +160,14 @@ def _wanted(
             if maker is not None and maker.op_type in ("Shape", "Size"):
                 continue
             if maker is None or _row(maker, interface.opset).known is None:
-                made = f"the input {name}" if maker is None else f"{maker.op_type} {maker.name!r}"
+                made = (
+                    f"the input {name}"
+                    if maker is None
+                    else f"{maker.op_type} {maker.name[:NAMED]!r}"
+                )
                 raise EdgepruneError(
                     what,
-                    f"{asking.op_type} {asking.name!r} takes sizes from the numbers of {made}",
+                    f"{asking.op_type} {asking.name[:NAMED]!r} takes sizes from the numbers of {made}",
                     "give the part of the network whose shapes follow from its input's shape",
                 )
             todo += [n for n in maker.input if n]
@@ -208,13 +225,9 @@ def clean(name: str) -> str:
 TAKEN = frozenset(vars(nn.Module())) | {"steps", "numbers", "interface", "words"}
 
 
-def numbered(name: str, taken: Callable[[str], bool]) -> str:
-    """``name``, or ``name_2`` and so on where it is taken."""
-    words = iter(range(2, 1 << 30))
-    found = name
-    while taken(found):
-        found = f"{name}_{next(words)}"
-    return found
+def above(name: str) -> list[str]:
+    """``a``, ``a.b``, ``a.b.c`` of ``a.b.c``."""
+    return list(accumulate(name.split("."), lambda a, b: f"{a}.{b}"))
 
 
 # -- steps -----------------------------------------------------------------------------------------
@@ -229,6 +242,8 @@ class _Making:
     what: str
     made: Plan = field(default_factory=Plan)
     layers: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)  # all that a weight lies in
+    numbers: dict[str, int] = field(default_factory=dict)  # the last of layers of one name
 
     def of(self, nodes: list[Any]) -> Plan:
         readers: dict[str, list[Row]] = {}
@@ -246,10 +261,12 @@ class _Making:
 
     def _step(self, proto: Any) -> Step:
         row = _row(proto, self.interface.opset)
-        outputs = tuple(proto.output)
+        outputs, second = tuple(proto.output), (*proto.input, "", "")[1]
         node = Node(
-            proto.op_type, proto.name or outputs[0], attributes(proto, self.what),
+            proto.op_type, (proto.name or next(filter(None, outputs), ""))[:NAMED],
+            attributes(proto, self.what),
             self.interface.opset, fixed=self.interface.fixed, outputs=sum(map(bool, outputs)),
+            weight=tuple(self.constants[second].shape) if second in self.constants else (),
         )  # fmt: skip
         inputs: list[str | None] = [name or None for name in proto.input]
         run, laid = row.run, self._laid(row, node, inputs)
@@ -286,7 +303,7 @@ class _Making:
         try:
             return row.lay(node, given)
         except (NotSupported, RuntimeError, ValueError, IndexError) as e:
-            raise EdgepruneError(self.what, one_line(str(e))[:200], file.NEXT) from None
+            raise EdgepruneError(self.what, one_line(str(e))[:200], REPORT) from None
 
     def _replaced(
         self, inputs: list[str | None], tensors: Mapping[int, tuple[str, Tensor]], layer: str
@@ -304,12 +321,20 @@ class _Making:
     def _layer(self, node: Any, held: list[str | None]) -> str:
         """The name of the layer whose weights ``held`` are."""
         weight = str(held[0]) if held else ""
-        name = numbered(layer_name(node, self.alias.get(weight, weight)), self._is_taken)
+        name = self._numbered(layer_name(node, self.alias.get(weight, weight)), self._is_taken)
         self.layers.add(name)
         return name
 
     def _is_taken(self, name: str) -> bool:
-        return name in self.layers or any(f"{name}.".startswith(f"{w}.") for w in self.made.weights)
+        return name in self.layers or any(n in self.made.weights for n in above(name))
+
+    def _numbered(self, name: str, taken: Callable[[str], bool]) -> str:
+        """``name``, or ``name_2`` and so on where it is taken."""
+        found = name
+        while taken(found):
+            self.numbers[name] = self.numbers.get(name, 1) + 1
+            found = f"{name}_{self.numbers[name]}"
+        return found
 
     def _place(self, name: str, row: Row | None, layer: str, leaf: str) -> str:
         """A constant under the name by which a step reads it: a number, or a weight of the network."""
@@ -328,16 +353,13 @@ class _Making:
             self.made.words[key] = word
             return key
         if own not in self.made.words:
-            word = numbered(clean(own) or "constant", self._in_the_way)
+            word = self._numbered(clean(own) or "constant", self._in_the_way)
             self._hold(word, value)
             self.made.words[own] = word
         return own
 
     def _in_the_way(self, name: str) -> bool:
-        names = self.made.weights
-        return name in names or any(
-            w.startswith(f"{name}.") or name.startswith(f"{w}.") for w in names
-        )
+        return name in self.modules or any(n in self.made.weights for n in above(name))
 
     def _is_number(self, name: str, value: Tensor, row: Row | None, leaf: str) -> bool:
         if name in self.wanted or self.alias.get(name) in self.wanted:
@@ -354,6 +376,7 @@ class _Making:
         buffer = whole or name.rpartition(".")[2] in BUFFERS
         held = value.clone()
         self.made.weights[name] = held if buffer else nn.Parameter(held)
+        self.modules.update(above(name)[:-1])
 
 
 def _on_tensors(run: Callable[..., Any]) -> Callable[..., Any]:

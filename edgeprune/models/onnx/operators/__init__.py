@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import layers, moves, pointwise, recurrent, reductions, resizes
-from .row import DTYPES, HALVES, Node, NotSupported, Row, Rows, dtype_of
+from .row import DTYPES, HALVES, LIMIT, Node, NotSupported, Row, Rows, dtype_of
 
 FAMILIES = (pointwise, moves, reductions, layers, resizes, recurrent)
 ROWS: Rows = {name: rows for family in FAMILIES for name, rows in family.ROWS.items()}
@@ -37,7 +37,7 @@ REFUSED = {
 }  # fmt: skip
 
 __all__ = [
-    "DTYPES", "FAMILIES", "HALVES", "REFUSED", "ROWS", "Node", "NotSupported", "Row", "dtype_of",
+    "DTYPES", "FAMILIES", "HALVES", "LIMIT", "REFUSED", "ROWS", "Node", "NotSupported", "Row", "dtype_of",
     "row_of",
 ]  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .row import Constants, Laid, Node, Row, Rows, axis_of, tensor
+from .row import Constants, Laid, Node, Row, Rows, axis_of, roomy, tensor, whole
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -24,8 +25,9 @@ def _space(node: Node, x: Tensor) -> int:
 
 def _kernel(node: Node, rank: int) -> tuple[list[int], list[int], list[int]]:
     """Sizes of a pool's window, its strides and dilations."""
-    given = (node.get(word) or [1] * rank for word in ("kernel_shape", "strides", "dilations"))
-    kernel, strides, dilations = (list(v) for v in given)
+    kernel, strides, dilations = (
+        whole(node, word, [1] * rank, 1) for word in ("kernel_shape", "strides", "dilations")
+    )
     return kernel, strides, dilations
 
 
@@ -35,10 +37,14 @@ def _ends(
     """Padding before and behind each axis of space."""
     rank, auto = len(kernel), node.get("auto_pad", "NOTSET")
     if auto in ("", "NOTSET"):
-        pads = list(node.get("pads") or [0] * 2 * rank)
+        pads = whole(node, "pads", [0] * 2 * rank, 0)
         return pads[:rank], pads[rank:]
+    if any(node.get("pads") or []):
+        raise node.fail("has both auto_pad and pads")
     if auto == "VALID":
         return [0] * rank, [0] * rank
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        raise node.fail(f"pads by {auto[:40]!r}")
     totals = []
     for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True):
         needed = (-(-size // s) - 1) * s + d * (k - 1) + 1 - size
@@ -56,20 +62,43 @@ def _padded(x: Tensor, before: list[Any], behind: list[Any], value: float) -> Te
 def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rank = _space(node, x)
     _, strides, dilations = _kernel(node, rank)
+    groups = _groups(node, x, weight)
     before, behind = _ends(node, x, list(weight.shape[2:]), strides, dilations)
     if before != behind:
         x, before = _padded(x, before, behind, 0.0), [0] * rank
-    groups = 1 if node.get("group", 1) == 1 else x.shape[1] // weight.shape[1]  # after a cut, too
     return CONVOLUTIONS[rank](x, weight, bias, strides, before, dilations, groups)
+
+
+def _groups(node: Node, x: Tensor, weight: Tensor) -> int:
+    """How many groups a convolution has: as the file says, in a cut network as its sizes say."""
+    if weight.ndim != x.ndim:
+        raise node.fail(f"has a weight of {weight.ndim} axes for a tensor of {x.ndim}")
+    kernel = list(node.get("kernel_shape") or weight.shape[2:])
+    if kernel != list(weight.shape[2:]):
+        raise node.fail(f"has kernel_shape {kernel}, and a weight of {tuple(weight.shape)}")
+    said, channels, each = node.get("group", 1), x.shape[1], weight.shape[1]
+    uncut = tuple(weight.shape) == node.weight or not node.weight
+    groups = said if said == 1 or uncut else channels // max(each, 1)
+    if groups < 1 or channels != groups * each or weight.shape[0] % groups:
+        raise node.fail(
+            f"has {said} groups, {channels} channels and a weight of {tuple(weight.shape)}"
+        )
+    return groups
 
 
 def _transposed(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rank = _space(node, x)
     _, strides, dilations = _kernel(node, rank)
+    if weight.ndim != x.ndim or list(node.get("kernel_shape") or weight.shape[2:]) != list(
+        weight.shape[2:]
+    ):
+        raise node.fail(f"has a weight of {tuple(weight.shape)}, and another kernel_shape or rank")
     if node.get("output_shape") or node.get("auto_pad", "NOTSET") not in ("", "NOTSET", "VALID"):
         raise node.fail("pads by the size of its output")
-    more = list(node.get("output_padding") or [0] * rank)
-    pads = list(node.get("pads") or [0] * 2 * rank)
+    more = whole(node, "output_padding", [0] * rank, 0)
+    pads = whole(node, "pads", [0] * 2 * rank, 0)
+    if node.get("auto_pad") == "VALID":
+        pads = [0] * 2 * rank
     before, behind = pads[:rank], pads[rank:]
     groups = node.get("group", 1)
     if before == behind:
@@ -109,6 +138,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
 
 
 def _gemm(node: Node, a: Tensor, b: Tensor, c: Any = None) -> Tensor:
+    _flat(node, a)
     a = a.t() if node.get("transA", 0) else a
     b = b if node.get("transB", 0) else b.t()
     scale, offset = node.get("alpha", 1.0), node.get("beta", 1.0)
@@ -131,9 +161,15 @@ def _gemm_laid(node: Node, given: Constants) -> Laid | None:
         found[2] = ("bias", bias * node.get("beta", 1.0))
 
     def run(node: Node, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        _flat(node, a)
         return F.linear(a.t() if node.get("transA", 0) else a, weight, bias)
 
     return run, found
+
+
+def _flat(node: Node, a: Tensor) -> None:
+    if a.ndim != 2:
+        raise node.fail(f"works on a tensor of {a.ndim} axes, 2 are wanted")
 
 
 def _product(node: Node, a: Any, b: Any) -> Tensor:
@@ -149,26 +185,35 @@ def _product_laid(node: Node, given: Constants) -> Laid | None:
     return (lambda node, a, weight: F.linear(a, weight)), laid
 
 
+def _eps(node: Node) -> float:
+    eps: float = node.get("epsilon", 1e-5)
+    if not 0 <= eps < math.inf:  # nan too
+        raise node.fail(f"has the epsilon {eps:g}")
+    return eps
+
+
 def _batch_norm(
     node: Node, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor
 ) -> Tensor:
-    momentum, eps = 1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5)
+    if node.get("training_mode", 0):
+        raise node.fail("takes the statistics of the batch (training_mode = 1)")
+    momentum, eps = 1 - node.get("momentum", 0.9), _eps(node)
     return F.batch_norm(x, mean, variance, weight, bias, node.training, momentum, eps)
 
 
 def _instance_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.instance_norm(x, weight=weight, bias=bias, eps=node.get("epsilon", 1e-5))
+    return F.instance_norm(x, weight=weight, bias=bias, eps=_eps(node))
 
 
 def _layer_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if node.outputs > 1:
         raise node.fail("gives its mean")
-    axis, eps = axis_of(node.get("axis", -1), x.ndim), node.get("epsilon", 1e-5)
+    axis, eps = axis_of(node.get("axis", -1), x.ndim), _eps(node)
     return F.layer_norm(x, x.shape[axis:], weight, bias, eps)
 
 
 def _group_norm(node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.group_norm(x, node.get("num_groups"), weight, bias, node.get("epsilon", 1e-5))
+    return F.group_norm(x, node.get("num_groups"), weight, bias, _eps(node))
 
 
 def _lrn(node: Node, x: Tensor) -> Tensor:
@@ -179,13 +224,22 @@ def _lrn(node: Node, x: Tensor) -> Tensor:
 
 def _unit(node: Node, x: Tensor) -> Tensor:
     axis, p = axis_of(node.get("axis", -1), x.ndim), node.get("p", 2)
+    if p not in (1, 2):
+        raise node.fail(f"takes the norm {p}")
     size = x.abs().sum(axis, True) if p == 1 else (x * x).sum(axis, True).sqrt()
     return x / size
 
 
 def _sum_over(node: Node, *parts: Any) -> Tensor:
     like = next(p for p in parts if isinstance(p, Tensor))
-    return torch.einsum(node.get("equation"), *(tensor(p, like) for p in parts))
+    given, equation = [tensor(p, like) for p in parts], "".join(node.get("equation", "").split())
+    letters = [
+        c for word in equation.partition("->")[0].split(",") for c in word.replace("...", "")
+    ]
+    if "..." not in equation and len(letters) == sum(t.ndim for t in given):
+        sizes = dict(zip(letters, (n for t in given for n in t.shape), strict=True))
+        roomy([sizes.get(c, 1) for c in equation.partition("->")[2]])
+    return torch.einsum(equation, *given)
 
 
 def _sampled(node: Node, x: Tensor, grid: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ def _sizes(node: Node, x: Any, shape: Any) -> list[Any]:
     """What a Reshape's sizes mean: 0 is the input's, and a batch that the file fixes is open."""
     given = numbers(shape) if shape is not None else list(node.get("shape"))
     zero = bool(node.get("allowzero", 0))
+    if any(n == 0 and not zero for n in given[len(x.shape) :] if type(n) is int):
+        raise node.fail(f"copies a size of axis {len(given) - 1} of a tensor of {len(x.shape)}")
     sizes = [x.shape[i] if n == 0 and not zero else n for i, n in enumerate(given)]
     if node.fixed is not None and x.ndim and sizes and isinstance(sizes[0], int):
         batch = x.shape[0]
@@ -105,8 +107,11 @@ def _concat_known(node: Node, *parts: Known) -> Known:
 def _split(node: Node, x: Tensor, sizes: Any = None) -> tuple[Tensor, ...]:
     axis = axis_of(node.get("axis", 0), x.ndim)
     given = numbers(sizes) if sizes is not None else node.get("split")
+    amount = node.get("num_outputs", node.outputs) if given is None else len(given)
+    if amount != node.outputs:
+        raise node.fail(f"makes {amount} parts, and {node.outputs} are named")
     if given is None:
-        each = -(-x.shape[axis] // node.get("num_outputs", node.outputs))
+        each = -(-x.shape[axis] // amount)
         return tuple(x.split(each, axis))
     return tuple(x.split(list(given), axis))
 

@@ -203,6 +203,8 @@ def _identity(node: Node, x: Any, *rest: Any) -> Any:
 
 
 def _dropout(node: Node, x: Any, *rest: Any) -> Any:
+    if len(rest) > 1 and isinstance(rest[1], Known) and rest[1].one():
+        raise node.fail("drops at random (training_mode is true)")
     ratio = node.get("ratio", 0.5)
     out = F.dropout(x, ratio, node.training) if isinstance(x, Tensor) else x
     return (out, torch.ones_like(x, dtype=torch.bool)) if node.outputs > 1 else out

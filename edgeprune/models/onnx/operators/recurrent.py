@@ -12,6 +12,7 @@ from .row import Constants, Laid, Node, Row, Rows
 GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}  # ONNX: iofc and zrh; PyTorch: ifgo and rzn
 LEAVES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 FIRST = 8  # position behind a node's own inputs
 
 
@@ -36,10 +37,24 @@ def _laid(node: Node, given: Constants) -> Laid | None:
 
 
 def _check(node: Node, given: Constants) -> None:
-    directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
+    direction = node.get("direction", "forward")
+    if direction not in DIRECTIONS:
+        raise node.fail(f"runs {direction[:40]!r}")
+    directions = DIRECTIONS[direction]
     activations = list(node.get("activations") or USUAL[node.operator] * directions)
     if activations != USUAL[node.operator] * directions:
         raise node.fail("has other activations than sigmoid and tanh")
+    gates, hidden = len(GATES[node.operator]), node.get("hidden_size", given[2].shape[-1])
+    weights, recurrent = given[1], given[2]
+    wanted = (directions, gates * hidden, hidden)
+    same = weights.ndim == 3 and tuple(weights.shape[:2]) == wanted[:2]
+    bias = given.get(3)
+    same = same and (bias is None or tuple(bias.shape) == (directions, 2 * gates * hidden))
+    if tuple(recurrent.shape) != wanted or not same:
+        raise node.fail(
+            f"says hidden_size {hidden}, direction {direction!r}, and its "
+            f"weights are {tuple(weights.shape)} and {tuple(recurrent.shape)}"
+        )
     if node.get("clip") or node.get("layout", 0) or node.get("input_forget", 0) or 7 in given:
         raise node.fail("clips, has peepholes or another layout")
     if node.operator == "GRU" and not node.get("linear_before_reset", 0):

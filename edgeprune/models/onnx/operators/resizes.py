@@ -29,6 +29,8 @@ def _resize(
     axes = [axis_of(a, x.ndim) for a in node.get("axes") or range(x.ndim)]
     if node.get("antialias", 0) or node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise node.fail("smooths, or keeps the aspect ratio")
+    if bool(factors) == bool(wanted) or len(factors or wanted) != len(axes):
+        raise node.fail(f"wants {len(axes)} scales or sizes, not both")
     sized = list(x.shape)
     ratios: list[Any] = [1.0] * x.ndim
     for i, axis in enumerate(axes):

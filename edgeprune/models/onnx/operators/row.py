@@ -27,6 +27,7 @@ class Node:
     training: bool = False
     fixed: int | None = None  # the batch, where the file allows one only
     outputs: int = 1
+    weight: tuple[int, ...] = ()  # sizes of the second input, where the file holds it
 
     def get(self, name: str, default: Any = None) -> Any:
         return self.attributes.get(name, default)
@@ -81,6 +82,14 @@ def axis_of(axis: int, ndim: int) -> int:
     if not -ndim <= axis < max(ndim, 1):
         raise NotSupported(f"names axis {axis} of a tensor of {ndim} axes")
     return axis + ndim if axis < 0 else axis
+
+
+def whole(node: Node, word: str, default: list[int], lowest: int) -> list[int]:
+    """An attribute of as many whole numbers as ``default``, none below ``lowest``."""
+    found = list(node.get(word) or default)
+    if len(found) != len(default) or any(n < lowest for n in found):
+        raise node.fail(f"has {word} {found[:9]}; {len(default)} from {lowest} on are wanted")
+    return found
 
 
 def roomy(sizes: list[Any]) -> list[Any]:
