@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgepruneError
+from ..export import axes
 from ..records import Convention, Listed
 
 
@@ -226,13 +227,17 @@ def input_names(path: Path) -> list[str]:
     return [v.name for v in graph.input if v.name not in weights]
 
 
-def leaves_open(path: Path) -> bool:
-    """Whether an input of the model has an open axis behind the batch's."""
-    return any(
-        not dim.HasField("dim_value")
-        for value in _parse(path).graph.input
-        for dim in value.type.tensor_type.shape.dim[1:]
-    )
+def recorded(path: Path, batch: int) -> dict[str, tuple[int, ...]]:
+    """The sizes that edgeprune made a file with where it leaves more open than the batch; else nothing."""
+    told = {p.key: p.value for p in _parse(path).metadata_props}.get(axes.SIZES, "{}")
+    try:
+        found = {
+            str(name): tuple(batch if n == "N" else int(n) for n in sizes)
+            for name, sizes in json.loads(told).items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError):  # anybody may have written it
+        return {}
+    return found if set(found) == set(input_names(path)) else {}
 
 
 def weighted(

@@ -157,7 +157,7 @@ def bench(asked: Bench) -> None:
     request, counts = asked.request(profile), asked.counts(profile)
     place = devices.reach(asked.device, asked.python)
     run, models, names = targets(asked.what or [])
-    request = replace(request, shapes=shapes(asked.shape or [], models, run, request.batch))
+    request = replace(request, shapes=shapes(asked.shape or [], models, request.batch))
     asked.check_test(run)
     with run.lock() if run is not None else nullcontext():  # its networks stay what they are
         results = [

@@ -103,7 +103,7 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
     from .. import doctor as room
     from ..runs import TELLING
 
-    sizes = shapes(asked.shape or [], models, run)
+    sizes = shapes(asked.shape or [], models)
     counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
     cases = examined(models, names, asked.device, sizes)
     predicts = kept(asked.device)

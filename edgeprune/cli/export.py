@@ -28,15 +28,24 @@ def export(
             help="ONNX operator set (18, which runs everywhere; of a network from an .onnx file its own).",
         ),
     ] = None,
+    opened: Annotated[
+        str,
+        typer.Option(
+            "--open",
+            metavar="AXES",
+            help="Axes that may have another size besides the batch: height,width (depth, length, steps, "
+            "or their numbers).",
+        ),
+    ] = "",
     as_json: options.JSON = False,
 ) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
 
-    torch and onnxruntime must give the same outputs, all of them, on real examples, and choose the same
-    class for every image of the test split (without labels: of what was held out); otherwise no file is
-    left and the exit code is 2.
+    torch and onnxruntime must give the same outputs, all of them, on real examples (and at another size of
+    what is open), and choose the same class for every image of the test split (without labels: of what was
+    held out); otherwise no file is left and the exit code is 2.
 
-    Example: [b]edgeprune export[/b]
+    Example: [b]edgeprune export --open height,width[/b]
     """
     from .. import checkpoint, runs
     from ..ways import exporting
@@ -46,18 +55,20 @@ def export(
     if not present:
         checkpoint.load(found, "dense")  # says which command makes one
     networks = exporting.loaded(found, present)
+    words = [word.strip() for word in opened.split(",") if word.strip()]
     images = exporting.judging(found)
     written = {}
     with found.lock(), output.aside():
         for network, loaded in networks.items():
             output.note(f"exporting {network} …")
-            written[network] = exporting.write(found, loaded, network, images, opset)
+            written[network] = exporting.write(found, loaded, network, images, opset, words)
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
         head = {"run": str(found.path), "labelled": exporting.labelled(found)}
         output.show_json(head | {"networks": documents})
     else:
         output.show(table(found, written), *beside(written))
+    tell_open(written)
     for e in written.values():
         if e.parity.rounding is not None:
             output.note(rounded(e))
@@ -67,6 +78,14 @@ def export(
         output.note(f"only the dense network so far; next: edgeprune prune {found.name}")
     else:
         output.note(f"next: edgeprune bench {found.name} --device cpu")
+
+
+def tell_open(written: dict[str, Exported]) -> None:
+    """Which axes are open besides the batch, and at which size they were tried."""
+    last = list(written.values())[-1]
+    if last.parity.also:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in last.parity.also)
+        output.note(f"open: {', '.join(last.open)}; compared at {sizes} too")
 
 
 def same(parity: Parity) -> str | None:

@@ -43,23 +43,16 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     return run, [run.onnx_path(n) for n in names], names
 
 
-def shapes(
-    words: list[str], models: list[Path], run: Run | None = None, batch: int = 1
-) -> dict[str, tuple[int, ...]]:
+def shapes(words: list[str], models: list[Path], batch: int = 1) -> dict[str, tuple[int, ...]]:
     """``1x3x480x640`` of the only input, or ``NAME=1,3,480,640``: input -> its sizes.
 
-    Where nothing was said, the networks of a ``run`` are measured at the sizes that they were pruned for:
-    those that came from an .onnx file may leave more open than the batch.
+    Where nothing was said, networks that leave more open than the batch are measured at the sizes that
+    they were made with.
     """
-    from .. import checkpoint
     from ..bench import subject
 
-    if run is not None and not words:
-        signature = checkpoint.read_spec(run).signature
-        ports = signature.inputs.ports if signature else ()
-        names = subject.input_names(models[0])
-        if len(ports) == len(names) and subject.leaves_open(models[0]):
-            return {n: port.sized(batch) for n, port in zip(names, ports, strict=True)}
+    if not words:
+        return subject.recorded(models[0], batch)
     found = {}
     for word in words:
         name, _, sizes = word.rpartition("=")

@@ -31,13 +31,15 @@ from torch import Tensor, fx, nn
 
 from .. import files
 from ..errors import EdgepruneError, raised
-from ..graph.inputs import Example, arguments, flat, inputs_of, mapped, nest_of
+from ..graph.inputs import Example, flat, has_places, inputs_of, mapped
+from ..graph.trace import recorded, unwrap
 from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
 from ..records import Convention, Inputs
+from ..records import Port as InputPort
 from ..tasks import Task
 from ..version import __version__
-from . import parity
+from . import axes, parity
 from .again import as_it_was
 
 OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted
@@ -62,6 +64,7 @@ class Exported:
     nodes: int
     simplified: int  # nodes that onnx-simplifier took away
     parity: parity.Parity
+    open: tuple[str, ...] = (axes.BATCH,)  # axes of the inputs that may have another size
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,6 +74,7 @@ class Exported:
             "nodes": self.nodes,
             "simplified": self.simplified,
             "parity": self.parity.to_json(),
+            "open": list(self.open),
         }
 
 
@@ -84,32 +88,34 @@ def write(
     metadata: Mapping[str, str] = {},
     opset: int | None = None,
     interface: Interface | None = None,
+    opened: Sequence[str] = (),
 ) -> Exported:
-    """Export ``model`` to ``path``: open batch; input ``images`` and output ``logits`` of a classifier of
-    images, else the names of the forward's arguments and of the places in what it gives.
+    """Export ``model`` to ``path``: open batch, and what ``opened`` names (:mod:`.axes`).
 
-    On ``real`` examples torch and onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left
-    and :class:`EdgepruneError` says by how much. ``model`` may be any module, an fx graph too, and is
-    left as it was. With the ``interface`` of the file that it came from, names, open axes and metadata are
-    that file's, and, where the converter can, its opset.
+    The input is called ``images`` and the output ``logits`` of a classifier of images, else they have the
+    names of the forward's arguments and of the places in what it gives. On ``real`` examples torch and
+    onnxruntime must agree (:mod:`.parity`). Beyond tolerance no file is left and :class:`EdgepruneError`
+    says by how much. ``model`` may be any module, an fx graph too, and is left as it was. With the
+    ``interface`` of the file that it came from, names, open axes and metadata are that file's, and, where
+    the converter can, its opset.
     """
     wanted = opset or (interface.opset if interface else OPSET)
     with _evaluating(model):
         given = parity.prepare(model, real.samples)
-        outputs = names_of(given, real.task)
-        proto = _export(
-            model, parity.part(real.samples, 0, 2), outputs, max(wanted, OPSET), interface
-        )
+        example = mapped(parity.part(real.samples, 0, 2), Tensor.contiguous)
+        taken = _taken(model, example, opened, interface)
+        proto = _exported(taken, names_of(given, real.task), max(wanted, OPSET))
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
-        _dress(proto, convention, classes, metadata)
+        _dress(proto, convention, classes, {**_sizes(proto, example), **metadata})
         if interface is not None:
             proto = as_it_was(proto, interface, wanted)
         path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
         with files.atomic(path) as temporary:
             _save(proto, temporary)
-            found = parity.check(model, temporary, real)
+            found = parity.check(model, temporary, real, taken.axes)
+    words = {axis: word for word, axis in axes.words_of(example).items()}
     return Exported(
         path=path,
         bytes=path.stat().st_size,
@@ -117,6 +123,7 @@ def write(
         nodes=len(proto.graph.node),
         simplified=before - len(proto.graph.node),
         parity=found,
+        open=(axes.BATCH, *(words[axis] for axis in taken.axes)),
     )
 
 
@@ -148,16 +155,30 @@ def _name(place: str) -> str:
     return f"output_{words}" if words[:1].isdigit() else words
 
 
-def _export(
-    model: nn.Module, example: Example, outputs: list[str], opset: int, interface: Interface | None
-) -> onnx.ModelProto:
-    """With the axes open that were open in the file that it came from, if they can be."""
-    if interface is not None and any(map(_open, interface.inputs)):
-        try:
-            return _exported(model, example, outputs, opset, [_open(p) for p in interface.inputs])
-        except EdgepruneError:
-            pass  # sizes are written in the graph that a cut made: open in the batch alone
-    return _exported(model, example, outputs, opset)
+@dataclass(frozen=True)
+class _Taken:
+    """A recorded forward, ready for torch's exporter."""
+
+    steps: fx.GraphModule
+    inputs: Inputs
+    example: list[Tensor]
+    axes: tuple[int, ...]  # that are open besides the batch
+
+
+def _taken(
+    model: nn.Module, example: Example, opened: Sequence[str], interface: Interface | None
+) -> _Taken:
+    """The forward's operators as :mod:`edgeprune.graph` records them, open in what is asked for.
+
+    Of a network that came from a file, what was open there stays open where it can.
+    """
+    inner = unwrap(model)
+    steps = recorded(inner, example)
+    frozen = steps.meta["frozen"]
+    chosen = set(axes.asked(opened, example, frozen))
+    before = {axis for port in interface.inputs for axis in _open(port)} if interface else set()
+    chosen |= before & set(axes.words_of(example).values()) - set(frozen)
+    return _Taken(steps, inputs_of(inner, example), flat(example), tuple(sorted(chosen)))
 
 
 def _open(port: Port) -> tuple[int, ...]:
@@ -165,39 +186,23 @@ def _open(port: Port) -> tuple[int, ...]:
     return tuple(i for i, n in enumerate(port.axes or ()) if i and not isinstance(n, int))
 
 
-def _exported(
-    model: nn.Module,
-    example: Example,
-    outputs: list[str],
-    opset: int,
-    more: Sequence[tuple[int, ...]] = (),
-) -> onnx.ModelProto:
-    example = mapped(example, Tensor.contiguous)  # of channels_last ones torch records the strides
-    inputs = inputs_of(model, example)
-    names = [INPUT] if is_image(inputs) else [_name(p.name) for p in inputs.ports]
+def _exported(taken: _Taken, outputs: list[str], opset: int) -> onnx.ModelProto:
+    ports = taken.inputs.ports
+    names = [INPUT] if is_image(taken.inputs) else [_name(p.name) for p in ports]
     outputs = [f"{name}_out" if name in names else name for name in outputs]
-    axes = [{} if p.batch is None else {0: torch.export.Dim.DYNAMIC} for p in inputs.ports]
-    for own, further in zip(axes, more, strict=False):
-        own.update(dict.fromkeys(further, torch.export.Dim.DYNAMIC))
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    if isinstance(model, fx.GraphModule):  # which takes them one after another
-        args, kwargs, shapes = tuple(flat(example)), {}, tuple(axes)
-    else:
-        args, kwargs = arguments(nest_of(inputs, flat(example)))
-        nested = nest_of(inputs, axes)
-        shapes = nested if kwargs else (nested,) if inputs.call == 0 else tuple(nested)
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = tuple(
+        dict.fromkeys(_axes_of(port, t, taken.axes), dynamic)
+        for port, t in zip(ports, taken.example, strict=True)
+    )
     try:
         with quiet():
             program = torch.onnx.export(
-                model,
-                args,
-                kwargs=kwargs,
+                taken.steps,
+                tuple(taken.example),
                 input_names=names,
                 output_names=outputs,
-                dynamic_shapes=shapes
-                if isinstance(shapes, dict) and kwargs
-                else arguments(shapes)[0],
+                dynamic_shapes=shapes,
                 opset_version=opset,
                 dynamo=True,
                 external_data=False,
@@ -208,6 +213,18 @@ def _exported(
     except Exception as e:  # the exporter's own errors are many and long: their first words will do
         cause = e.__cause__ or e
         raise EdgepruneError("this network cannot be exported", raised(cause)[:300]) from e
+
+
+def _axes_of(port: InputPort, t: Tensor, more: Sequence[int]) -> list[int]:
+    """The axes of one input that are open."""
+    batch = [] if port.batch is None else [port.batch]
+    return [*batch, *(axis for axis in more if has_places(t) and axis < t.ndim)]
+
+
+def _sizes(proto: onnx.ModelProto, example: Example) -> dict[str, str]:
+    """The sizes that the file was made with, for those who measure it."""
+    found = axes.sizes(proto.graph, example)
+    return {axes.SIZES: json.dumps(found)} if found else {}
 
 
 def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -289,7 +306,7 @@ def _dress(
     classes: Sequence[str],
     metadata: Mapping[str, str],
 ) -> None:
-    """Metadata in, the exporter's notes out (they hold source paths), the batch axis called N."""
+    """Metadata in, the exporter's notes out (they hold source paths), open axes called N, height ..."""
     own = {"edgeprune.version": __version__}
     if convention is not None:
         own["edgeprune.input"] = json.dumps(convention.to_json())
@@ -306,15 +323,7 @@ def _dress(
         part.doc_string = ""
     for tensor in graph.initializer:
         del tensor.metadata_props[:]
-    batches = {v.type.tensor_type.shape.dim[0].dim_param for v in graph.input if _axes(v)} - {""}
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in batches:
-                dim.dim_param = "N"
-
-
-def _axes(value: Any) -> int:
-    return len(value.type.tensor_type.shape.dim)
+    axes.name(graph)
 
 
 def _save(proto: onnx.ModelProto, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..errors import EdgepruneError
 from ..graph.inputs import Example, call, flat, mapped, named, size
 from ..records import Output, Port
 from ..tasks import CLASSIFICATION, Comparison, Task
+from . import axes
 
 TOLERANCE = (
     1e-4  # of an output's largest value: some hundred times what rounding of float32 sums leaves
@@ -60,6 +62,7 @@ class Parity:
     onnx_correct: float | None
     outputs: tuple[Output, ...] = ()
     rounding: float | None = None
+    also: tuple[tuple[int, ...], ...] = ()  # the inputs' shapes at another size, compared too
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,10 +108,11 @@ def part(examples: Example, start: int, n: int) -> Example:
 
 
 @torch.no_grad()
-def check(model: nn.Module, path: Path, real: Real) -> Parity:
+def check(model: nn.Module, path: Path, real: Real, opened: Sequence[int] = ()) -> Parity:
     """Compare ``model`` (in eval mode) with the file ``path``; :class:`EdgepruneError` beyond tolerance.
 
-    The samples are compared at batch 1 and 4, then every batch; all outputs of each.
+    The samples are compared at batch 1 and 4, and at another size of the axes ``opened``, then every
+    batch; all outputs of each.
     """
     try:
         running = session(path)
@@ -118,12 +122,25 @@ def check(model: nn.Module, path: Path, real: Real) -> Parity:
     for n in BATCHES:
         for start in range(0, size(real.samples) - n + 1, n):
             far.both(running, part(real.samples, start, n))
+    also = _at_another_size(model, part(real.samples, 0, 2), opened) if opened else ()
+    for x in also:
+        far.both(running, x)
     counted, images = Counted(real), 0
     for x, y in real.batches:
         ours, theirs = far.both(running, x)
         images += size(x)
         counted.add(x, y, ours, theirs)
-    return Parity(far.worst, images, *counted.sums, counted.outputs, far.rounding)
+    sizes = tuple(tuple(t.shape) for x in also for t in flat(x))
+    return Parity(far.worst, images, *counted.sums, counted.outputs, far.rounding, sizes)
+
+
+def _at_another_size(model: nn.Module, samples: Example, opened: Sequence[int]) -> list[Example]:
+    """One batch of another height and width that the network itself takes."""
+    for example in axes.other_sizes(samples, opened):
+        with suppress(Exception):  # it wants another multiple
+            call(model, example)
+            return [example]
+    raise EdgepruneError("open axes", "the network runs at none of the sizes that were tried")
 
 
 class Counted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ def of_module(
     dense: nn.Module | None = None,
     task: str = "",
     opset: int = onnx.OPSET,
+    open: Sequence[str] = (),
 ) -> onnx.Exported:
     """Write ``model`` as one .onnx file, and compare it with torch on ``images``, all outputs of it.
 
     ``images``: batches of what the network is called with, as a data loader gives them (labels beside
     them are passed over). With ``dense``, what the file has kept of that network's outputs is told, in
-    the words of its ``task`` (default: as the outputs are seen). Raises :class:`EdgepruneError`, and
-    leaves no file, where the two differ.
+    the words of its ``task`` (default: as the outputs are seen). ``open``: the axes that may have another
+    size in the file besides the batch, ``("height", "width")`` (:mod:`.axes`); they are compared at
+    another size too. Raises :class:`EdgepruneError`, and leaves no file, where the two differ, or where
+    an axis cannot be open, with the reason.
     """
     batches = [only_inputs(model, batch) for batch in images]
     if not batches:
@@ -47,6 +50,7 @@ def of_module(
         ),
         metadata={f"edgeprune.{name}": str(count) for name, count in counts.items()},
         opset=opset,
+        opened=[open] if isinstance(open, str) else open,
     )
 
 

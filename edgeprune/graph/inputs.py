@@ -148,16 +148,17 @@ def empty(
     for port, t in zip(inputs.ports, flat(example), strict=True):
         shape = list(port.sized(batch))
         for axis, added in (more or {}).items():
-            shape[axis:axis + 1] = [n + added for n in shape[axis:axis + 1] if _has_places(t)]  # fmt: skip
+            shape[axis:axis + 1] = [n + added for n in shape[axis:axis + 1] if has_places(t)]  # fmt: skip
         tensors.append(t.new_empty(shape))
     return nest_of(inputs, tensors)
 
 
 def open_axes(example: Example) -> list[int]:
     """The axes of the inputs that may be open besides the batch: places, or steps."""
-    longest = max((t.ndim for t in flat(example) if _has_places(t)), default=0)
+    longest = max((t.ndim for t in flat(example) if has_places(t)), default=0)
     return list(range(1 if longest == 3 else 2, longest))
 
 
-def _has_places(t: Tensor) -> bool:
+def has_places(t: Tensor) -> bool:
+    """Whether it has axes that may be open besides the batch and the channels."""
     return t.is_floating_point() and t.ndim > 2

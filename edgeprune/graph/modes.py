@@ -16,7 +16,10 @@ from torch import nn
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode for a while; afterwards every submodule has its own mode back."""
     modes = {m: m.training for m in model.modules()}
-    model.eval()
+    try:
+        model.eval()
+    except NotImplementedError:  # a graph of torch.export, which has its mode written in it
+        set_modes(dict.fromkeys(modes, False))
     try:
         yield
     finally:

@@ -53,11 +53,15 @@ def loaded(run: Run, networks: Sequence[str]) -> dict[str, Loaded]:
     return found
 
 
-def write(run: Run, loaded: Loaded, network: str, judging: Judging, opset: int | None) -> Exported:
+def write(
+    run: Run, loaded: Loaded, network: str, judging: Judging, opset: int | None,
+    opened: Sequence[str] = (),
+) -> Exported:  # fmt: skip
     """Export one network of the run, with its costs and the fingerprint of its weights inside.
 
     What came from an .onnx file goes back into one: its names, open axes, metadata, and (unless
-    ``opset`` is said) its opset, as far as it can be converted.
+    ``opset`` is said) its opset, as far as it can be converted. ``opened``: axes that may have another
+    size besides the batch.
     """
     cost = graph.cost(loaded.graph)
     metadata = {
@@ -82,6 +86,7 @@ def write(run: Run, loaded: Loaded, network: str, judging: Judging, opset: int |
         metadata=metadata,
         opset=opset,
         interface=loaded.interface,
+        opened=opened,
     )
 
 

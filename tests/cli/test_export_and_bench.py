@@ -77,6 +77,24 @@ def test_export_then_bench(run: runs.Run, capsys: pytest.CaptureFixture[str]) ->
     assert "edgeprune report small" in shown.err
 
 
+def test_open_axes_are_exported_and_bench_knows_its_size(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("export", "--open", "heigth") == 2
+    assert "did you mean height?" in capsys.readouterr().err
+    assert call("export", "--open", "height,width", "--json") == 0
+    shown = capsys.readouterr()
+    exported = json.loads(shown.out)["networks"]["pruned"]
+    assert exported["open"] == ["batch", "height", "width"]
+    assert "compared at 2x3x96x224 too" in shown.err
+    assert call("bench", "--json", *QUICK) == 0
+    document = json.loads(capsys.readouterr().out)
+    (kept,) = run.bench_folder.glob("*.json")
+    asked = json.loads(kept.read_text())["request"]
+    assert asked["shapes"] == {"images": [1, 3, 32, 32]}
+    assert document["networks"][1]["top1"] is not None
+
+
 def test_missing_files_name_the_next_command(
     run: runs.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

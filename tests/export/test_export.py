@@ -184,7 +184,7 @@ class Lying(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.net(x)
-        return y if torch.compiler.is_exporting() else y + self.shift
+        return y + self.shift if type(x) is Tensor else y
 
 
 def test_beyond_tolerance_no_file_is_left(tmp_path: Path) -> None:
