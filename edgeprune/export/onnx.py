@@ -108,9 +108,10 @@ def write(
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
-        _dress(proto, convention, classes, {**_sizes(proto, example), **metadata})
+        _dress(proto, convention, classes, metadata)
         if interface is not None:
             proto = as_it_was(proto, interface, wanted)
+        _note_sizes(proto, example)
         path.unlink(missing_ok=True)  # an older file must not pass for this network if this fails
         with files.atomic(path) as temporary:
             _save(proto, temporary)
@@ -221,10 +222,13 @@ def _axes_of(port: InputPort, t: Tensor, more: Sequence[int]) -> list[int]:
     return [*batch, *(axis for axis in more if has_places(t) and axis < t.ndim)]
 
 
-def _sizes(proto: onnx.ModelProto, example: Example) -> dict[str, str]:
+def _note_sizes(proto: onnx.ModelProto, example: Example) -> None:
     """The sizes that the file was made with, for those who measure it."""
+    rest = {p.key: p.value for p in proto.metadata_props if p.key != axes.SIZES}
     found = axes.sizes(proto.graph, example)
-    return {axes.SIZES: json.dumps(found)} if found else {}
+    del proto.metadata_props[:]
+    own = {axes.SIZES: json.dumps(found)} if found else {}
+    onnx.helper.set_model_props(proto, rest | own)
 
 
 def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:
