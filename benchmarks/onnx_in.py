@@ -4,9 +4,10 @@
     python benchmarks/onnx_in.py table                      only the table, from what is there
 
 PP_OCR_FOLDER holds the three .onnx files of the wheel ``rapidocr-onnxruntime`` (pip download --no-deps,
-unzip). The others are exported here by torch's two exporters, from timm and torchvision; two of them bear
-ImageNet's weights out of EDGEPRUNE_HOME, the rest seeded random ones, whose agreement says little. Images:
-imagenet-sample.zip there; for PP-OCR lines of print that are drawn here.
+unzip). The others are exported here by torch's two exporters, from timm and torchvision; some bear
+ImageNet's weights out of EDGEPRUNE_HOME, the rest seeded random ones with batch norm statistics of real
+images, whose agreement says little. Images: imagenet-sample.zip there; for PP-OCR lines of print that are
+drawn here.
 """
 
 from __future__ import annotations
@@ -76,14 +77,40 @@ def network(name: str) -> tuple[nn.Module, bool]:
         models.fill(net, spec, source)
         return net.eval(), True
     except Exception:  # not in the home folder, and no way to fetch them
-        torch.manual_seed(0)
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
+        settle(net)
         return net.eval(), False
+
+
+@torch.no_grad()
+def settle(net: nn.Module) -> None:
+    """Random filters, and the batch norms' statistics of real images: maps that vary as a trained
+    network's do. (With other statistics they die out on the way, and nothing is left to prune by.)"""
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # of all batches alike
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    for x in photos().split(32):
+        net(x)
+
+
+def photos(n: int = 64) -> Tensor:
+    """``n`` of the photos, [n, 3, SIDE, SIDE], normalised."""
+    import zipfile
+
+    from PIL import Image
+
+    with zipfile.ZipFile(home() / "data" / "imagenet-sample.zip") as z:
+        names = [p for p in z.namelist() if p.lower().endswith((".jpg", ".jpeg", ".png"))][:n]
+        images = [Image.open(z.open(p)).convert("RGB").resize((SIDE, SIDE)) for p in names]
+    x = np.stack([np.asarray(image, np.float32) for image in images]) / 255
+    return torch.from_numpy((x.transpose(0, 3, 1, 2) - 0.45) / 0.22)
 
 
 def export(name: str, folder: Path) -> tuple[Path, bool]:
