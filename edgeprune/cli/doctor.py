@@ -37,6 +37,10 @@ class Doctor:
             help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
         ),
     ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="FILE.onnx", help="The same as MODEL.onnx."),
+    ] = None
     device: Annotated[
         str,
         typer.Option(
@@ -71,6 +75,17 @@ class Doctor:
     shape: options.SHAPE = None
     as_json: options.JSON = False
 
+    @property
+    def named(self) -> list[str]:
+        """Everything to look at; :class:`EdgepruneError` for a network of which there is no file yet."""
+        for word in self.model or []:
+            if Path(word).suffix != ".onnx":
+                raise EdgepruneError(
+                    f"--model {word}", "doctor looks at .onnx files and runs",
+                    "edgeprune prune makes a run of it, edgeprune export its files",
+                )  # fmt: skip
+        return [*(self.what or []), *(self.model or [])]
+
 
 @typed
 def doctor(asked: Doctor) -> None:
@@ -84,11 +99,11 @@ def doctor(asked: Doctor) -> None:
     """
     if asked.probe:
         swept, known = sweep(asked.device), profile(asked.device)
-        if asked.device != "cpu" or not asked.what:
+        if asked.device != "cpu" or not asked.named:
             if asked.as_json:
                 output.show_json(swept | {"predictor": asdict(known.error)})
             return
-    run, models, names = targets(asked.what or [])
+    run, models, names = targets(asked.named)
     if asked.fix and (run is None or not run.has("pruned")):
         raise EdgepruneError(
             "--fix", "needs a run with a pruned network", "edgeprune doctor RUN --fix"

@@ -136,7 +136,7 @@ def _run(
 def _read(model: Any, optimised: Path, raw: Mapping[str, Any], environment: Any) -> Profile:
     import onnx
 
-    graph = onnx.load(optimised).graph
+    graph = onnx.load(optimised, load_external_data=False).graph  # sizes will do
     waiting: dict[str, list[float]] = {}  # names need not be unique: in order of execution
     clean = _clean(raw["profiled"]["switches"], raw["slice"])
     for row in raw["nodes"]:

@@ -183,7 +183,9 @@ def test_open_sizes_are_asked_for_and_taken(
     assert "open.onnx: input images" in line
     assert "--shape" in line
     assert "Traceback" not in line
-    assert call("doctor", model, "--shape", "1x3x24x16", "--json") == 0
+    assert call("doctor", "--model", "vgg16") == 2
+    assert "looks at .onnx files" in " ".join(capsys.readouterr().err.split())
+    assert call("doctor", "--model", model, "--shape", "1x3x24x16", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     flops = {row["layer"]: row["flops_0"] for row in told["ledger"]}
     assert 2 * 8 * 24 * 16 * 27 in flops.values()  # 8 filters of 3x3x3 at each place

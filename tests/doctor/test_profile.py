@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
+
 from edgeprune.doctor.profile import Node, _clean, _typical, _without_profiler, profile
 from tests.tiny_onnx import conv_net, save
 
@@ -18,6 +20,16 @@ def test_who_waits_hears_how_far_it_is(tmp_path: Path) -> None:
     assert found[0].seconds > 0
     assert heard
     assert all(0 < done <= of for done, of in heard)
+
+
+def test_weights_beside_the_file_are_profiled(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", conv_net(batch=1))
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="m.data", size_threshold=0
+    )
+    assert (tmp_path / "m.data").stat().st_size
+    (found,) = profile([path], seconds=0.1)
+    assert "Conv" in {node.operator for node in found.nodes}
 
 
 def test_which_runs_count() -> None:
