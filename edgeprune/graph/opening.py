@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor, fx
 aten = torch.ops.aten
 Plan = dict[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
 Vector = tuple[int, ...]  # an integer, at each size recorded
+MORE = 5  # examples: from 2 to 7, which no size does that grows as said below
+LARGE = 8  # the least size of an axis of which that is known
 # What is added to an input's open axes, the first, the second ...
 ODD = (1, 3, 5)  # which networks that halve their maps often refuse
 EVEN = ((64, 192, 128), (128, 64, 192))
@@ -55,7 +57,7 @@ def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dic
     of its tensor that may have another size.
     """
     frozen: dict[int, str] = {}
-    others, found = _at_once(first, batch, axes, at), dict[fx.Node, list[Formula | None]]()
+    others, found = _at_once(first, batch, axes, at)
     if not others:
         points = _batches(first, batch, at)
         chosen, found = _space(first, batch, axes, at, frozen, points)
@@ -78,15 +80,29 @@ def _rewrite(node: fx.Node, builder: _Builder, formulas: Iterator[Formula | None
 # -- at which sizes --------------------------------------------------------------------------------
 
 
-def _at_once(first: Recording, batch: int, axes: Sequence[int], at: At) -> list[Recording]:
-    """One recording at another batch and other sizes, where nothing that is written follows any: most do."""
+def _at_once(
+    first: Recording, batch: int, axes: Sequence[int], at: At
+) -> tuple[list[Recording], Plan]:
+    """One recording at another batch and other sizes, where nothing that is written follows any, or
+    the batch alone as ``a * size``: so it is with most."""
     try:
-        found = at(batch + 1, dict(zip(axes, ODD, strict=False)))
+        found = at(batch + MORE, dict(zip(axes, ODD, strict=False)))
         _check_alike(first, found, "another size")
         _check_constants(first.constants, found.constants, "the size")
     except Exception:  # each is asked alone
-        return []
-    return [found] if _written(found.graph) == _written(first.graph) else []
+        return [], {}
+    for old, new in zip(_written(first.graph), _written(found.graph), strict=True):
+        if old != new or type(old) is not type(new):
+            multiple = type(old) is type(new) is int and old % batch == 0
+            if not multiple or new * batch != old * (batch + MORE) or not _large(first, axes):
+                return [], {}
+    return [found], _plan([first, found], 1)
+
+
+def _large(first: Recording, axes: Sequence[int]) -> bool:
+    """Whether sizes and their products grow by less than the batch does."""
+    shapes = [n.meta["val"].shape for n in first.graph.nodes if n.op == "placeholder"]
+    return all(n >= LARGE for shape in shapes for n in shape[min(axes, default=len(shape)) :])
 
 
 def _batches(first: Recording, batch: int, at: At) -> list[Recording]:
@@ -149,8 +165,17 @@ def _sizes_of(
     more: Sequence[Sequence[int]] = [EVEN[0], *FURTHER] if odd else EVEN
     if odd and _written(checked(odd[0]).graph) == _written(first.graph):
         more = ()
-    chosen = [*odd, *(checked(recorded(each)) for each in more)]
-    return chosen, _plan([first, *points, *chosen], len(points))
+    chosen = [*odd, *(checked(recorded(each)) for each in more[:1])]
+    plan = _plan([first, *points, *chosen], len(points))
+    if more[1:] and not (odd and all(map(_is_known, chain.from_iterable(plan.values())))):
+        chosen += [checked(recorded(each)) for each in more[1:]]
+        plan = _plan([first, *points, *chosen], len(points))
+    return chosen, plan
+
+
+def _is_known(formula: Formula | None) -> bool:
+    """Whether an integer is a size that stands in the graph: three points tell it from another one."""
+    return formula is None or formula.function is None
 
 
 def _check_alike(here: Recording, there: Recording, where: str) -> None:
@@ -354,6 +379,15 @@ def _rest(v: Vector, sizes: Vector, size: Formula) -> Formula | None:
             found = size.then(operator.mul, -1, 1).then(operator.mod, q, 1)
             return found.then(operator.mul, a, 1).then(operator.add, b, 0)
     return None
+
+
+def number(node: fx.Node, known: Mapping[fx.Node, Any]) -> int:
+    """What a size, or an integer that is computed of sizes, is: ``known`` has such numbers, and for
+    each node that holds a tensor one of the same shape."""
+    args: list[Any] = [known[a] if isinstance(a, fx.Node) else a for a in node.args]
+    if node.target is aten.sym_size.int:
+        return int(args[0].meta["val"].shape[args[1]])
+    return int(node.target(*args))  # type: ignore[operator]
 
 
 # -- formulas as nodes -----------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses import FakeTensorMode
 
 from ..errors import EdgepruneError
 from ..graph import Graph
@@ -16,6 +17,7 @@ from ..graph.inputs import Example, arguments, example_of, flat
 from ..graph.modes import evaluating, quiet, set_modes
 from ..graph.operators import operator_of
 from ..graph.tensors import floating, named_tensors, put, unsaved
+from .alike import alike
 
 BATCH = 3  # of the fresh input: not the traced 2
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
@@ -94,15 +96,15 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
 
 
 def _disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
-    """Why the module's forward is not the cut graph's ("" if it is), on a fresh example."""
-    with evaluating(small):
-        reason = _differs(small, graph, whole)
+    """Why the module's forward is not the cut graph's ("" if it is): operator by operator, or else
+    on a fresh example."""
+    with evaluating(small), quiet():
+        traced = example_of(whole.inputs, whole.batch, floating(graph))
+        reason = "" if alike(small, graph, traced) else _differs(small, graph, whole)
     if reason or not _has_training_parts(small, graph):
         return reason
     error = _train_error(small, whole)
-    if not error or error == _train_error(whole.model, whole):  # not for the cut's sake
-        return ""
-    return f"its forward raises in training mode: {error}"
+    return f"its forward raises in training mode: {error}" if error else ""
 
 
 def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
@@ -144,14 +146,29 @@ def _probe(graph: fx.GraphModule, whole: Graph) -> tuple[Mapping[str, Tensor], E
     raise EdgepruneError("the cut network does not run", "", "please report this network")
 
 
-def _train_error(model: nn.Module, whole: Graph) -> str:
-    """What a training-mode forward raises ("" if nothing); statistics are not touched."""
-    tensors = {name: t.clone() for name, t in named_tensors(model).items()}
-    like = floating(model)
-    with evaluating(model):
+def _train_error(small: nn.Module, whole: Graph) -> str:
+    """What a training-mode forward raises since the cut ("" if nothing); statistics are not touched.
+
+    Shapes tell, but for what asks for numbers.
+    """
+    for numbers in (False, True):
+        error = _raised(small, whole, numbers)
+        if not error:
+            return ""
+        before = _raised(whole.model, whole, numbers)
+        if not before:
+            return error
+    return "" if error == before else error
+
+
+def _raised(model: nn.Module, whole: Graph, numbers: bool) -> str:
+    shapes = nullcontext() if numbers else FakeTensorMode(allow_non_fake_inputs=True)
+    with evaluating(model), shapes as fake:
+        made = Tensor.clone if fake is None else fake.from_tensor
+        tensors = {name: made(t) for name, t in named_tensors(model).items()}
         model.train()
         try:
-            _run(model, tensors, example_of(whole.inputs, BATCH, like))
+            _run(model, tensors, example_of(whole.inputs, BATCH, floating(model)))
         except Exception as e:
             return _words(e)
     return ""

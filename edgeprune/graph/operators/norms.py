@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..follow import Follow, plain
 from ..labels import Labelled
@@ -114,6 +114,11 @@ def restore_batch_norm(root: nn.Module, node: fx.Node) -> None:
     node.graph.erase_node(node)
 
 
+def always(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """A norm changes neither shape nor type."""
+    return True
+
+
 def _common_owner(nodes: list[object]) -> str:
     """The module whose weight, bias, running_mean and running_var these are ("" if none)."""
     leaves = ("weight", "bias", "running_mean", "running_var")
@@ -133,6 +138,7 @@ ROWS = (
         kind="norm",
         per_channel=True,
         frozen=True,
+        like=always,
         restore=restore_batch_norm,
     ),
     Operator("_native_batch_norm_legit", batch_norm, kind="norm", per_channel=True),
@@ -142,7 +148,8 @@ ROWS = (
         group_norm,
         norm_groups,
         kind="norm",
+        like=always,
         exact=written_out.group_norm,
     ),
-    Operator("layer_norm", layer_norm, kind="norm", exact=written_out.layer_norm),
+    Operator("layer_norm", layer_norm, kind="norm", like=always, exact=written_out.layer_norm),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..follow import Follow, plain, shape_of
 from ..labels import Labelled
@@ -85,6 +85,15 @@ def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> An
     return replace(x, shape=shape_of(node), name=None)
 
 
+def fits(x: Tensor, others: Sequence[Tensor]) -> bool:
+    """Whether the others are broadcast to ``x``, which stays as it is."""
+    return all(
+        t.ndim <= x.ndim
+        and all(n in (1, m) for n, m in zip(t.shape[::-1], x.shape[::-1], strict=False))
+        for t in others
+    )
+
+
 def nothing(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """An assertion."""
     return plain(node)
@@ -106,8 +115,14 @@ def restore_dropout(root: nn.Module, node: fx.Node) -> None:
 POINTWISE = Operator("", pointwise, vectors=True)
 
 ROWS = (
-    Operator("hardswish silu log_sigmoid softsign relu6", pointwise, vectors=True),  # carry no tag
-    Operator("add", pointwise, vectors=True, sums=True),
+    Operator(
+        "relu relu6 leaky_relu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh "
+        "hardswish hardsigmoid hardtanh clamp mul sub div neg abs exp sqrt rsqrt",
+        pointwise,
+        vectors=True,
+        like=fits,
+    ),
+    Operator("add", pointwise, vectors=True, sums=True, like=fits),
     Operator("prelu", prelu),
     Operator("dropout", same, vectors=True, restore=restore_dropout, back=itself),
     Operator("feature_dropout alpha_dropout contiguous to", same, vectors=True, back=itself),

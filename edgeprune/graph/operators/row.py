@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..follow import Rule
 from ..rewriting import Rewriter
@@ -53,6 +53,9 @@ class Operator:
     guard: bool = False  # an assertion: not recorded
     asks: bool = False  # for a tensor's numbers, which a recording has not
     hands_on: bool = False  # its result is its argument
+    like: Callable[[Tensor, Sequence[Tensor]], bool] | None = (
+        None  # whether its result has the shape and the type of its first tensor, beside the others
+    )
     copies: bool = False  # its second argument, into the first
     back: Back | None = None  # how a write into its result reaches its argument
     evaluating: Callable[..., tuple[Any, tuple[Any, ...]] | None] | None = (

@@ -1,0 +1,93 @@
+"""Operators of which the table says that their result is as their first operand: it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from edgeprune.graph import record
+from edgeprune.graph.operators import OPERATORS
+
+SMALL = torch.rand(1, 6, 1, 1) + 0.5
+VECTOR = torch.rand(6) + 0.5
+ONE = tuple(
+    "relu relu6 leaky_relu elu selu celu gelu silu mish softplus logsigmoid sigmoid tanh "
+    "hardswish hardsigmoid hardtanh neg abs exp sqrt rsqrt".split()
+)
+CALLS: dict[str, Callable[[Tensor], Any]] = {
+    **{name: getattr(F, name, None) or getattr(torch, name) for name in ONE},
+    "clamp": lambda x: x.clamp(0, 1),
+    **{
+        f"{name} {kind}": lambda x, f=getattr(torch, name), y=y: f(x, y)
+        for name in ("add", "sub", "mul", "div")
+        for kind, y in {
+            "number": 2, "gate": SMALL, "longer": torch.rand(1, 2, 6, 5, 4),
+            "wider": torch.rand(3, 6, 5, 4), "double": SMALL.double(),
+        }.items()
+    },
+    "complex": lambda x: x.float() * 2j,
+    "mul itself": lambda x: x * x,
+    "div floor": lambda x: torch.div(x, 2, rounding_mode="floor"),
+    "batch norm": lambda x: F.batch_norm(x, VECTOR, VECTOR, VECTOR, VECTOR),
+    "group norm": lambda x: F.group_norm(x, 2, VECTOR, VECTOR),
+    "layer norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+}  # fmt: skip
+LAYOUTS: dict[str, Callable[[], Tensor]] = {
+    "plain": lambda: torch.rand(1, 6, 5, 4) + 0.5,
+    "channels last": lambda: (torch.rand(1, 6, 5, 4) + 0.5).to(memory_format=torch.channels_last),
+    "cut out": lambda: (torch.rand(1, 9, 5, 8) + 0.5)[:, 2:8, :, ::2],
+    "turned": lambda: (torch.rand(1, 4, 5, 6) + 0.5).permute(0, 3, 2, 1),
+    "half": lambda: (torch.rand(1, 6, 5, 4) + 0.5).half(),
+    "whole numbers": lambda: torch.ones(1, 6, 5, 4, dtype=torch.int64),
+}
+
+
+class Called(nn.Module):
+    def __init__(self, f: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.f = f
+
+    def forward(self, x: Tensor) -> Any:
+        return self.f(x)
+
+
+def _works(name: str, layout: str) -> bool:
+    """Whether PyTorch has it; the others are no matter here."""
+    try:
+        CALLS[name](LAYOUTS[layout]())
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [(name, layout) for name in CALLS for layout in LAYOUTS if _works(name, layout)],
+)
+def test_a_recorded_result_is_as_the_real_one(name: str, layout: str) -> None:
+    """Shape, type and layout; in the layout only what is plain is answered without the operator."""
+    f, x = CALLS[name], LAYOUTS[layout]()
+    real = f(x)
+    made = record.run(Called(f), x).graph.output_node().args[0].meta["val"]  # type: ignore[union-attr]
+    assert (made.shape, made.dtype) == (real.shape, real.dtype)
+    if x.is_contiguous():
+        assert made.stride() == real.stride()
+
+
+def test_every_such_operator_is_tried() -> None:
+    rows = {name for name, row in OPERATORS.items() if row.like}
+    tried: set[str] = set()
+    for f in CALLS.values():
+        graph = record.run(Called(f), LAYOUTS["plain"]()).graph
+        tried |= {_name(n) for n in graph.nodes if n.op == "call_function"}
+    assert rows <= tried
+
+
+def _name(node: fx.Node) -> str:
+    schema = getattr(node.target, "_schema", None)
+    return "" if schema is None else schema.name.removeprefix("aten::")
