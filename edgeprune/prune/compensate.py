@@ -60,6 +60,7 @@ ROWS = (8_000, 64_000)  # least and most rows wanted
 ROWS_DEPTHWISE = 4_000  # for each channel: k*k taps alone
 LIVE = 512 << 20  # bytes of both networks' maps over all images; beyond it the last views sit out
 CHUNK = 32 << 20  # bytes of rows that are summed up at once
+STRIP = 256  # rows of a layer's second moments that are worked on at once
 MIXED = 64  # mixtures of a wide layer's outputs that its ridge is chosen on
 NARROW = 512  # columns up to which the ridge, too, is chosen in double precision
 UNTOUCHED = 1e-6  # relative squared error that is rounding: nothing before the layer was cut
@@ -102,11 +103,11 @@ class Moments:
         X, Y = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
         self.waiting.clear()
         self.n += len(X)
-        self.x = self.x + X.sum(0).double()
-        self.y = self.y + Y.sum(0).double()
-        self.xx = self.xx + gram(X).double()
-        self.xy = self.xy + (X.permute(1, 2, 0) @ Y.transpose(0, 1)).double()
-        self.yy = self.yy + Y.square().sum(0).double()
+        self.x = added(self.x, X.sum(0))
+        self.y = added(self.y, Y.sum(0))
+        self.xx = added(self.xx, gram(X))
+        self.xy = added(self.xy, X.permute(1, 2, 0) @ Y.transpose(0, 1))
+        self.yy = added(self.yy, Y.square().sum(0))
 
     def absorb(self, other: Moments) -> None:
         """Take over the rows of ``other``, which is not to be used any more."""
@@ -117,8 +118,13 @@ class Moments:
             setattr(self, name, mine + more if isinstance(mine, int | float) else mine.add_(more))
         other.xx = other.xy = other.xw = 0.0
 
-    def about(self, W0: Tensor, offset: bool) -> Regression:
-        """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to."""
+    def about(
+        self, W0: Tensor, offset: bool, dtype: torch.dtype = torch.float64
+    ) -> Regression:
+        """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to.
+
+        It is computed in double and given in ``dtype``.
+        """
         self.settle()
         Wt = W0.transpose(1, 2)
         if isinstance(self.xw, float):
@@ -126,15 +132,33 @@ class Moments:
                 torch.as_tensor(self.xx) @ Wt
             )  # once a fold: what both give together is their sum
         n = max(1, self.n)
-        sums = (self.x, self.y, self.xx, self.xy, self.yy, self.xw)
-        x, y, S, C, v, P = (torch.as_tensor(each) / n for each in sums)
+        sums = (self.x, self.y, self.xy, self.yy, self.xw)
+        x, y, C, v, P = (torch.as_tensor(each) / n for each in sums)
+        S = _second(torch.as_tensor(self.xx), n, x if offset else None, dtype)
         if offset:
-            S.baddbmm_(x[:, :, None], x[:, None, :], alpha=-1)  # in place: it may be large
             C.baddbmm_(x[:, :, None], y[:, None, :], alpha=-1)
             P.baddbmm_(x[:, :, None], x[:, None, :] @ Wt, alpha=-1)
             v = v - y.square()
         R = C - P
-        return Regression(x, y, S, R, v, v - (Wt * (C + R)).sum(1))
+        bare = v - (Wt * (C + R)).sum(1)
+        return Regression(*(t.to(dtype) for t in (x, y, S, R, v, bare)))
+
+
+def added(total: Tensor | float, more: Tensor) -> Tensor:
+    """Sums in double precision, in place: they may be large."""
+    return more.double() if isinstance(total, float) else total.add_(more)
+
+
+def _second(xx: Tensor, n: int, mean: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """``xx / n - mean mean'``, a strip at a time: [G, D, D] of a wide layer is large."""
+    found = torch.empty(xx.shape, dtype=dtype)
+    for at in range(0, xx.shape[1], STRIP):
+        rows = slice(at, at + STRIP)
+        strip = xx[:, rows] / n
+        if mean is not None:
+            strip.baddbmm_(mean[:, rows, None], mean[:, None, :], alpha=-1)
+        found[:, rows] = strip
+    return found
 
 
 def wide(t: Tensor) -> Tensor:
@@ -162,23 +186,27 @@ class Regression:
     v: Tensor  # [G, O/G] variance of each output
     bare: Tensor  # [G, O/G] mean squared residual of W0
 
-    def rounded(self) -> Regression:
-        """In single precision: enough to choose by."""
-        return Regression(*(t.float() for t in vars(self).values()))
-
     def sketched(self, mix: Tensor) -> Regression:
         """Of the K outputs Y ``mix``, [G, O/G, K]; its residual is counted from W0's on."""
         return replace(self, R=self.R @ mix)
 
     def step(self, ridge: float) -> Tensor:
         """D [G, D, O/G] of the ridge regression that shrinks towards W0."""
+        A = self._shrunk(ridge).transpose(1, 2)  # as LAPACK has it: factored where it lies
+        failed = torch.empty(len(A), dtype=torch.int32)
+        L, failed = torch.linalg.cholesky_ex(A, out=(A, failed))
+        if bool(failed.any()):  # rounding made it indefinite
+            A = self._shrunk(ridge)
+            return torch.linalg.solve(A.double(), self.R.double()).to(A.dtype)
+        half = torch.linalg.solve_triangular(L, self.R, upper=False)
+        return torch.linalg.solve_triangular(L.transpose(1, 2), half, upper=True)
+
+    def _shrunk(self, ridge: float) -> Tensor:
+        """S + l I."""
         A = self.S.clone()
         diagonal = A.diagonal(dim1=1, dim2=2)
         diagonal += ridge * diagonal.mean(1, keepdim=True).clamp_min(1e-12)
-        L, failed = torch.linalg.cholesky_ex(A)
-        if bool(failed.any()):  # rounding made it indefinite
-            return torch.linalg.solve(A.double(), self.R.double()).to(A.dtype)
-        return torch.cholesky_solve(self.R, L)
+        return A
 
     def change(self, step: Tensor) -> Tensor:
         """What ``step`` adds to the mean squared residual of each output, [G, O/G]; less than 0 helps."""
@@ -441,7 +469,8 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
     scale = scale_of(reader, lambda name: tensor(name).detach().double())
     weights = torch.ones(W0.shape[0] * W0.shape[1]) if scale is None else scale.square()
     weights = weights.double().reshape(W0.shape[:2])
-    if W0.shape[2] ** 2 * 8 > CHUNK:
+    large = W0.shape[2] ** 2 * 8 > CHUNK
+    if large:
         memory.give_back()  # by the maps, to the systems of equations
     halves = [_half(f, W0, reader.has_offset) for f in folds if f.n or f.waiting]
     rows = folds[0]
@@ -460,6 +489,10 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
         weight.copy_(as_weight(reader, W, weight.shape))
         if reader.has_offset:
             _set_offset(reader, tensor, total.offset(W) - b0)
+    if large:
+        del rows, total, problem
+        folds.clear()
+        memory.give_back()  # and by those to the maps
     return Repaired(reader.layer, before, result.after / variance, result.ridge)
 
 
@@ -479,14 +512,13 @@ def _set_offset(reader: Reader, tensor: Callable[[str], Tensor], change: Tensor)
 
 def _half(fold: Moments, W0: Tensor, offset: bool) -> Regression:
     """To choose the ridge by: in single precision where double would take long."""
-    half = fold.about(W0, offset)
-    return half.rounded() if W0.shape[2] > NARROW else half
+    return fold.about(W0, offset, torch.float32 if W0.shape[2] > NARROW else torch.float64)
 
 
 def least_squares(
     both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
 ) -> tuple[Tensor, Repaired]:
-    """The ridge that predicts the other fold best, then all rows."""
+    """The ridge that predicts the other fold best, then all rows; ``halves`` are used up."""
     if len(halves) < 2:
         return _solved(both, W0, weights, UNJUDGED)
     rough = weights.to(halves[0].S.dtype)
@@ -502,8 +534,9 @@ def least_squares(
         return total
 
     number, _ = least(change, len(RIDGES))
-    pairs = (halves, halves[::-1])
-    after = sum(b.error(a.step(RIDGES[number]), rough) for a, b in pairs) / 2
+    after = sum(b.error(a.step(RIDGES[number]), rough) for a, b in (halves, halves[::-1])) / 2
+    few.clear()  # they are large: used up
+    halves.clear()
     W, result = _solved(both, W0, weights, RIDGES[number])
     return W, replace(result, after=after)
 

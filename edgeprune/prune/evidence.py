@@ -22,7 +22,7 @@ from ..graph.inputs import Example, flat, mapped, size
 from ..graph.labels import Vector
 from ..graph.operators import is_pointwise, operator_of
 from ..graph.tensors import fetch
-from .compensate import Told, gram, silent, wide
+from .compensate import Told, added, gram, silent, wide
 from .elimination import Elimination, Problem
 from .images import Images
 from .readers import Reader, find_readers, inputs_at, sample, scale_of, weight_matrix
@@ -282,10 +282,10 @@ class _Seen:
         X = wide(X)
         flat = X.flatten(0, 1)  # [rows*T, C]
         self.n += len(flat)
-        self.x = self.x + flat.sum(0).double()
-        self.S = self.S + gram(flat[:, None])[0].double()
+        self.x = added(self.x, flat.sum(0))
+        self.S = added(self.S, gram(flat[:, None])[0])
         taps = X.transpose(0, 1).flatten(1)  # [T, rows*C]
-        self.taps = self.taps + (taps @ taps.T).double()
+        self.taps = added(self.taps, taps @ taps.T)
 
 
 def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Problem]]:

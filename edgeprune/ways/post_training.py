@@ -23,7 +23,7 @@ from ..graph.kept import kept_classes
 from ..graph.modes import evaluating
 from ..graph.probe import probe
 from ..graph.tensors import floating
-from ..memory import kept
+from ..memory import give_back, kept
 from ..prices import Target
 from ..prune import SCORES, Plan, narrow, plan
 from ..prune.blocks import blocks, distil
@@ -181,6 +181,7 @@ def post_training(
         evidence = gather(dense, images, parts=parts_of(settings), told=looking)
         made = choose(dense, evidence, settings, told=choosing, trying=trying)
         del evidence
+        give_back()  # by what was looked at, to the maps of the repair
     else:
         made = given
     pruned, repaired = repair(dense, made.keep, images, settings, repairing)
