@@ -24,7 +24,7 @@ from ..graph.kept import Keep, kept_classes
 from ..graph.tensors import fetch
 from .compensate import Told, kept_index, least_squares, repair_place, repairable, silent
 from .images import Images
-from .readers import find_readers
+from .readers import Reader, find_readers
 from .walk import Walk, bfloat16_pays, run
 
 
@@ -49,8 +49,9 @@ class Fitted:
 def find_blocks(graph: Graph) -> list[Block]:
     """Stretches between single maps, each with at least one layer that mixes channels."""
     nodes = list(graph.module.graph.nodes)
-    mixing = {r.node for r in find_readers(graph) if not r.depthwise}
-    layers = {r.node for r in find_readers(graph)}
+    readers = [use for reader in find_readers(graph) for use in reader.uses]
+    mixing = {r.node for r in readers if not r.depthwise}
+    layers = {r.node for r in readers}
     ends = [i + 1 for i in _waists(nodes)]
     blocks, start, full = [], 0, False
     for i, node in enumerate(nodes):
@@ -109,6 +110,7 @@ def blocks(
     stays = kept_classes(dense, keep).mask
     whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
     found, places = find_blocks(pruned), repairable(pruned, small, least_squares)
+    places = [p for p in places if not (isinstance(p, Reader) and p.again)]  # of several blocks
     report = []
     for done, block in enumerate(found):
         small.reach(block.start)

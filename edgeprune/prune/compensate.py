@@ -45,6 +45,7 @@ from .readers import (
     find_readers,
     find_stand_ins,
     inputs_at,
+    order_of,
     outputs_at,
     sample,
     scale_of,
@@ -118,9 +119,7 @@ class Moments:
             setattr(self, name, mine + more if isinstance(mine, int | float) else mine.add_(more))
         other.xx = other.xy = other.xw = 0.0
 
-    def about(
-        self, W0: Tensor, offset: bool, dtype: torch.dtype = torch.float64
-    ) -> Regression:
+    def about(self, W0: Tensor, offset: bool, dtype: torch.dtype = torch.float64) -> Regression:
         """Per row; about the means if an ``offset`` takes them up. W0 [G, O/G, D] is shrunk to.
 
         It is computed in double and given in ``dtype``.
@@ -251,7 +250,8 @@ def _front_to_back(
 ) -> list[Repaired]:
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
     stays = kept_classes(dense, keep).mask
-    whole, small = Walk(dense.module, images.batches), Walk(pruned.module, images.batches)
+    whole = Walk(dense.module, images.batches, order_of(dense))
+    small = Walk(pruned.module, images.batches, order_of(pruned))
     places = repairable(pruned, small, solver)
     report: list[Repaired] = []
     for done, place in enumerate(places):
@@ -336,7 +336,8 @@ def repair_layer(
     solver: Solver,
 ) -> Repaired | None:
     """Walk both networks up to this layer and repair it in place; None: nothing before it was cut."""
-    first = _reach(dense, pruned, whole, whole.index[reader.node] + 1, small, reader, images)
+    last = reader.uses[-1].node
+    first = _reach(dense, pruned, whole, whole.index[last] + 1, small, reader, images)
     moments = _gather(dense, pruned, stays, reader, whole, small, images, first)
     return _repair(pruned, reader, moments, solver)
 
@@ -382,31 +383,35 @@ def _gather(
 ) -> list[Moments]:
     """The moments of (what the pruned reader reads, what the dense one gives), for each fold."""
     folds = [Moments(), Moments()]
-    here, there = small.node(reader.node), whole.node(reader.node)
-    own = kept_index(dense.values[there], stays)
     wanted = sorted((ROWS[0], ROWS_PER_INPUT * _columns(pruned, reader), ROWS[1]))[1]
     wanted = ROWS_DEPTHWISE if reader.depthwise else wanted
-    places = -(-wanted // sum(size(x) for x in images.batches[:first]))
+    seen = sum(size(x) for x in images.batches[:first]) * len(reader.uses)
+    places = -(-wanted // seen)
     generator = torch.Generator().manual_seed(crc32(reader.layer.encode()))
-    stretch, shift = _change_of_norm(dense, pruned, reader, own)
-    for fold, small_values, whole_values in zip(
-        images.folds[:first], small.values[:first], whole.values[:first], strict=True
-    ):
-        y = whole_values[there]
-        at = sample(reader, len(y), y.shape, places, generator)
-        X = inputs_at(reader, small_values[here.all_input_nodes[0]], at)
-        Y = outputs_at(reader, y, at)
-        Y = (Y if own is None else Y[:, own]) * stretch + shift
-        if reader.beside is not None:
-            other = whole.node(reader.beside)
-            error = outputs_at(reader, whole_values[other], at)
-            index = kept_index(dense.values[other], stays)
-            error = (error if index is None else error[:, index]) - outputs_at(
-                reader, small_values[small.node(reader.beside)], at
-            )
-            scale = scale_of(reader, _values(pruned))
-            Y = Y + (error if scale is None else error / _away_from_zero(scale))
-        folds[fold].add(X, Y.reshape(len(Y), reader.groups, -1))
+    scale = scale_of(reader, _values(pruned))
+
+    def left(node: fx.Node) -> Tensor | None:
+        return kept_index(dense.values[node], stays)
+
+    for use in reader.uses:
+        here, there = small.node(use.node), whole.node(use.node)
+        own = left(there)
+        stretch, shift = _change_of_norm(dense, pruned, use, own)
+        for fold, small_values, whole_values in zip(
+            images.folds[:first], small.values[:first], whole.values[:first], strict=True
+        ):
+            y = whole_values[there]
+            at = sample(use, len(y), y.shape, places, generator)
+            X = inputs_at(use, small_values[here.all_input_nodes[0]], at)
+            Y = outputs_at(use, y, at)
+            Y = (Y if own is None else Y[:, own]) * stretch + shift
+            if use.beside is not None:
+                other = whole.node(use.beside)
+                error, index = outputs_at(use, whole_values[other], at), left(other)
+                error = error if index is None else error[:, index]
+                error = error - outputs_at(use, small_values[small.node(use.beside)], at)
+                Y = Y + (error if scale is None else error / _away_from_zero(scale))
+            folds[fold].add(X, Y.reshape(len(Y), reader.groups, -1))
     return folds
 
 

@@ -293,6 +293,8 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
         r for r in find_readers(graph) if r.labels is not None and graph.roots[r.labels].any()
     ]
     seen = {r.node: _Seen() for r in readers}
+    at = {node.name: i for i, node in enumerate(graph.module.graph.nodes)}
+    uses = sorted(((u, r) for r in readers for u in r.uses), key=lambda pair: at[pair[0].node])
     generator = torch.Generator().manual_seed(0)
     batches = images.once  # further views are not further images: `shrunk` counts rows as different
     places = max(PLACES, -(-6000 // sum(size(x) for x in batches)))
@@ -304,15 +306,15 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
         walk = Walk(graph.module, [x])
         first = flat(x)[0]
         rough = first.dtype == torch.float32 and first.device.type == "cpu" and bfloat16_pays()
-        for reader in readers:
-            node = walk.node(reader.node)
+        for use, reader in uses:
+            node = walk.node(use.node)
             with torch.autocast("cpu", torch.bfloat16, enabled=rough):
-                walk.reach(walk.index[reader.node])
+                walk.reach(walk.index[use.node])
             value = walk.values[0][node.args[0]]  # type: ignore[index]
             value = value.to(first.dtype) if rough else value
-            at = sample(reader, size(x), graph.values[node].shape, places, generator)
-            seen[reader.node].images += size(x)
-            seen[reader.node].add(_by_channel(graph, reader, inputs_at(reader, value, at)))
+            some = sample(use, size(x), graph.values[node].shape, places, generator)
+            seen[reader.node].images += size(x) if use is reader else 0
+            seen[reader.node].add(_by_channel(graph, use, inputs_at(use, value, some)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}
     for reader in readers:
         S, G = _quadratic(graph, reader, seen[reader.node])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from ..graph.follow import layer, owner
 from ..graph.kept import Kept
 from ..graph.labels import Vector
 from ..graph.operators import operator_of
+from .walk import in_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """One convolution or linear layer of a graph."""
+    """One convolution or linear layer of a graph, where it is called first."""
 
     node: str  # name of the operator in the graph
     layer: str  # qualified name
@@ -74,6 +75,12 @@ class Reader:
     groups: int
     beside: str | None  # the operator whose output is added to this layer's (a residual sum)
     labels: Vector | None  # of the input's channels; None: none of them can leave
+    again: tuple[Reader, ...] = ()  # the same layer where it is called further times
+
+    @property
+    def uses(self) -> tuple[Reader, ...]:
+        """All calls of the layer, the first one first."""
+        return (self, *self.again)
 
     @property
     def depthwise(self) -> bool:
@@ -87,14 +94,51 @@ class Reader:
 
 
 def find_readers(graph: Graph) -> list[Reader]:
-    """Every linear layer and convolution with weights of its own, in execution order."""
+    """Every linear layer and convolution, in the order of its first call in `order_of`.
+
+    A layer that is called several times (the towers of a siamese network, a head on several maps) is
+    one reader, with its further calls. It is none where a call needs what another one gives, or where
+    its calls differ in bias or norm: one answer for all is not there then.
+    """
+    return _readers(graph)[0]
+
+
+def order_of(graph: Graph) -> list[fx.Node]:
+    """The operators in an order in which the calls of each reader follow on one another."""
+    return _readers(graph)[1]
+
+
+def _readers(graph: Graph) -> tuple[list[Reader], list[fx.Node]]:
     nodes = [n for n in graph.module.graph.nodes if operator_of(n).reads]
-    found = [_reader(graph, node) for node in nodes]
-    readers = [r for r in found if r is not None]
-    uses: dict[str, int] = {}
-    for r in readers:
-        uses[r.weight] = uses.get(r.weight, 0) + 1
-    return [r for r in readers if uses[r.weight] == 1]  # shared weights serve two masters
+    uses: dict[str, list[Reader]] = {}
+    for reader in (_reader(graph, node) for node in nodes):
+        if reader is not None:
+            uses.setdefault(reader.weight, []).append(reader)
+    several = [tuple(r.node for r in own) for own in uses.values() if len(own) > 1 and _alike(own)]
+    order, held = in_step(graph.module.graph, several)
+    together, index = set(held), {node: i for i, node in enumerate(order)}
+    by_name = {node.name: node for node in order}
+
+    def with_beside(reader: Reader) -> Reader:
+        return replace(reader, beside=_beside(graph, by_name[reader.node], reader.norm, index))
+
+    found = []
+    for own in uses.values():
+        if len(own) == 1 or tuple(r.node for r in own) in together:
+            first, *others = map(with_beside, own)
+            found.append(replace(first, again=tuple(others)))
+    return found, order
+
+
+def _alike(uses: Sequence[Reader]) -> bool:
+    """Whether the same weights, bias and norm serve them in the same form."""
+
+    def form(r: Reader) -> tuple[Any, ...]:
+        norm = r.norm and (r.norm.weight, r.norm.bias, r.norm.mean, r.norm.var, r.norm.eps)
+        window = r.window and (r.window.kernel, r.window.transposed)
+        return r.bias, norm, window, r.groups, r.depthwise
+
+    return len({form(r) for r in uses}) == 1
 
 
 @dataclass(frozen=True)
@@ -126,7 +170,7 @@ def find_stand_ins(graph: Graph) -> list[StandIn]:
 
 def not_repaired(graph: Graph, kept: Kept) -> list[str]:
     """Layers that sum over channels of which some leave, and that are no readers, by name."""
-    known = {r.node for r in find_readers(graph)}
+    known = {use.node for reader in find_readers(graph) for use in reader.uses}
     return [
         layer(node) or node.name
         for node, found in graph.contractions.items()
@@ -153,7 +197,7 @@ def _reader(graph: Graph, node: fx.Node) -> Reader | None:
         norm=norm,
         window=_window(kernel, words) if kernel else None,
         groups=int(words.get("groups", 1)),
-        beside=_beside(graph, node, norm),
+        beside=None,
         labels=contracted[0].labels if contracted else None,
     )
 
@@ -201,7 +245,9 @@ def _norm(node: fx.Node) -> Norm | None:
     return Norm(norm.name, weight, bias, mean, var, float(norm.args[6]))  # type: ignore[arg-type]
 
 
-def _beside(graph: Graph, node: fx.Node, norm: Norm | None) -> str | None:
+def _beside(
+    graph: Graph, node: fx.Node, norm: Norm | None, order: Mapping[fx.Node, int]
+) -> str | None:
     """The other summand, if layer (and norm) end in a sum of two maps and it is known before."""
     end = node
     if norm is not None:
@@ -216,7 +262,6 @@ def _beside(graph: Graph, node: fx.Node, norm: Norm | None) -> str | None:
     others = [a for a in users[0].args if isinstance(a, fx.Node) and a is not end]
     if len(others) != 1 or others[0].op == "get_attr":
         return None
-    order = {n: i for i, n in enumerate(graph.module.graph.nodes)}
     same_shape = graph.values[others[0]].shape == graph.values[end].shape
     return others[0].name if same_shape and order[others[0]] < order[node] else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +18,17 @@ class Walk:
     """``module`` (a graph's) run side by side on all ``batches``, as far as was asked.
 
     Parameters are read when an operator runs, so what is replaced ahead of the walk takes effect.
+    ``order``: another order of the operators in which they can run.
     """
 
-    def __init__(self, module: fx.GraphModule, batches: Sequence[Example]) -> None:
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        batches: Sequence[Example],
+        order: Sequence[fx.Node] | None = None,
+    ) -> None:
         self.module = module
-        self.nodes = list(module.graph.nodes)
+        self.nodes = list(module.graph.nodes if order is None else order)
         self.index = {node.name: i for i, node in enumerate(self.nodes)}
         self.last = _last_uses(self.nodes, self.index)
         self.at = [0 for _ in batches]  # the next operator to run, for each batch
@@ -75,6 +82,59 @@ def run_segment(
     inside = dict(values)
     run(module, nodes, inside, None)
     return inside[nodes[-1]]
+
+
+Together = list[tuple[str, ...]]  # names of operators that run directly after one another
+
+
+def in_step(graph: fx.Graph, groups: Together) -> tuple[list[fx.Node], Together]:
+    """An order of the operators in which those of each group follow on one another, all that they read
+    before the first of them; and the groups for which there is one.
+
+    There is none where an operator needs what another of its group gives. Else the order is the graph's.
+    """
+    order, held = _sorted(graph, groups), groups
+    if order is None:
+        order, held = list(graph.nodes), []
+        for group in groups:
+            tried = _sorted(graph, [*held, group])
+            order, held = (order, held) if tried is None else (tried, [*held, group])
+    return order, held
+
+
+def _sorted(graph: fx.Graph, groups: Together) -> list[fx.Node] | None:
+    """Each group as one; the earliest that can run is next. None: they wait for one another."""
+    nodes = list(graph.nodes)
+    if not groups:
+        return nodes
+    at = {node.name: i for i, node in enumerate(nodes)}
+    of = list(range(len(nodes)))  # the one that stands for the operator: the first of its group
+    members = {i: [i] for i in of}
+    for group in groups:
+        first, *others = sorted(at[name] for name in group)
+        members[first] = [first, *others]
+        for i in others:
+            of[i] = first
+            del members[i]
+    reads = {
+        i: {of[at[a.name]] for m in own for a in nodes[m].all_input_nodes}
+        for i, own in members.items()
+    }
+    readers: dict[int, list[int]] = {i: [] for i in members}
+    for i, sources in reads.items():
+        for source in sources:
+            readers[source].append(i)
+    waits = {i: len(sources) for i, sources in reads.items()}
+    ready = [i for i, n in waits.items() if n == 0]
+    found: list[fx.Node] = []
+    while ready:
+        i = heapq.heappop(ready)
+        found += [nodes[m] for m in members[i]]
+        for reader in readers[i]:
+            waits[reader] -= 1
+            if waits[reader] == 0:
+                heapq.heappush(ready, reader)
+    return found if len(found) == len(nodes) else None
 
 
 def _last_uses(nodes: Sequence[fx.Node], index: dict[str, int]) -> dict[fx.Node, int]:

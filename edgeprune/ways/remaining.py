@@ -70,6 +70,7 @@ def work_of(graph: Graph, much: Amounts) -> list[list[float]]:
         out, size = graph.values[nodes[reader.node]].shape, weights[reader.weight].numel()
         filters, space = (out[1], out[2:]) if reader.window else (out[-1], out[1:-1])
         columns = share * size / filters
+        space = (*space, len(reader.uses))
         looked_at = much.calibrate * (1 + share) + 3 * share * much.fit
         solved = (ROWS * columns**2 + SOLVES * columns**3) * (1 if reader.labels is not None else 0)
         layers.append(math.prod(space) * size * looked_at + solved)

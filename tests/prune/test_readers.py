@@ -225,3 +225,103 @@ def test_repair_is_least_squares_by_hand(
             # a tap that never meets an input is a column of zeros: the answers are unique, it is not
             answer = columns @ (torch.linalg.pinv(columns) @ Y[:, g])
             torch.testing.assert_close(got[:, g], answer, rtol=1e-6, atol=1e-7)
+
+
+class Tower(nn.Module):
+    """With a residual sum and a norm; its answer is a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        return self.head(F.relu(x + self.norm(self.b(x))).mean((2, 3)))
+
+
+class Siamese(nn.Module):
+    """One tower, twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower = Tower()
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.stack([self.tower(left), self.tower(right)])
+
+
+def test_the_repair_of_a_siamese_network_is_that_of_its_tower_with_both_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Least squares over all calls of a layer: as if one call had seen all images, front to back."""
+    monkeypatch.setattr(compensate, "ROWS", (10**9, 10**9))
+    torch.manual_seed(4)
+    twin = Siamese().double().eval()
+    with torch.no_grad():
+        twin.tower.norm.running_mean.normal_()
+        twin.tower.norm.running_var.uniform_(0.5, 2)
+    left, right = ([images(8, seed, 9) for seed in some] for some in ((0, 1), (2, 3)))
+    pairs = Images([list(pair) for pair in zip(left, right, strict=True)])
+    both = Images([*left, *right], [0, 1, 0, 1])
+    whole, alone = trace(twin, [images(2), images(2)]), trace(twin.tower, images(2))
+    assert [r.layer.removeprefix("tower.") for r in find_readers(whole)] == [
+        r.layer for r in find_readers(alone)
+    ]
+    (group,), (single,) = whole.groups, alone.groups
+    units = [0, 2, 3, 7]
+    small, one = narrow(whole, {group: units}), narrow(alone, {single: units})
+    report = compensate.lstsq(whole, small, {group: units}, pairs)
+    assert len(report) == len(compensate.lstsq(alone, one, {single: units}, both)) == 2
+    mine, theirs = small.model.state_dict(), one.model.state_dict()
+    assert any(
+        not torch.equal(v, narrow(alone, {single: units}).model.state_dict()[k])
+        for k, v in theirs.items()
+    )
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[f"tower.{name}"], value, rtol=1e-8, atol=1e-10)
+
+
+class Levels(nn.Module):
+    """One head on two maps, as detectors have it; its norms are its own, or one a map."""
+
+    def __init__(self, norms: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, stride=2)
+        self.head, self.last = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 2, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(6) for _ in range(norms))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        low = F.relu(self.a(x))
+        maps = [low, F.relu(self.b(low))]
+        return [
+            self.last(F.relu(self.norms[i % len(self.norms)](self.head(m))))
+            for i, m in enumerate(maps)
+        ]
+
+
+@pytest.mark.parametrize(("norms", "repaired"), [(1, {"b", "head", "last"}), (2, {"b", "last"})])
+def test_a_head_on_several_maps_is_one_reader(
+    norms: int, repaired: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of six filters are copies of others: without them nothing is lost where all is repaired."""
+    monkeypatch.setattr(compensate, "RIDGES", (1e-10,))
+    torch.manual_seed(5)
+    net = Levels(norms).double().eval()
+    with torch.no_grad():
+        for layer in (net.a, net.b, net.head):
+            for tensor in (layer.weight, layer.bias):
+                assert tensor is not None
+                tensor[4:] = tensor[:2]
+    graph = trace(net, images(2, 0, 16))
+    assert {r.layer: len(r.uses) for r in find_readers(graph)}["last"] == 2
+    keep = {name: list(range(4)) for name in graph.groups}
+    small = narrow(graph, keep)
+    found = compensate.lstsq(graph, small, keep, Images([images(8, s, 16) for s in range(6)]))
+    assert {r.layer for r in found} == repaired
+    with torch.no_grad():
+        x = images(8, 9, 16)
+        lost = [
+            float((a - b).norm() / a.norm()) for a, b in zip(net(x), small.model(x), strict=True)
+        ]
+    assert (max(lost) < 1e-8) == (norms == 1)
