@@ -203,9 +203,22 @@ def find(wanted: str | None = None) -> Run:
         if (path / "recipe.json").is_file():
             return Run(path).check()
     known = [r.name for r in existing()]
+    if (network := _network(wanted)) is not None:
+        raise EdgepruneError(f"no run {wanted!r}", network, f"edgeprune prune --model {wanted}")
     if not known:
         raise EdgepruneError(f"no run {wanted!r}", f"there are none in {RUNS.resolve()}", FIRST)
     raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known))
+
+
+def _network(wanted: str) -> str | None:
+    """What the word is where it is no run but a network; None where it is none."""
+    from . import models
+
+    try:
+        models.check_name(wanted)
+    except EdgepruneError:
+        return None
+    return "that is a network, whose name follows --model; a run is made of it"
 
 
 def now() -> str:

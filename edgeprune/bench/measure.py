@@ -64,6 +64,7 @@ def measure(
     """
     request = request or Request()
     subjects = subject.inspect(models, names, batch=request.batch, shapes=request.shapes)
+    subject.check_sized(subjects)
     files.check_writable(out)  # before minutes of measuring, not after them
     place = devices.connect(device) if isinstance(device, str) else device
     told = records.Bench(

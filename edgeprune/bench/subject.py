@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Subject:
     counted_by: str  # "edgeprune" (the paper's convention, from the metadata) or "graph"
     metadata: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    open: tuple[str, ...] = ()  # inputs that leave more open than the batch, as --shape says them
 
     def listed(self) -> Listed:
         """What a result file says of it."""
@@ -67,9 +69,33 @@ def inspect(
                 counted_by="edgeprune" if all(own) else "graph",
                 metadata=metadata[i],
                 files=external,
+                open=tuple(_open(model, shapes)),
             )
         )
     return subjects
+
+
+def check_sized(subjects: Sequence[Subject]) -> None:
+    """Refuse what cannot be run for want of sizes, before anything is sent to a device."""
+    for one in subjects:
+        if one.open:
+            raise EdgepruneError(
+                str(one.path), f"input {one.open[0].partition('=')[0]} leaves sizes open",
+                "say those of one image: --shape " + " --shape ".join(one.open),
+            )  # fmt: skip
+
+
+def _open(model: Any, shapes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """``images=3xHxW`` for each input with an open axis behind the batch's."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        unsaid = value.name in _fed(model) and value.name not in shapes
+        if unsaid and any(not d.dim_value for d in dims[1:]):
+            sizes = (
+                str(d.dim_value) if d.dim_value else (re.sub(r"\W+", "", d.dim_param) or "?")
+                for d in dims[1:]
+            )
+            yield f"{value.name}={'x'.join(sizes)}"
 
 
 def _parse(path: Path) -> Any:
@@ -220,11 +246,18 @@ def _constants(graph: Any) -> Iterator[Any]:
             yield from (a.t for a in node.attribute if a.HasField("t"))
 
 
-def input_names(path: Path) -> list[str]:
-    """The inputs of the model in ``path`` that are fed, weights left out."""
-    graph = _parse(path).graph
-    weights = {t.name for t in graph.initializer}
-    return [v.name for v in graph.input if v.name not in weights]
+def inputs(path: Path) -> dict[str, tuple[int | None, ...]]:
+    """The inputs of the model in ``path`` that are fed, weights left out; None: an axis is open."""
+    return _fed(_parse(path))
+
+
+def _fed(model: Any) -> dict[str, tuple[int | None, ...]]:
+    weights = {t.name for t in model.graph.initializer}
+    return {
+        v.name: tuple(dim.dim_value or None for dim in v.type.tensor_type.shape.dim)
+        for v in model.graph.input
+        if v.name not in weights
+    }
 
 
 def recorded(path: Path, batch: int) -> dict[str, tuple[int, ...]]:
@@ -237,7 +270,7 @@ def recorded(path: Path, batch: int) -> dict[str, tuple[int, ...]]:
         }
     except (ValueError, TypeError, AttributeError, RecursionError):  # anybody may have written it
         return {}
-    return found if set(found) == set(input_names(path)) else {}
+    return found if set(found) == set(inputs(path)) else {}
 
 
 def weighted(

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 
 def cost(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's name or path: its dense and pruned networks.",
+            autocompletion=complete.runs,
+        ),
+    ] = None,
     model: Annotated[str | None, options.model()] = None,
     classes: Annotated[
         int, typer.Option("--classes", min=2, help="Classes of the last layer.")
@@ -38,9 +46,7 @@ def cost(
             "--widths", help="Widths of the groups in order, such as 64,64,128 (the rest as built)."
         ),
     ] = None,
-    run: Annotated[
-        str | None, typer.Option("--run", help="Count a run's dense and pruned networks instead.")
-    ] = None,
+    the_run: Annotated[str | None, typer.Option("--run", hidden=True)] = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -63,10 +69,9 @@ def cost(
     """
     from .. import graph as room
 
+    run = run or the_run  # as it was said before runs were a word here as elsewhere
     if (run is None) == (model is None):
-        raise EdgepruneError(
-            "edgeprune cost", "wants one network", "give --model NAME or --run RUN"
-        )
+        raise EdgepruneError("edgeprune cost", "wants one network", "give --model NAME or a run")
     if run is not None:
         counted = _of_run(run)
     else:

@@ -147,8 +147,10 @@ def examined(
     """A case a network, with a forecast and a bar on stderr: it takes a while."""
     from .. import doctor as room
     from .. import units
+    from ..bench import subject
     from . import progress
 
+    subject.check_sized(subject.inspect(models, shapes=sizes or {}))  # a refusal comes first
     shown = units.duration(room.forecast(len(models)))
     which = ", ".join(names or [model.name for model in models])
     output.note(f"profiling {which}: about {shown}, longer where other work runs")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import signal
 import sys
@@ -52,7 +53,7 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         message = e.format_message() if hasattr(e, "format_message") else str(e)
         if not message:  # no command at all: the help was printed instead
             return FAILED
-        return tell(f"{' '.join(message.split())} — see {path} --help")
+        return tell(f"{' '.join(message.split())}{_placed(e)} — see {path} --help")
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(by)
     except BrokenPipeError:
@@ -68,6 +69,16 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         return tell(f"{e.filename}: {e.strerror}")
     except Exception as e:
         return ours(e)
+
+
+def _placed(error: Any) -> str:
+    """Where a word stands alone that is the value of an option: which option may have been meant."""
+    word = re.match(r"Got unexpected extra arguments?(?:\(s\))? \((\S+)", error.format_message())
+    command = error.ctx.command if word and error.ctx else None
+    options = [o for p in command.params for o in p.opts] if command else []
+    if word is None or "--model" not in options:
+        return ""
+    return f": an option's name stands before its value, as in --model {word[1].rstrip(')')}"
 
 
 def ours(error: Exception) -> int:

@@ -23,9 +23,8 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
     if paths and all(are_files):
         for path in paths:
             if not path.is_file():
-                raise EdgepruneError(
-                    str(path), "no such file", "edgeprune export writes .onnx files"
-                )
+                why = "a folder, not a model" if path.is_dir() else "no such file"
+                raise EdgepruneError(str(path), why, "edgeprune export writes .onnx files")
         return None, paths, None
     if len(words) > 1:
         raise EdgepruneError(
@@ -44,7 +43,8 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
 
 
 def shapes(words: list[str], models: list[Path], batch: int = 1) -> dict[str, tuple[int, ...]]:
-    """``1x3x480x640`` of the only input, or ``NAME=1,3,480,640``: input -> its sizes.
+    """``3x480x640`` of the only input, or ``NAME=3x480x640``, as everywhere without the batch: input ->
+    its sizes, the batch in front.
 
     Where nothing was said, networks that leave more open than the batch are measured at the sizes that
     they were made with.
@@ -53,23 +53,46 @@ def shapes(words: list[str], models: list[Path], batch: int = 1) -> dict[str, tu
 
     if not words:
         return subject.recorded(models[0], batch)
+    there = subject.inputs(models[0])
     found = {}
-    for word in words:
-        name, _, sizes = word.rpartition("=")
-        try:
-            wanted = tuple(int(v) for v in re.split("[x,]", sizes))
-        except ValueError:
-            raise EdgepruneError(f"--shape {word}", "not 1x3x480x640 or NAME=1x3x480x640") from None
-        if not name:
-            inputs = subject.input_names(models[0])
-            if len(inputs) != 1:
-                raise EdgepruneError(
-                    f"--shape {word}", f"{models[0]} has {len(inputs)} inputs",
-                    f"say which: {' or '.join(f'{n}={sizes}' for n in inputs[:4])}",
-                )  # fmt: skip
-            name = inputs[0]
-        found[name] = wanted
+    for word in ",".join(words).split(","):
+        name, _, sizes = word.strip().rpartition("=")
+        if not re.fullmatch(r"\d{1,9}(x\d{1,9})*", sizes):
+            raise EdgepruneError(f"--shape {word}", "not 3x480x640 or NAME=3x480x640")
+        if not name and len(there) != 1:
+            raise EdgepruneError(
+                f"--shape {word}", f"{models[0]} has {len(there)} inputs",
+                f"say which: {' or '.join(f'{n}={sizes}' for n in list(there)[:4])}",
+            )  # fmt: skip
+        name = name or next(iter(there))
+        if name not in there:
+            raise EdgepruneError(
+                f"--shape {word}", f"{models[0]} has no such input, but: {', '.join(there)}"
+            )
+        found[name] = _with_batch(word, [int(n) for n in sizes.split("x")], there[name], batch)
     return found
+
+
+def _with_batch(
+    word: str, given: list[int], axes: tuple[int | None, ...], batch: int
+) -> tuple[int, ...]:
+    """The sizes of one example with the batch in front; a batch that was typed is taken, with a word."""
+    first = axes[0] if axes and axes[0] is not None else batch
+    short = word.replace(f"{given[0]}x", "", 1)
+    if len(given) == len(axes) - 1:
+        return (first, *given)
+    if len(given) == len(axes) and given[0] == first:
+        if first == 1 and len(given) > 1:
+            output.note(f"--shape {word}: its 1 is the batch; --shape {short} says the same")
+        return tuple(given)
+    if len(given) == len(axes):
+        raise EdgepruneError(
+            f"--shape {word}", f"its first size is the batch, which is {first} here",
+            f"--shape {short} (bench: --batch {given[0]})",
+        )  # fmt: skip
+    raise EdgepruneError(
+        f"--shape {word}", f"an example has {len(axes) - 1} axes there, without the batch"
+    )
 
 
 def followed(

@@ -32,8 +32,9 @@ SHAPE = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
-        metavar="[NAME=]1x3x480x640",
-        help="Size of an input that the file leaves open; NAME where there are several.",
+        metavar="[NAME=]3x480x640",
+        help="Size of an input that the file leaves open, without the batch; NAME where there are "
+        "several.",
     ),
 ]
 

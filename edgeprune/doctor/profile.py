@@ -71,6 +71,7 @@ def profile(
     import onnx
 
     subjects = subject.inspect(models, batch=batch, shapes=shapes)
+    subject.check_sized(subjects)
     with tempfile.TemporaryDirectory(prefix="edgeprune-doctor-") as scratch:
         folder = Path(scratch)
         there = []

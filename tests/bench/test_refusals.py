@@ -150,9 +150,9 @@ def test_a_model(run: Bench, what: str, name: str) -> None:
 WORDS = {
     "no such file": (["none.onnx"], r"none\.onnx: no such file"),
     "a folder": (["folder.onnx"], "a folder, not a model"),
-    "rank of --shape": (["a.onnx", "--shape", "images=1,3"], "4 axes"),
-    "no shape": (["a.onnx", "--shape", "images=1,x"], "not 1x3x480x640 or NAME="),
-    "no such input": (["a.onnx", "--shape", "x=1,3,8,8"], "no such input, but: images"),
+    "rank of --shape": (["a.onnx", "--shape", "images=1x3"], "3 axes there, without the batch"),
+    "no shape": (["a.onnx", "--shape", "images=1xh"], "not 3x480x640 or NAME="),
+    "no such input": (["a.onnx", "--shape", "x=3x8x8"], "no such input, but: images"),
     "no such device": (["a.onnx", "--device", "cpuu"], "did you mean cpu"),
     "result in a file": (["a.onnx", "--out", "a.onnx/r.json"], r"a\.onnx"),
     **{

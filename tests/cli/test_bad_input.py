@@ -185,7 +185,7 @@ def test_bench_refuses_before_it_measures(
 ) -> None:
     model = tiny_onnx.save(tmp_path / "a.onnx")
     assert "it is a folder" in refused(["bench", str(model), "--out", str(tmp_path)], capsys)
-    assert "4 axes" in refused(["bench", str(model), "--shape", "images=1,3"], capsys)
+    assert "3 axes" in refused(["bench", str(model), "--shape", "images=1x3"], capsys)
 
 
 def test_a_name_may_begin_with_an_underscore() -> None:

@@ -181,16 +181,24 @@ def test_open_sizes_are_asked_for_and_taken(
     assert call("doctor", model) == 2
     line = " ".join(capsys.readouterr().err.split())
     assert "open.onnx: input images" in line
-    assert "--shape" in line
+    assert "--shape images=3xhxw" in line
+    assert "profiling" not in line  # refused before
     assert "Traceback" not in line
     assert call("doctor", "--model", "vgg16") == 2
     assert "looks at .onnx files" in " ".join(capsys.readouterr().err.split())
     assert call("doctor", "--model", model, "--shape", "1x3x24x16", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
     flops = {row["layer"]: row["flops_0"] for row in told["ledger"]}
     assert 2 * 8 * 24 * 16 * 27 in flops.values()  # 8 filters of 3x3x3 at each place
-    for shape, said in (("images=1,3", "4 axes"), ("x=1x3x8x8", "no such input"), ("3", "4 axes"),
-                        ("1x3xh", "not 1x3x480x640")):  # fmt: skip
+    assert "--shape 1x3x24x16: its 1 is the batch; --shape 3x24x16 says the same" in shown.err
+    assert call("doctor", model, "--shape", "images=3x24x16", "--json") == 0
+    assert (
+        json.loads(capsys.readouterr().out)["ledger"][0]["flops_0"] == told["ledger"][0]["flops_0"]
+    )
+    for shape, said in (("images=1x3", "3 axes"), ("x=3x8x8", "no such input"), ("3", "3 axes"),
+                        ("3xh", "not 3x480x640"), ("2x3x8x8", "--shape 3x8x8 (bench: --batch 2)"),
+                        ("images=3x8x8,x=4", "no such input, but: images")):  # fmt: skip
         assert call("doctor", model, "--shape", shape) == 2
         assert said in " ".join(capsys.readouterr().err.split())
 

@@ -92,7 +92,7 @@ def test_what_follows(dense: str, capsys: pytest.CaptureFixture[str]) -> None:
     done(f"prune {dense} --name small --plan plan.json --post-training", capsys)
     exported, _ = done("export small --json", capsys)
     assert json.loads(exported)
-    done("cost --run small", capsys)
+    done("cost small", capsys)
     done("bench small --device cpu --seconds 0.1 --rounds 2 --passes 1", capsys)
     done("report small", capsys)
     done("doctor small --fix", capsys)
