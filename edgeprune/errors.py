@@ -28,6 +28,14 @@ class EdgepruneError(Exception):
         return text
 
 
+class UnknownRunError(EdgepruneError):
+    """A word in a run's place that names none; it may be something else's name."""
+
+    def __init__(self, wanted: str, why: str, next: str = "") -> None:
+        self.wanted = wanted
+        super().__init__(f"no run {wanted!r}", why, next)
+
+
 @contextmanager
 def told(what: str, next: str = "") -> Iterator[None]:
     """Whatever is raised inside is raised as an :class:`EdgepruneError` that names its cause."""

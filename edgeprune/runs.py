@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import files, records
-from .errors import EdgepruneError, closest
+from .errors import EdgepruneError, UnknownRunError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
 FIRST = "make one: edgeprune prune --model mobilenetv1 --data digits"
@@ -203,22 +203,9 @@ def find(wanted: str | None = None) -> Run:
         if (path / "recipe.json").is_file():
             return Run(path).check()
     known = [r.name for r in existing()]
-    if (network := _network(wanted)) is not None:
-        raise EdgepruneError(f"no run {wanted!r}", network, f"edgeprune prune --model {wanted}")
     if not known:
-        raise EdgepruneError(f"no run {wanted!r}", f"there are none in {RUNS.resolve()}", FIRST)
-    raise EdgepruneError(f"no run {wanted!r}", closest(wanted, known))
-
-
-def _network(wanted: str) -> str | None:
-    """What the word is where it is no run but a network; None where it is none."""
-    from . import models
-
-    try:
-        models.check_name(wanted)
-    except EdgepruneError:
-        return None
-    return "that is a network, whose name follows --model; a run is made of it"
+        raise UnknownRunError(wanted, f"there are none in {RUNS.resolve()}", FIRST)
+    raise UnknownRunError(wanted, closest(wanted, known))
 
 
 def now() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import typer
 
-from ..errors import EdgepruneError, raised
+from ..errors import EdgepruneError, UnknownRunError, raised
 from ..version import __version__
 
 USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # typer's own class for wrong words
@@ -45,6 +45,8 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         if by or result == INTERRUPTED:  # newer typers make an exit code of Ctrl-C, without a word
             return _stopped(by)
         return result if isinstance(result, int) else 0
+    except UnknownRunError as e:
+        return tell(str(_network(e)))
     except EdgepruneError as e:
         return tell(str(e))
     except USAGE as e:
@@ -69,6 +71,18 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         return tell(f"{e.filename}: {e.strerror}")
     except Exception as e:
         return ours(e)
+
+
+def _network(error: UnknownRunError) -> EdgepruneError:
+    """What to do where the word is a network's name; else the error as it is."""
+    from .. import models
+
+    try:
+        models.check_name(error.wanted)
+    except EdgepruneError:
+        return error
+    why = "that is a network, whose name follows --model; a run is made of it"
+    return EdgepruneError(error.what, why, f"edgeprune prune --model {error.wanted}")
 
 
 def _placed(error: Any) -> str:
