@@ -31,7 +31,7 @@ class Row:
     """One layer's cost for one image."""
 
     layer: str  # qualified name
-    kind: str  # conv, depthwise, linear, norm, matmul, parameter
+    kind: str  # conv, depthwise, linear, norm, matmul, parameter, and those that rows name
     out_shape: tuple[int, ...]  # without N
     width_in: int
     width_out: int

@@ -47,6 +47,8 @@ class Follow:
     producers: list[tuple[str, str, int]] = field(default_factory=list)  # layer, tensor, axis
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    elsewhere: list[tuple[Vector, Vector]] = field(default_factory=list)  # of an axis that merged
+    # channels with an open size: its labels here, and at another size
 
     def walk(self, graph: fx.Graph, rule_for: Callable[[fx.Node], Rule]) -> None:
         for node in graph.nodes:
@@ -59,7 +61,7 @@ class Follow:
             return self._leaf(str(node.target))
         args, kwargs = self.arguments(node)
         if node.op == "output":
-            for value in _labelled(args):
+            for value in labelled(args):
                 self.pin(node, value, "an output of the network")
             return None
         if node.target is operator.getitem:
@@ -157,7 +159,7 @@ def unknown(
     f: Follow, node: fx.Node, *args: Any, reason: str = "no rule for this operator", **kwargs: Any
 ) -> Any:
     """An operator without a rule, or a form of it that its rule does not know: what touches it stays."""
-    for x in _labelled((args, kwargs)):
+    for x in labelled((args, kwargs)):
         f.pin(node, f.data(x), reason)
     return plain(node)
 
@@ -173,7 +175,7 @@ def _plain(value: Any) -> Any:
     return hint(value) if isinstance(value, torch.SymInt) else value
 
 
-def _labelled(values: Any) -> list[Labelled]:
+def labelled(values: Any) -> list[Labelled]:
     found: list[Labelled] = []
     fx.node.map_aggregate(values, lambda v: found.append(v) if isinstance(v, Labelled) else None)
     return found

@@ -7,6 +7,7 @@ a union-find that always keeps the smaller root, so that pinning is a union with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 Vector = NDArray[np.int64]
 PINNED = 0
+MADE = "@"  # before the name of a tensor that the forward makes of a size alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,11 @@ class Labelled:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def made(self) -> bool:
+        """A tensor made of nothing but its written size (zeros), which can follow any other."""
+        return self.name is not None and self.name.startswith(MADE)
 
     @property
     def is_vector(self) -> bool:
@@ -100,12 +107,15 @@ class Classes:
                 return
             self.parent = grandparent
 
-    def normal_form(self, array: Tensor, constant: bool = False) -> Labelled:
+    def normal_form(
+        self, array: Tensor, constant: bool = False, places: Sequence[int] = ()
+    ) -> Labelled:
         """``array`` (int64 labels of each element) with one labelled axis at most.
 
-        If labels differ along several axes, the axis that leaves most classes stays (of equals the
-        last) and what differs along the others becomes one class: this couples a shuffle's or an
-        attention head's channels exactly as far as a rectangular tensor demands.
+        If labels differ along several axes, one stays and what differs along the others becomes one
+        class: this couples a shuffle's or an attention head's channels exactly as far as a
+        rectangular tensor demands. It is none of ``places`` (axes as long as the input says), if there is
+        a choice; else that which leaves most classes, of equals the last.
         """
         shape = tuple(array.shape)
         roots = self.find(_narrow(array).numpy())
@@ -114,7 +124,11 @@ class Classes:
             if roots.size:
                 self.pin(roots.reshape(-1)[:1])
             return Labelled(shape, constant=constant)
-        axis = axes[0] if len(axes) == 1 else max(axes, key=lambda d: (_components(roots, d), d))
+
+        def rank(d: int) -> tuple[bool, int, int]:
+            return d not in places, _components(roots, d), d
+
+        axis = axes[0] if len(axes) == 1 else max(axes, key=rank)
         rows = np.moveaxis(roots, axis, 0).reshape(roots.shape[axis], -1)
         if len(axes) > 1:
             self.union(rows, rows[:, :1])

@@ -36,7 +36,11 @@ DIVISORS = (*range(2, 17), 32, 64)
 
 
 class Refused(Exception):  # noqa: N818 - what was done with it
-    """What the forward did that no recording can hold."""
+    """What the forward did that no recording can hold, and what to give instead ("": the usual)."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 class Recording(Protocol):
@@ -54,16 +58,19 @@ def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dic
 
     ``at(batch, {axis: more})`` is the recording at another batch, with more on every input's axis.
     Raises :class:`Refused` where the batch cannot be open. Each node's ``meta["open"]`` is the axes
-    of its tensor that may have another size.
+    of its tensor that may have another size, ``meta["elsewhere"]`` its shape at another size.
     """
     frozen: dict[int, str] = {}
     others, found = _at_once(first, batch, axes, at)
     if not others:
         points = _batches(first, batch, at)
         chosen, found = _space(first, batch, axes, at, frozen, points)
-        others = [*points, *chosen]
+        others = [*chosen, *points]
     for nodes in zip(*(r.graph.nodes for r in (first, *others)), strict=True):
-        nodes[0].meta["open"] = _differing([n.meta.get("val") for n in nodes])
+        values = [n.meta.get("val") for n in nodes]
+        nodes[0].meta["open"] = _differing(values)
+        if nodes[0].meta["open"]:
+            nodes[0].meta["elsewhere"] = tuple(values[1].shape)
     builder = _Builder(first.graph)
     for node in list(first.graph.nodes):
         if node in found:

@@ -24,6 +24,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,12 +36,14 @@ from ..records.signature import Inputs
 from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
 from .opening import Refused, open_sizes
 from .operators import Operator, row_of, twin_of
+from .operators.pointwise import INTEGERS
 from .operators.writes import View
 from .tensors import put
 
 aten = torch.ops.aten
 META = torch.device("meta")
 HERE = (os.path.dirname(torch.__file__) + os.sep, __file__)  # frames that are nobody's forward
+QUANTISED = {"quantized", "qat", "observer", "fake_quantize"}  # in the names of torch.ao's modules
 LOCK = threading.RLock()  # a module's tensors are replaced for all threads
 
 
@@ -199,6 +202,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = _lifted(args, self), _lifted(kwargs or {}, self)
         row = row_of(func)
+        if row.refused is not None and _in_force(func, args, kwargs):
+            raise Refused(f"its forward {row.refused[0]} ({_name(func)})", row.refused[1])
         if row.asks:
             return self._number(func, args, kwargs)
         if row.guard:
@@ -350,6 +355,14 @@ class Recorder(TorchDispatchMode):
             each.version = place.memory.version
 
 
+def _in_force(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an operator does what it is refused for: a dropout that is told to train, no other."""
+    words = [a.name for a in func._schema.arguments]
+    given = {**dict(zip(words, args, strict=False)), **kwargs}
+    flags = [name for name in ("train", "training") if name in words]
+    return all(given.get(name) for name in flags) and given.get("p") != 0
+
+
 def _same_place(meta: Tensor, value: Any) -> bool:
     """Whether a move moved nothing."""
     return isinstance(value, Value) and bool(
@@ -416,7 +429,11 @@ def _on_shapes(func: Any, args: Any, kwargs: Any) -> Any:
     try:
         return func(*args, **_on_meta(func, kwargs))
     except NotImplementedError:
-        raise Refused(f"the shape of {_name(func)} depends on a tensor's numbers") from None
+        raise Refused(
+            f"the shape of {_name(func)} depends on a tensor's numbers",
+            "give the part before it: of a detector the backbone and the head, without what"
+            " chooses among its boxes",
+        ) from None
 
 
 def _as_first(row: Operator, args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
@@ -563,11 +580,29 @@ def settled(model: nn.Module, example: Example) -> Recorder:
         return run(model, example) if recorder.keep() else recorder
 
 
-def run(model: nn.Module, example: Example) -> Recorder:
-    """One recording; its graph returns what the forward does, in the same lists and dicts."""
+def _check_modules(model: nn.Module) -> None:
+    """Refuse what a recording cannot look into, or would see in numbers of its own."""
     for name, m in model.named_modules():
         if isinstance(m, torch.jit.ScriptModule):
             raise Refused(f"{name or 'it'} is a torch.jit module, into which nobody can look")
+        if _quantised(type(m)):
+            why, remedy = INTEGERS
+            raise Refused(f"{name or 'it'} {why} ({type(m).__module__}.{type(m).__name__})", remedy)
+
+
+@cache
+def _quantised(kind: type) -> bool:
+    """A class made of one of torch.ao or torchao that holds integers, or measures for them."""
+    named = [base.__module__.split(".") for base in kind.__mro__]
+    return any(
+        package == "torchao" or (package == "torch" and not QUANTISED.isdisjoint(parts))
+        for package, *parts in named
+    )
+
+
+def run(model: nn.Module, example: Example) -> Recorder:
+    """One recording; its graph returns what the forward does, in the same lists and dicts."""
+    _check_modules(model)
     recorder = Recorder(_names(model))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator without a rule

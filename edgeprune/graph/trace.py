@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from ..errors import EdgepruneError, told
@@ -87,8 +90,9 @@ def recorded(model: nn.Module, example: Example) -> fx.GraphModule:
     except (Exception, SystemExit) as e:
         raise EdgepruneError(
             f"{type(model).__name__} cannot be traced",
-            _first_line(e),
-            _misfit(model, example)
+            _first_line(e) + _place(e),
+            getattr(e, "remedy", "")
+            or _misfit(model, example)
             or "make its forward follow from its inputs' shapes alone (no data-dependent Python)",
         ) from e
 
@@ -116,6 +120,9 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
+NOT_ITS = tuple(  # packages whose frames are no forward's
+    os.path.dirname(file) + os.sep for file in (str(torch.__file__), os.path.dirname(__file__))
+)
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -146,3 +153,11 @@ def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
 
 def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _place(error: BaseException) -> str:
+    """`` (file:line)`` of the forward that raised it, "" where it was none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith((*NOT_ITS, "<"))]
+    file = own[-1].filename.rpartition("site-packages" + os.sep)[2] if own else ""
+    return f" ({file}:{own[-1].lineno})" if own else ""

@@ -67,7 +67,7 @@ def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
     """
     for name, layer in model.named_modules():
         own = {**layer._buffers, **layer._parameters}
-        found = (own.get(leaf) for leaf in ("weight", "running_mean", "weight_ih_l0"))
+        found = (own.get(leaf) for leaf in ("weight", "running_mean", "weight_ih_l0", "weight_ih"))
         weight = next((t for t in found if t is not None), None)
         if weight is not None:
             _adapt(layer, weight, groups.get(f"{name}.weight".removeprefix(".")))
@@ -88,6 +88,13 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
         module.num_channels, module.num_groups = weight.shape[0], groups or module.num_groups
     elif isinstance(module, nn.RNNBase):
         module.input_size = weight.shape[1]
+        if not module.proj_size:
+            module.hidden_size = module.get_parameter("weight_hh_l0").shape[1]
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size = weight.shape[1]
+        module.hidden_size = module.get_parameter("weight_hh").shape[1]
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = weight.shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = weight.shape[0]
 

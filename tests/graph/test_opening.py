@@ -229,3 +229,40 @@ def test_a_signal_and_a_clip_are_open() -> None:
     clip = nn.Sequential(nn.Conv3d(2, 4, 3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
     assert set(trace(signal, torch.randn(2, 2, 20)).open["x"]) == {0, 2}
     assert set(trace(clip, torch.randn(2, 2, 4, 8, 8)).open["x"]) == {0, 2, 3, 4}
+
+
+class Reshaped(nn.Module):
+    """Sixteen channels at four places when it is traced, and what is done with their shape."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.f, self.a, self.last = f, conv(3, 16, 2), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return self.last(self.f(y).reshape(y.shape))
+
+
+RESHAPED: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {  # and how many units may leave
+    "places before channels": (lambda y: y.flatten(2).transpose(1, 2), 0),  # as MAnet does
+    "by way of a row": (lambda y: y.permute(0, 2, 3, 1).flatten(1).relu(), 0),
+    "a row and back": (lambda y: y.flatten(1).relu().view(y.shape), 16),
+    "rows of four": (lambda y: y.reshape(len(y), 4, -1).cumsum(2), 4),
+    "like another": (lambda y: y.flatten(2).transpose(1, 2).reshape_as(y).relu(), 0),
+}
+
+
+@pytest.mark.parametrize("how", RESHAPED)
+def test_what_mixes_channels_with_places_does_so_at_every_size(how: str) -> None:
+    """At the size recorded alone the cut would be exact: four channels become one, whatever four is."""
+    f, width = RESHAPED[how]
+    network = built(lambda: Reshaped(f)).double()
+    graph = trace(network, torch.randn(2, 3, 4, 4).double())
+    assert not graph.frozen
+    assert sum(g.width for g in graph.groups.values()) == width
+    keep = random_keep(graph, 0, 0.5)
+    small = cut(network, graph, keep)
+    for h, w in ((4, 4), (4, 8), (12, 10)):
+        x = torch.randn(3, 3, h, w).double()
+        with torch.no_grad():
+            assert relative(small(x), masked(graph, keep)(x)) < 1e-12

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import stochastic_depth
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import trace
@@ -103,14 +104,14 @@ class Unknown(nn.Module):
         self.a, self.b, self.head = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 8, 1), nn.Linear(14, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        a = torch.sort(self.a(x), 1).values  # channels change places with the data
+        a = torch.cummax(self.a(x), 1).values  # channels change places with the data
         return self.head(torch.cat([a, F.relu(self.b(x))], 1).mean((2, 3)))
 
 
 def test_an_unknown_operator_pins_and_says_so() -> None:
     graph = trace(Unknown().double(), images(2))
     assert list(graph.groups) == ["b"]
-    (refusal,) = [r for r in graph.refusals if r.operator == "sort"]
+    (refusal,) = [r for r in graph.refusals if r.operator == "cummax"]
     assert refusal.reason == "no rule for this operator"
     assert "test_trace.py:" in refusal.source
 
@@ -135,14 +136,122 @@ class Leaving(nn.Module):
         sys.exit("no more")
 
 
+@pytest.mark.parametrize("model", [DataDependent, DataSized, Broken])
+def test_what_cannot_be_traced_is_told_with_its_line(model: type[nn.Module]) -> None:
+    with pytest.raises(EdgepruneError, match=r" \(.*test_trace\.py:\d+\) — "):
+        trace(model(), images(2))
+
+
 @pytest.mark.parametrize("model", [DataDependent, DataSized, Broken, Leaving])
 def test_a_module_that_cannot_be_traced_is_told_in_one_line(
     model: type[nn.Module], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(EdgepruneError, match=r"cannot be traced: .* — make its forward") as caught:
+    with pytest.raises(EdgepruneError, match=r"cannot be traced: .* — (make|give)") as caught:
         trace(model(), images(2))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")  # torch prints the graph it had come to
+
+
+# -- what is told in a sentence of its own ---------------------------------------------------------
+
+
+def quantised(how: str) -> nn.Module:
+    """By torch.ao's eager mode."""
+    from torch.ao import quantization as q
+
+    layers = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    net = q.QuantWrapper(nn.Sequential(*layers)).eval()
+    if how == "float":
+        return net
+    if how == "qat":
+        net.qconfig = q.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
+        return q.prepare_qat(net.train()).eval()
+    net.qconfig = q.get_default_qconfig("fbgemm")  # type: ignore[assignment]
+    net = q.prepare(net)
+    net(images(2).float())
+    return q.convert(net) if how == "int8" else net
+
+
+@pytest.mark.parametrize("how", ["observed", "qat", "int8"])
+def test_a_quantised_network_is_told_to_prune_the_float_one(how: str) -> None:
+    with pytest.raises(EdgepruneError, match=r"is quantised .* — prune the float network, and quan"):
+        trace(quantised(how), images(2).float())
+
+
+def test_what_will_be_quantised_is_float_still() -> None:
+    assert trace(quantised("float"), images(2).float()).groups
+
+
+class Rounded(nn.Module):
+    """Quantised in the graph itself, as exported networks are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.fake_quantize_per_tensor_affine(self.a(x), 0.1, 0, -128, 127))
+
+
+def test_a_quantising_operator_is_told_too() -> None:
+    with pytest.raises(EdgepruneError, match=r"quantised .* — prune the float network"):
+        trace(Rounded(), images(2).float())
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_fpn"]
+)
+def test_a_whole_detector_is_told_to_give_backbone_and_head(name: str) -> None:
+    from torchvision.models import detection
+
+    torch.manual_seed(0)
+    net = getattr(detection, name)(weights=None, weights_backbone=None).eval()
+    with pytest.raises(EdgepruneError, match=r"a tensor's numbers .* the backbone and the head"):
+        trace(net, ([torch.rand(3, 64, 64), torch.rand(3, 64, 64)],))
+
+
+def written(y: Tensor) -> Tensor:
+    return y + torch.empty_like(y).normal_()
+
+
+CHANCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "rand": lambda y: y + torch.rand(y.shape[1:]),
+    "like": lambda y: y * torch.randn_like(y),
+    "in place": written,
+    "dropout": lambda y: F.dropout(y, 0.5, training=True),
+    "feature dropout": lambda y: F.dropout2d(y, 0.5, training=True),
+    "stochastic depth": lambda y: stochastic_depth(y, 0.5, "row", training=True),
+    "order": lambda y: y[:, torch.randperm(8)],
+}
+
+
+@pytest.mark.parametrize("name", CHANCE)
+def test_a_forward_that_draws_random_numbers_is_told(name: str) -> None:
+    with pytest.raises(EdgepruneError, match=r"draws random numbers .* only in training"):
+        trace(Chance(CHANCE[name]), images(2).float())
+
+
+class Chance(nn.Module):
+    def __init__(self, how: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.how = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.how(self.a(x)))
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        lambda y: F.dropout(y, 0.5, training=False),
+        lambda y: F.dropout2d(y, 0.5, training=False),
+        lambda y: stochastic_depth(y, 0.5, "row", training=False),
+        lambda y: F.dropout(y, 0.0, training=True),
+        lambda y: F.rrelu(y),
+    ],
+)
+def test_what_draws_only_in_training_is_followed(quiet: Callable[[Tensor], Tensor]) -> None:
+    assert list(trace(Chance(quiet), images(2).float()).groups) == ["a"]
 
 
 class Whole(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from ..follow import Follow, plain, shape_of
+from ..follow import Follow, labelled, plain, shape_of
 from ..labels import Labelled, Vector, axes_of
 from . import written_out
 from .pointwise import pointwise
@@ -78,6 +78,69 @@ def _like_plain(
     return [label(x) for x in out] if isinstance(out, list | tuple) else label(out)
 
 
+def spectrum(
+    f: Follow, node: fx.Node, x: Labelled, size: Any = None, dim: Any = None, *args: Any,
+    default: Any = None, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """A Fourier transform: what lies along its axes mixes, and may get another length."""
+    dim = kwargs.get("dim", dim) or default
+    size = kwargs.get("s", size)
+    if dim is None and isinstance(size, list | tuple):
+        dim = list(range(-len(size), 0))
+    x = f.data(x)
+    if x.axis in axes_of(dim, x.ndim):
+        x = f.pin(node, x, "mixes channels with each other")
+    return _like_plain(node, x.axis, x.labels)
+
+
+def reads(f: Follow, node: fx.Node, *args: Any, reason: str, **kwargs: Any) -> Any:
+    """What it gives bears no channels; its parameters (a window) stay without a word."""
+    for x in labelled((args, kwargs)):
+        if x.name is not None:
+            f.hold(x)
+        else:
+            f.pin(node, x, reason)
+    return plain(node)
+
+
+def unpool(
+    f: Follow, node: fx.Node, x: Labelled, places: Labelled, *args: Any, spatial: int
+) -> Any:
+    """Each channel goes back to where its own maxima came from."""
+    if x.axis != x.ndim - spatial - 1:
+        x = f.pin(node, x, "channels lie along an axis that is pooled")
+        f.pin(node, places, "says where another tensor's elements go")
+        return plain(node)
+    if not places.on(x.axis):
+        f.pin(node, x, "goes to places that cannot be cut")
+    f.tie(places, x.axis, f.labels(x, x.axis))
+    return f.result(node, x.axis, f.labels(x, x.axis))
+
+
+def order(f: Follow, node: fx.Node, x: Labelled, *args: Any, at: int, **kwargs: Any) -> Any:
+    """topk, sort: elements along one axis change places; ``at``: which argument the axis is."""
+    dim = kwargs.get("dim", args[at] if len(args) > at else -1)
+    x = f.data(x)
+    if x.on(dim):
+        x = f.pin(node, x, "sorts channels among each other")
+    return _like_plain(node, x.axis, x.labels)
+
+
+def gather(f: Follow, node: fx.Node, x: Labelled, dim: int, index: Labelled, **kw: Any) -> Any:
+    """Elements along one axis, where the index says; along all others both lie beside each other."""
+    x, index = f.data(x), f.data(index)
+    axis = x.axis if x.axis is not None else index.axis
+    if axis is None:
+        return plain(node)
+    alike = axis != dim % x.ndim and x.ndim == index.ndim and x.shape[axis] == index.shape[axis]
+    if not (alike and x.on(axis) and index.on(axis)):
+        for each in (x, index):
+            f.pin(node, each, "is gathered along channels, or by what cannot be cut")
+        return plain(node)
+    f.classes.union(f.labels(x, axis), f.labels(index, axis))
+    return f.result(node, axis, f.labels(x, axis))
+
+
 def glu(f: Follow, node: fx.Node, x: Labelled, dim: int = -1) -> Any:
     """One half times the sigmoid of the other: channel c leaves with channel c + C/2."""
     if not x.on(dim):
@@ -138,7 +201,26 @@ ROWS = (
     Operator("linalg_vector_norm norm", norm),
     Operator("mean", reduce, exact=written_out.mean, averages=True),
     Operator("amax amin", reduce, averages=True),
-    Operator("prod std var var_mean max min argmax", reduce),
+    Operator("prod std var var_mean max min argmax argmin", reduce),
+    Operator(
+        "fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft", partial(spectrum, default=-1)
+    ),
+    Operator(
+        "fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_hfft2 fft_ihfft2",
+        partial(spectrum, default=[-2, -1]),
+    ),
+    Operator("fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_hfftn fft_ihfftn", spectrum),
+    Operator("view_as_real", partial(window, spatial=0)),
+    Operator("view_as_complex", partial(window, spatial=1)),
+    Operator("fft_fftshift fft_ifftshift", mix),
+    Operator("stft istft", partial(reads, reason="its frames are taken apart")),
+    Operator("affine_grid_generator", partial(reads, reason="says where to sample")),
+    Operator("meshgrid", partial(reads, reason="is repeated along other axes")),
+    Operator("max_unpool2d", partial(unpool, spatial=2)),
+    Operator("max_unpool3d", partial(unpool, spatial=3)),
+    Operator("topk", partial(order, at=1)),
+    Operator("sort argsort", partial(order, at=0)),
+    Operator("gather", gather),
     Operator("glu", glu),
     Operator("im2col", im2col),
     Operator("col2im", col2im),

@@ -33,6 +33,43 @@ def convolution(
     if any(isinstance(a, fx.Node) for a in node.args[3:]):
         return unknown(f, node, x, weight, bias, reason="its groups or window hang on the input")
     x, channels = _convolved(f, node, x, weight)
+    out = _filters(f, node, x, weight, channels, groups)
+    f.tie(bias, 0, out)
+    return f.result(node, channels, out)
+
+
+def deformable_convolution(
+    f: Follow,
+    node: fx.Node,
+    x: Labelled,
+    weight: Labelled,
+    offset: Labelled,
+    mask: Labelled,
+    bias: Labelled,
+    *words: Any,
+) -> Any:
+    """torchvision's deform_conv2d; weight (O, I, *kernel). Channels that share an offset lie together:
+    of each such part the same ones leave, so that the parts stay equal.
+
+    ``words``: stride, padding, dilation (two each), groups, offset groups, whether there is a mask.
+    """
+    groups, shared = words[6:8]
+    if weight.name is None:
+        return unknown(f, node, x, weight, offset, mask, bias, reason="its weight is computed")
+    for where in (offset, mask):
+        f.pin(node, f.data(where), "says where to sample")
+    x, channels = _convolved(f, node, x, weight)
+    parts = f.labels(x, channels).reshape(shared, -1)
+    f.classes.union(parts, parts[:1])
+    out = _filters(f, node, x, weight, channels, groups)
+    f.tie(bias, 0, out)
+    return f.result(node, channels, out)
+
+
+def _filters(
+    f: Follow, node: fx.Node, x: Labelled, weight: Labelled, channels: int, groups: int
+) -> Vector:
+    """The labels of what a convolution makes of ``x``."""
     inputs = f.labels(x, channels)
     if groups == 1:
         f.tie(weight, 1, inputs)
@@ -43,8 +80,7 @@ def convolution(
         f.tie(weight, 0, out)
     else:
         out = _grouped(f, node, weight, inputs, channels, groups)
-    f.tie(bias, 0, out)
-    return f.result(node, channels, out)
+    return out
 
 
 def _convolved(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> tuple[Labelled, int]:
@@ -107,9 +143,12 @@ def transposed_convolution(
     return f.result(node, channels, out)
 
 
-def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool = False) -> None:
-    """``groups`` follows the channels: depthwise and whole groups shrink, offsets keep theirs."""
-    groups = int(r.argument(old, 6, "groups", 1))
+def convolution_groups(
+    r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool = False, at: int = 6
+) -> None:
+    """``groups``, argument ``at``, follows the channels: depthwise and whole groups shrink, offsets
+    keep theirs."""
+    groups = int(r.argument(old, at, "groups", 1))
     if groups == 1:
         return
     x, weight = r.value(old.args[0]), r.value(old.args[1])
@@ -128,7 +167,7 @@ def convolution_groups(r: Rewriter, old: fx.Node, new: fx.Node, transposed: bool
             )
     defaults = (None, None, None, 1, 0, 0 if transposed else 1)
     new.kwargs = {k: v for k, v in new.kwargs.items() if k != "groups"}
-    set_argument(new, 6, kept, defaults)
+    set_argument(new, at, kept, defaults)
     r.groups[weight.name] = kept
 
 
@@ -150,6 +189,13 @@ ROWS = (
         kind="conv",
         macs=convolution_macs,
         reads=True,
+    ),
+    Operator(
+        "torchvision::deform_conv2d",
+        deformable_convolution,
+        partial(convolution_groups, at=11),
+        kind="deformable",
+        macs=convolution_macs,
     ),
     Operator(
         "conv_transpose1d conv_transpose2d conv_transpose3d",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from ..follow import Follow, plain, unknown
-from ..labels import Labelled, axes_of
+from ..labels import Labelled, Vector, axes_of
 from ..rewriting import Rewriter, set_argument
 from .row import Operator
 from .writes import permute_back, shape_back, split_back, transpose_back, unbind_back
@@ -36,9 +37,10 @@ def move(
         return plain(node)
     moved = (run or node.target)(*arrays, **kwargs)  # type: ignore[operator]
     free = all(x.free for x in seen if x.axis is not None)
+    constant, places = all(x.constant for x in seen), node.meta.get("open", ())
 
     def form(array: Tensor) -> Labelled:
-        out = f.classes.normal_form(array, constant=all(x.constant for x in seen))
+        out = f.classes.normal_form(array, constant, places)
         return replace(out, free=free)
 
     return form(moved) if isinstance(moved, Tensor) else [form(t) for t in moved]
@@ -51,11 +53,56 @@ def reshaped(x: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def view(f: Follow, node: fx.Node, x: Labelled, sizes: Sequence[int]) -> Any:
     """A move whose written sizes must be able to follow: a symbol there can only become -1."""
-    out = move(f, node, x, sizes, run=reshaped)
+    out = reshape(f, node, x, sizes, run=reshaped)
     written: Any = node.args[1]
     if out.axis is None or isinstance(written[out.axis], int) or -1 not in written:
         return out
     return f.pin(node, out, "merges the batch with channels into a written size")
+
+
+def reshape(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
+    """A move that may take elements apart: it must do so alike at every size that is open."""
+    out = move(f, node, x, *args, **kwargs)
+    first: Any = node.args[0]
+    here, there = (n.meta.get("elsewhere") for n in (first, node))
+    if out.axis is None or (here is None and there is None):
+        return out
+    here, there = here or x.shape, there or out.shape
+    x = f.data(x)
+    if _beside(x.shape, x.axis, out.shape, out.axis) and _beside(here, x.axis, there, out.axis):
+        return out
+    labels = _elsewhere(f, x, here)
+    if labels is not None:
+        array = Labelled(here, x.axis, labels).array().reshape(there)
+        along = f.classes.find(array.movedim(out.axis, 0).reshape(there[out.axis], -1).numpy())
+        found, own = along[:, 0], f.labels(out, out.axis)
+        even = bool((along == along[:, :1]).all())
+        if even and len(found) != len(own):
+            f.elsewhere.append((own, found))
+            return out
+        if even and (found == f.classes.find(own)).all():
+            return out
+    return f.pin(node, out, "mixes channels with places, as many as the input has")
+
+
+def _beside(a: Sequence[int], i: int | None, b: Sequence[int], j: int | None) -> bool:
+    """Whether axis ``i`` of one shape is axis ``j`` of the other, element for element."""
+    assert i is not None
+    assert j is not None
+    return a[i] == b[j] and prod(a[:i]) == prod(b[:j])
+
+
+def _elsewhere(f: Follow, x: Labelled, shape: Sequence[int]) -> Vector | None:
+    """The labels of ``x`` at another size; None where they are not known."""
+    assert x.axis is not None
+    labels = f.labels(x, x.axis)
+    if shape[x.axis] == len(labels):
+        return labels
+    roots = f.classes.find(labels)
+    for own, other in f.elsewhere:
+        if len(own) == len(roots) and (f.classes.find(own) == roots).all():
+            return other
+    return None
 
 
 def cat(f: Follow, node: fx.Node, tensors: Sequence[Labelled], dim: int = 0) -> Any:
@@ -83,7 +130,7 @@ def expand_as(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
 
 def as_another(f: Follow, node: fx.Node, x: Labelled, like: Labelled) -> Any:
     """``x`` in the shape of ``like``, which is cut with it."""
-    out = move(f, node, x, like, run=torch.Tensor.reshape_as)
+    out = reshape(f, node, x, like, run=torch.Tensor.reshape_as)
     if like.axis is not None and like.axis != out.axis:
         like = f.pin(node, like, "gives its shape to a tensor with other channels")
     return _cut_alike(f, like, out)
@@ -222,14 +269,15 @@ ROWS = (
     Operator(
         "view_as reshape_as", as_another, moves=True, run=torch.Tensor.reshape_as, back=shape_back
     ),
-    Operator("flatten unsqueeze", move, moves=True, vectors=True, back=shape_back),
+    Operator("unsqueeze", move, moves=True, vectors=True, back=shape_back),
+    Operator("flatten", reshape, moves=True, vectors=True, back=shape_back),
     Operator("squeeze", move, squeezed, moves=True, vectors=True, back=shape_back),
     Operator("permute", move, moves=True, vectors=True, back=permute_back),
     Operator("transpose t swapaxes numpy_T", move, moves=True, vectors=True, back=transpose_back),
     Operator("unbind", move, moves=True, vectors=True, back=unbind_back),
     Operator("expand", repeat, sizes, moves=True, vectors=True),
     Operator("repeat tile", repeat, repeats, moves=True, vectors=True),
-    Operator("unflatten", move, unflatten, moves=True, vectors=True, back=shape_back),
+    Operator("unflatten", reshape, unflatten, moves=True, vectors=True, back=shape_back),
     Operator(
         "split split_with_sizes chunk", move, parts, moves=True, vectors=True, back=split_back
     ),

@@ -25,6 +25,8 @@ def pointwise(f: Follow, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
 
 def meet(f: Follow, node: fx.Node, operands: Sequence[Labelled]) -> Labelled:
     shape = shape_of(node)
+    if [x.shape for x in operands if x.made] == [shape] and len(operands) == 1:
+        return operands[0]  # zeros times a number follow as the zeros do
     constant = all(x.constant for x in operands)
     if not any(x.axis is not None for x in operands):
         operands = [f.data(x) if x.is_vector else x for x in operands]
@@ -80,7 +82,9 @@ def prelu(f: Follow, node: fx.Node, x: Labelled, weight: Labelled) -> Any:
 
 
 def same(f: Follow, node: fx.Node, x: Labelled, *args: Any, **kwargs: Any) -> Any:
-    """The output bears its first operand's labels."""
+    """The output bears its first operand's labels; what is made like zeros follows as they do."""
+    if x.made and x.shape == shape_of(node):
+        return x
     x = f.data(x)
     return replace(x, shape=shape_of(node), name=None)
 
@@ -114,6 +118,12 @@ def restore_dropout(root: nn.Module, node: fx.Node) -> None:
 # Operators that PyTorch tags as pointwise need no row.
 POINTWISE = Operator("", pointwise, vectors=True)
 
+CHANCE = (
+    "draws random numbers",
+    "draw them only in training (if self.training), or give them as an input",
+)
+INTEGERS = ("is quantised", "prune the float network, and quantise what is left")
+
 ROWS = (
     Operator(
         "relu relu6 leaky_relu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh "
@@ -123,15 +133,41 @@ ROWS = (
         like=fits,
     ),
     Operator("add", pointwise, vectors=True, sums=True, like=fits),
+    # Of these some overloads carry no tag.
+    Operator("softsign floor_divide where masked_fill complex", pointwise, vectors=True),
     Operator("prelu", prelu),
-    Operator("dropout", same, vectors=True, restore=restore_dropout, back=itself),
-    Operator("feature_dropout alpha_dropout contiguous to", same, vectors=True, back=itself),
+    Operator("dropout", same, vectors=True, restore=restore_dropout, back=itself, refused=CHANCE),
+    Operator(
+        "feature_dropout alpha_dropout feature_alpha_dropout",
+        same,
+        vectors=True,
+        back=itself,
+        refused=CHANCE,
+    ),
+    Operator("contiguous to", same, vectors=True, back=itself),
+    Operator(
+        "rand rand_like randn randn_like randint randint_like randperm normal normal_ uniform"
+        " uniform_ bernoulli bernoulli_ exponential exponential_ cauchy_ log_normal_ geometric_"
+        " poisson multinomial native_dropout rrelu_with_noise",
+        nothing,
+        refused=CHANCE,
+    ),
+    Operator(
+        "quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic dequantize"
+        " fake_quantize_per_tensor_affine fake_quantize_per_channel_affine"
+        " fused_moving_avg_obs_fake_quant quantized_decomposed::quantize_per_tensor"
+        " quantized_decomposed::dequantize_per_tensor quantized_decomposed::quantize_per_channel"
+        " quantized_decomposed::dequantize_per_channel",
+        nothing,
+        refused=INTEGERS,
+    ),
     Operator("detach alias lift_fresh", same, vectors=True, hands_on=True),
     Operator(
         "_to_copy zeros_like ones_like full_like empty_like lift_fresh_copy type_as",
         same,
         vectors=True,
     ),
+    Operator("real imag _conj resolve_conj resolve_neg", same),
     Operator("_assert_tensor_metadata _assert_async _assert_scalar", nothing, guard=True),
     Operator("_functional_assert_async _functional_assert_scalar", nothing, guard=True),
     Operator("_local_scalar_dense item is_nonzero equal nonzero masked_select", nothing, asks=True),

@@ -83,12 +83,15 @@ def _sum_over(f: Follow, node: fx.Node, operands: Sequence[Operand], letter: Any
         for _, x, _ in labelled:
             f.pin(node, x, "a product with a tensor that cannot be cut")
         labelled = []
-    labels = f.labels(*labelled[0][1:]) if labelled else np.zeros(1, np.int64)
+    made = [(n, x, axis) for n, x, axis in holders if x.made and not (stiff or labelled)]
+    found = [(n, axis, f.bind(x, axis)) for n, x, axis in made]  # a first state of zeros
+    found += [(n, axis, f.labels(x, axis)) for n, x, axis in labelled]
+    labels = found[0][2] if found else np.zeros(1, np.int64)
     for _, x, axis in holders:
         f.tie(x, axis, labels)
-    for operand, x, axis in labelled[:1]:
+    for operand, axis, own in found[:1]:
         if operand is not None:
-            f.contract(node, operand, axis, f.labels(x, axis))
+            f.contract(node, operand, axis, own)
 
 
 def _pass(f: Follow, node: fx.Node, operands: Sequence[Operand], letter: Any) -> Vector | None:
@@ -170,6 +173,17 @@ def einsum(f: Follow, node: fx.Node, equation: str, tensors: Sequence[Labelled],
     return product(f, node, list(zip(nodes, tensors, terms, strict=True)), out)
 
 
+def embedding(f: Follow, node: fx.Node, weight: Labelled, index: Labelled, *args: Any) -> Any:
+    """A table (words, O): each word is a row of it."""
+    f.pin(node, f.data(index), "says which row is read")
+    if weight.name in f.constants:
+        f.hold(weight, free=1)
+        return f.result(node, -1, f.produce(node, weight, 1))
+    if weight.axis == 0:
+        weight = f.pin(node, weight, "is a table whose rows are read by number")
+    return f.result(node, -1, f.labels(weight, 1))
+
+
 def attention(
     f: Follow,
     node: fx.Node,
@@ -236,6 +250,7 @@ def attention_macs(work: Work) -> int:
 
 ROWS = (
     Operator("linear", linear, kind="linear", macs=linear_macs, channels=-1, reads=True),
+    Operator("embedding", embedding, kind="embedding", channels=-1),
     Operator("addmm", addmm, kind="linear", macs=linear_macs, channels=-1),
     Operator("matmul", matmul, kind="matmul", macs=matmul_macs, channels=-1),
     Operator("bmm mm", matmul, kind="matmul", macs=matmul_macs, channels=-1),

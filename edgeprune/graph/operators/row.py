@@ -13,6 +13,7 @@ from ..rewriting import Rewriter
 from .writes import Back
 
 Shape = tuple[int, ...]
+Refusal = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Operator:
     averages: bool = False  # over places: of equal values it makes this value
     guard: bool = False  # an assertion: not recorded
     asks: bool = False  # for a tensor's numbers, which a recording has not
+    refused: Refusal | None = None  # a forward that has it is: why, and what to give instead
     hands_on: bool = False  # its result is its argument
     like: Callable[[Tensor, Sequence[Tensor]], bool] | None = (
         None  # whether its result has the shape and the type of its first tensor, beside the others

@@ -10,7 +10,7 @@ import numpy as np
 from torch import fx
 
 from ..follow import Follow, plain, shape_of
-from ..labels import Labelled
+from ..labels import MADE, Labelled
 from ..rewriting import Rewriter, set_argument
 from .row import Operator
 
@@ -44,7 +44,7 @@ def create(f: Follow, node: fx.Node, *args: Any, at: int, **kwargs: Any) -> Any:
 
     ``at``: which argument is the size.
     """
-    made = Labelled(shape_of(node), name=f"@{node.name}")
+    made = Labelled(shape_of(node), name=MADE + node.name)
     sizes: Any = node.args[at]
     for axis, size in enumerate(sizes):
         if not isinstance(size, int) and made.shape[axis] > 1:
