@@ -585,18 +585,17 @@ def _check_modules(model: nn.Module) -> None:
     for name, m in model.named_modules():
         if isinstance(m, torch.jit.ScriptModule):
             raise Refused(f"{name or 'it'} is a torch.jit module, into which nobody can look")
-        if _quantised(type(m)):
+        if _quantised(tuple(base.__module__ for base in type(m).__mro__)):
             why, remedy = INTEGERS
             raise Refused(f"{name or 'it'} {why} ({type(m).__module__}.{type(m).__name__})", remedy)
 
 
 @cache
-def _quantised(kind: type) -> bool:
-    """A class made of one of torch.ao or torchao that holds integers, or measures for them."""
-    named = [base.__module__.split(".") for base in kind.__mro__]
+def _quantised(bases: tuple[str, ...]) -> bool:
+    """Whether a class, by the modules of its bases, is torch.ao's or torchao's for integers."""
     return any(
         package == "torchao" or (package == "torch" and not QUANTISED.isdisjoint(parts))
-        for package, *parts in named
+        for package, *parts in (base.split(".") for base in bases)
     )
 
 
