@@ -174,7 +174,9 @@ def quantised(how: str) -> nn.Module:
 
 @pytest.mark.parametrize("how", ["observed", "qat", "int8"])
 def test_a_quantised_network_is_told_to_prune_the_float_one(how: str) -> None:
-    with pytest.raises(EdgepruneError, match=r"is quantised .* — prune the float network, and quan"):
+    with pytest.raises(
+        EdgepruneError, match=r"is quantised .* — prune the float network, and quan"
+    ):
         trace(quantised(how), images(2).float())
 
 
