@@ -1,10 +1,12 @@
 """Files of others through edgeprune: read, cut, pruned after training, exported, measured (ONNX in).
 
-    python benchmarks/onnx_in.py PP_OCR_FOLDER [NAME ...]   each file that onnx_in.jsonl lacks, or these
+    python benchmarks/onnx_in.py FOLDER [NAME ...]   each file that onnx_in.jsonl lacks, or these
     python benchmarks/onnx_in.py table                      only the table, from what is there
 
-PP_OCR_FOLDER holds the three .onnx files of the wheel ``rapidocr-onnxruntime`` (pip download --no-deps,
-unzip). The others are exported here by torch's two exporters, from timm and torchvision; some bear
+    python benchmarks/onnx_in.py photos FILE.npy            the photos, for keras_files.py
+
+FOLDER holds the three .onnx files of the wheel ``rapidocr-onnxruntime`` (pip download --no-deps, unzip), and
+those of Keras that keras_files.py made, where there are any. The others are exported here by torch's two exporters, from timm and torchvision; some bear
 ImageNet's weights out of EDGEPRUNE_HOME, the rest seeded random ones with batch norm statistics of real
 images, whose agreement says little. Images: imagenet-sample.zip there; for PP-OCR lines of print that are
 drawn here.
@@ -12,6 +14,7 @@ drawn here.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -100,13 +103,17 @@ def settle(net: nn.Module) -> None:
         net(x)
 
 
+def sample() -> Path:
+    return home() / "data" / "imagenet-sample.zip"
+
+
 def photos(n: int = 64) -> Tensor:
     """``n`` of the photos, [n, 3, SIDE, SIDE], normalised."""
     import zipfile
 
     from PIL import Image
 
-    with zipfile.ZipFile(home() / "data" / "imagenet-sample.zip") as z:
+    with zipfile.ZipFile(sample()) as z:
         names = [p for p in z.namelist() if p.lower().endswith((".jpg", ".jpeg", ".png"))][:n]
         images = [Image.open(z.open(p)).convert("RGB").resize((SIDE, SIDE)) for p in names]
     x = np.stack([np.asarray(image, np.float32) for image in images]) / 255
@@ -191,6 +198,7 @@ def exactness(path: Path, x: Tensor) -> dict[str, Any]:
     return {
         "opset": net.interface.opset,
         "imported": gap(net(x), runtime(path, x)),
+        "float32": gap(net(x), copy.deepcopy(net).double()(x.double())),
         "groups": len(graph.groups),
         "cut": gap(small.model(x), masked(graph, keep)(x)),
         "kind": small.kind,
@@ -277,9 +285,18 @@ def ocr(kind: str, given: Path, folder: Path) -> dict[str, Any]:
 
 def exported(name: str, folder: Path) -> dict[str, Any]:
     path, real = export(name, folder)
-    photos = home() / "data" / "imagenet-sample.zip"
-    row = exactness(path, torch.randn(3, 3, SIDE, SIDE)) | {"real": real}
-    return row | pruned(path, folder, str(photos), SIDE)
+    row = exactness(path, photos(3)) | {"real": real}
+    return row | pruned(path, folder, str(sample()), SIDE)
+
+
+def keras(path: Path, folder: Path) -> dict[str, Any]:
+    """A file of keras_files.py; it takes no photo where the channels come last."""
+    x = photos(3)
+    row = exactness(path, x if "nhwc" not in path.name else x.permute(0, 2, 3, 1)) | {"real": False}
+    if "nhwc" not in path.name:
+        return row | pruned(path, folder, str(sample()), SIDE)
+    np.save(folder / "x.npy", photos(160).numpy().transpose(0, 2, 3, 1))
+    return row | pruned(path, folder, "x.npy", None)
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -289,10 +306,14 @@ def main(words: list[str]) -> None:
     if words[:1] == ["table"]:
         table()
         return
+    if words[:1] == ["photos"]:
+        np.save(words[1], photos().numpy().transpose(0, 2, 3, 1))
+        return
     given = Path(words[0]).resolve()
     makers: dict[str, Callable[[Path], dict[str, Any]]] = {
         **{f"PP-OCR {k}": (lambda f, k=k: ocr(k, given, f)) for k in OCR},
         **{n: (lambda f, n=n: exported(n, f)) for n in EXPORTED},
+        **{p.stem: (lambda f, p=p: keras(p, f)) for p in sorted(given.glob("keras_*.onnx"))},
     }
     there = {row["name"] for row in rows()}
     for name, make in makers.items():
@@ -319,22 +340,24 @@ def table() -> None:
     said = [
         "# .onnx files of others: read, cut, pruned without labels, exported again", "",
         "`python benchmarks/onnx_in.py FOLDER`. *imported*: the file in onnxruntime against the module, "
-        "relative to the largest output; *cut*: half of each group at random against masking (float32); "
+        "relative to the largest output; *float32*: the module in float32 against itself in float64, what rounding "
+        "alone is; *cut*: half of each group at random against masking (float32); "
         "*exported*: the worst of dense.onnx and pruned.onnx against torch. Then 0.7 of the FLOPs by "
         "`--post-training` on 128 images (of 160 drawn lines for PP-OCR): *kept* is the outputs' variance on "
         "held-out ones. *back*: names and open axes of inputs and outputs are the file's; the opset is "
         "beside it.", "",
-        "| file | weights | opset | imported | groups | cut | exported | same answer | kept | speed-up "
+        "| file | weights | opset | imported | float32 | groups | cut | exported | same answer | kept | speed-up "
         "(promised 1.4) | back |",
-        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | :-- | :-- |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: | :-- | :-- |",
     ]  # fmt: skip
     for r in rows():
         if "failed" in r:
-            said.append(f"| {r['name']} | | | {r['failed']} | | | | | | | |")
+            said.append(f"| {r['name']} | | | {r['failed']} | | | | | | | | |")
             continue
         same = "–" if r["agreement"] is None else f"{100 * r['agreement']:.0f} %"
         said.append(
             f"| {r['name']} | {'real' if r['real'] else 'random'} | {r['opset']} | {r['imported']:.1e} | "
+            f"{r['float32']:.1e} | "
             f"{r['groups']} | {r['cut']:.1e} | {r['exported']:.1e} | {same} | "
             f"{100 * r['variance_kept']:.1f} % | {speed(r)} | "
             f"{'as it was' if r['ports_back'] else 'fewer axes open'}, opset {r['opset_back']} |"
