@@ -6,10 +6,10 @@
     python benchmarks/onnx_in.py photos FILE.npy            the photos, for keras_files.py
 
 FOLDER holds the three .onnx files of the wheel ``rapidocr-onnxruntime`` (pip download --no-deps, unzip), and
-those of Keras that keras_files.py made, where there are any. The others are exported here by torch's two exporters, from timm and torchvision; some bear
-ImageNet's weights out of EDGEPRUNE_HOME, the rest seeded random ones with batch norm statistics of real
-images, whose agreement says little. Images: imagenet-sample.zip there; for PP-OCR lines of print that are
-drawn here.
+those of Keras that keras_files.py made, where there are any. The others are exported here by torch's two
+exporters, from timm and torchvision; some bear ImageNet's weights out of EDGEPRUNE_HOME, the rest seeded
+random ones with batch norm statistics of real images, whose agreement says little. Images:
+imagenet-sample.zip there; for PP-OCR lines of print that are drawn here.
 """
 
 from __future__ import annotations
@@ -340,14 +340,14 @@ def table() -> None:
     said = [
         "# .onnx files of others: read, cut, pruned without labels, exported again", "",
         "`python benchmarks/onnx_in.py FOLDER`. *imported*: the file in onnxruntime against the module, "
-        "relative to the largest output; *float32*: the module in float32 against itself in float64, what rounding "
-        "alone is; *cut*: half of each group at random against masking (float32); "
+        "relative to the largest output; *float32*: the module in float32 against itself in float64, what "
+        "rounding alone is; *cut*: half of each group at random against masking (float32); "
         "*exported*: the worst of dense.onnx and pruned.onnx against torch. Then 0.7 of the FLOPs by "
         "`--post-training` on 128 images (of 160 drawn lines for PP-OCR): *kept* is the outputs' variance on "
         "held-out ones. *back*: names and open axes of inputs and outputs are the file's; the opset is "
         "beside it.", "",
-        "| file | weights | opset | imported | float32 | groups | cut | exported | same answer | kept | speed-up "
-        "(promised 1.4) | back |",
+        "| file | weights | opset | imported | float32 | groups | cut | exported | same answer | kept | "
+        "speed-up (promised 1.4) | back |",
         "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: | :-- | :-- |",
     ]  # fmt: skip
     for r in rows():

@@ -86,6 +86,9 @@ def tell_open(written: dict[str, Exported]) -> None:
     if last.parity.also:
         sizes = ", ".join("x".join(map(str, shape)) for shape in last.parity.also)
         output.note(f"open: {', '.join(last.open)}; compared at {sizes} too")
+    for name, e in written.items():
+        for axis, why in e.shut.items():
+            output.note(f"{name}.onnx has one {axis} only, which the file left open: {why}")
 
 
 def same(parity: Parity) -> str | None:

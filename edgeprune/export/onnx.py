@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from ..version import __version__
 from . import axes, parity
 from .again import as_it_was
 
+WEIGHTS = "its weights are made for one size"  # why an axis cannot be open
 OPSET = 18  # onnxruntime 1.14 and later; the exporter's own, so nothing is converted
 INPUT, OUTPUT = (
     "images",
@@ -65,6 +66,9 @@ class Exported:
     simplified: int  # nodes that onnx-simplifier took away
     parity: parity.Parity
     open: tuple[str, ...] = (axes.BATCH,)  # axes of the inputs that may have another size
+    shut: Mapping[str, str] = field(
+        default_factory=dict
+    )  # open in the file it came from, and why not here
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -75,6 +79,7 @@ class Exported:
             "simplified": self.simplified,
             "parity": self.parity.to_json(),
             "open": list(self.open),
+            "shut": dict(self.shut),
         }
 
 
@@ -125,6 +130,7 @@ def write(
         simplified=before - len(proto.graph.node),
         parity=found,
         open=(axes.BATCH, *(words[axis] for axis in taken.axes)),
+        shut={words.get(axis, f"axis {axis}"): why for axis, why in taken.shut.items()},
     )
 
 
@@ -164,6 +170,7 @@ class _Taken:
     inputs: Inputs
     example: list[Tensor]
     axes: tuple[int, ...]  # that are open besides the batch
+    shut: Mapping[int, str]  # that were open in the file it came from -> why they cannot be
 
 
 def _taken(
@@ -176,10 +183,12 @@ def _taken(
     inner = unwrap(model)
     steps = recorded(inner, example)
     frozen = steps.meta["frozen"]
-    chosen = set(axes.asked(opened, example, frozen))
+    asked = set(axes.asked(opened, example, frozen))
     before = {axis for port in interface.inputs for axis in _open(port)} if interface else set()
-    chosen |= before & set(axes.words_of(example).values()) - set(frozen)
-    return _Taken(steps, inputs_of(inner, example), flat(example), tuple(sorted(chosen)))
+    kept = before & set(axes.words_of(example).values()) - set(frozen)
+    shut = {axis: frozen.get(axis, WEIGHTS) for axis in sorted(before - kept)}
+    chosen = tuple(sorted(asked | kept))
+    return _Taken(steps, inputs_of(inner, example), flat(example), chosen, shut)
 
 
 def _open(port: Port) -> tuple[int, ...]:

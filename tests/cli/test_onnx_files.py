@@ -77,6 +77,28 @@ def test_prune_export_bench_and_the_file_comes_back(
     assert pruned.flops < 0.75 * dense.flops
 
 
+def test_an_axis_that_cannot_stay_open_is_told(
+    empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file may call a height open that its dense layer fixes."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 12 * 12, 4)
+    )
+    axes = {"photo": {0: "many", 2: "high", 3: "wide"}}
+    torch.onnx.export(
+        net, (torch.randn(2, 3, 12, 12),), "net.onnx", input_names=["photo"],
+        output_names=["answer"], dynamic_axes=axes, opset_version=13, dynamo=False,
+    )  # fmt: skip
+    np.save("x.npy", np.random.default_rng(0).normal(0, 1, (100, 3, 12, 12)).astype(np.float32))
+    call(f"{POST} --round-to 1", capsys)
+    assert errors.run(app.app, ["export", "a"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "pruned.onnx has one height only, which the file left open: " in said
+    assert "pruned.onnx has one width only" in said
+    assert dims(onnx.load("runs/a/pruned.onnx").graph.input[0]) == ["many", 3, 12, 12]
+
+
 def test_a_copy_that_was_changed_is_refused(
     given: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
