@@ -4,6 +4,7 @@
     python benchmarks/zoo.py tv/vgg16 mixnet_s   these, anew (tv/ = torchvision, else timm)
     python benchmarks/zoo.py again LABEL         edgeprune anew on every network, and torch-pruning beside it
                                                  where it was right; rows that bear LABEL already stay
+    python benchmarks/zoo.py large               ten large networks at 224 px: results/zoo_large.md
     python benchmarks/zoo.py table               only the table, from what is there
 
 Appends a line a network to ``results/zoo.jsonl`` and writes ``results/zoo.md``. Both tools get the
@@ -216,11 +217,11 @@ def peer(name: str) -> dict[str, Any]:
 
     net, size = build(name), size_of(name)
     example, x = images(2, size, 2), images(FRESH, size, 3)
-    small = copy.deepcopy(net)
-    heads = [m for m in small.modules() if getattr(m, "out_features", 0) == 1000]
-    heads += [m for m in small.modules() if getattr(m, "out_channels", 0) == 1000]
     row: dict[str, Any] = {"where": "trace"}
     started = time.process_time()
+    small = copy.deepcopy(net)  # it cuts in place; ours leaves the network as it is
+    heads = [m for m in small.modules() if getattr(m, "out_features", 0) == 1000]
+    heads += [m for m in small.modules() if getattr(m, "out_channels", 0) == 1000]
     try:
         with cpu_limit(PEER_LIMIT):
             pruner = torch_pruning.pruner.BasePruner(
@@ -259,6 +260,64 @@ def cpu_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+# -- large networks --------------------------------------------------------------------------------
+
+LARGE = """
+tv/resnet152 tv/wide_resnet101_2 tv/resnext101_64x4d tv/densenet201 tv/efficientnet_b7
+tv/efficientnet_v2_l tv/regnet_y_32gf tv/convnext_large tv/vgg19_bn tv/inception_v3
+""".split()
+
+
+def large(name: str, tool: str) -> dict[str, float]:
+    """CPU seconds of trace and cut in float32 at 224 px, and the peak above the built network, MiB."""
+    net = build(name).float()
+    example = images(2, 299 if "inception" in name else 224, 2).float()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, started = resident("VmRSS"), time.process_time()
+    if tool == "ours":
+        graph = trace(net, example)
+        narrow(graph, keep_some(graph, 0.5))
+    else:
+        import torch_pruning
+
+        small = copy.deepcopy(net)
+        heads = [m for m in small.modules() if getattr(m, "out_features", 0) == 1000]
+        random = torch_pruning.importance.RandomImportance()
+        torch_pruning.pruner.BasePruner(
+            small, example, importance=random, pruning_ratio=0.5, ignored_layers=heads
+        ).step()
+    return {"seconds": time.process_time() - started, "mib": resident("VmHWM") - before}
+
+
+def resident(what: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(x for x in lines if x.startswith(what)).split()[1]) / 1024
+
+
+def large_table() -> None:
+    lines = []
+    for name in LARGE:
+        cells = []
+        for tool in ("ours", "peer"):
+            row = apart(large, name, tool)
+            print(name, tool, row, flush=True)
+            failed = row.get("crashed", "")
+            cells += (
+                [f"{row['seconds']:.1f}", f"{row['mib']:,.0f}"] if not failed else ["failed", ""]
+            )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    head = ["network", "edgeprune s", "MiB", "torch-pruning s", "MiB"]
+    text = [
+        "# Large networks at 224 px",
+        f"Made by `python benchmarks/zoo.py large`; commit `{commit()}`.\nMachine: {machine()}.",
+        "CPU seconds of trace and cut (half of the channels, at random, float32, batch 2; inception_v3 at "
+        "299 px), one run each; MiB: peak resident memory above the built network. torch-pruning cuts in "
+        "place: its copy is in its clock, as edgeprune's smaller network is in its own.",
+        "\n".join(["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines]),
+    ]
+    files.write_text(RESULTS / "zoo_large.md", "\n\n".join(text) + "\n")
 
 
 # -- test B: knows nothing of labels ---------------------------------------------------------------
@@ -409,9 +468,10 @@ def warm_up() -> None:
     net(images(2, 8, 0).float())
     graph = trace(net.eval(), images(2, 8, 0).float())
     narrow(graph, keep_some(graph, 0.5))
-    from edgeprune.export import onnx
+    from edgeprune.export import Real, onnx
 
-    onnx._export(net, images(2, 8, 0).float(), onnx.OPSET)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.write(net, Path(folder) / "net.onnx", real=Real(images(4, 8, 0).float()))
 
 
 def commit() -> str:
@@ -450,6 +510,9 @@ def main() -> None:
     if asked[:1] == ["again"]:
         warm_up()
         again(asked[1])
+    elif asked == ["large"]:
+        warm_up()
+        return large_table()
     elif asked != ["table"]:
         warm_up()
         at = {"commit": commit(), "machine": machine()}

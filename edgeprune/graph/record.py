@@ -44,6 +44,7 @@ aten = torch.ops.aten
 META = torch.device("meta")
 HERE = (os.path.dirname(torch.__file__) + os.sep, __file__)  # frames that are nobody's forward
 QUANTISED = {"quantized", "qat", "observer", "fake_quantize"}  # in the names of torch.ao's modules
+NOTHING = torch.empty(0, device=META)  # statistics that a frozen norm does not give
 LOCK = threading.RLock()  # a module's tensors are replaced for all threads
 
 
@@ -244,10 +245,10 @@ class Recorder(TorchDispatchMode):
         if out is None:
             out = _on_shapes(func, args, kwargs)
         if row.frozen:
-            out = out[0] if isinstance(out, tuple) else out
-            out = (out, out.new_empty(0), out.new_empty(0))
-        device = _device(args, kwargs)
-        operands = {v.meta.untyped_storage()._cdata: v for v in _values((args, kwargs))}
+            out = (out[0] if isinstance(out, tuple) else out, NOTHING, NOTHING)
+        values = list(_values((args, kwargs)))
+        device = _device(args, kwargs, values)
+        operands = {v.meta.untyped_storage()._cdata: v for v in values}
         if isinstance(out, Tensor) and row.moves and _same_place(out, args[0]):
             return self._handed_on(args[0])
         node = self.call(func, args, kwargs, out)
@@ -257,7 +258,7 @@ class Recorder(TorchDispatchMode):
             return out
         results = []
         for i, part in enumerate(out):
-            if isinstance(part, Tensor):
+            if isinstance(part, Tensor) and part is not NOTHING:
                 getitem = self.graph.call_function(operator.getitem, (node, i))
                 getitem.meta = {**node.meta, "val": part}
                 view = View(func, args[1:], kwargs, i, 0)
@@ -462,14 +463,12 @@ def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device:
-    asked = next((a for a in args if isinstance(a, torch.device)), kwargs.get("device"))
+def _device(args: Any, kwargs: Mapping[str, Any], values: list[Value]) -> torch.device:
+    asked = kwargs.get("device") or next((a for a in args if isinstance(a, torch.device)), None)
     if asked is not None:
         return torch.device(asked)
-    devices = [v.device for v in _values((args, kwargs)) if v.ndim] or [
-        v.device for v in _values((args, kwargs))
-    ]
-    return devices[0] if devices else torch.get_default_device()
+    found = next((v for v in values if v.ndim), values[0] if values else None)
+    return torch.get_default_device() if found is None else found.device
 
 
 def _frame() -> str:
