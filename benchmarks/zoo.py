@@ -512,7 +512,7 @@ def main() -> None:
         again(asked[1])
     elif asked == ["large"]:
         warm_up()
-        return large_table()
+        large_table()
     elif asked != ["table"]:
         warm_up()
         at = {"commit": commit(), "machine": machine()}
