@@ -18,9 +18,9 @@ from ..graph.modes import uncollected
 from ..graph.recipe import reduced, unfolded
 from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
-from .module import adapt, patched, trainable
+from .module import adapt, follow_numbers, patched, trainable
 from .optimizer import follow_optimizer
-from .rewrite import rewrite
+from .rewrite import rewrite, written
 
 Slice = Callable[[str, Tensor], Tensor]  # (tensor's name, value in its shape) -> the cut value
 
@@ -83,7 +83,7 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
             optimizer, graph.model, model, slices, lambda n: made.get(n) or graph.sources(n)
         )
     if ema is not None:
-        _cut_average(ema, model, slices, rewriter.groups)
+        _cut_average(ema, model, slices, rewriter)
     return _narrowed(rewriter, module, model, recipe)
 
 
@@ -93,7 +93,7 @@ def _patched(rewriter: Rewriter, whole: fx.GraphModule) -> tuple[nn.Module | Non
     if gone:
         return None, f"{', '.join(gone)} left as a whole, with the branches that it carried"
     graph = rewriter.graph
-    return patched(graph.model, whole, rewriter.groups, graph)
+    return patched(graph.model, whole, rewriter.groups, graph, written(rewriter))
 
 
 def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphModule | None]:
@@ -218,9 +218,7 @@ def _groups(
     }
 
 
-def _cut_average(
-    ema: nn.Module, model: nn.Module, slices: Slice, groups: Mapping[str, int]
-) -> None:
+def _cut_average(ema: nn.Module, model: nn.Module, slices: Slice, rewriter: Rewriter) -> None:
     """Give the averaged copy the cut network's form and its own averages, cut, in place."""
     average = ema.module if isinstance(getattr(ema, "module", None), nn.Module) else ema
     if model.edgeprune_kind != "module":
@@ -232,4 +230,5 @@ def _cut_average(
     named = named_tensors(average)  # type: ignore[arg-type]
     once = {id(t): slices(n, t) for n, t in named.items()}  # tied weights stay tied
     replace_tensors(average, {n: once[id(t)] for n, t in named.items()})  # type: ignore[arg-type]
-    adapt(average, groups)  # type: ignore[arg-type]
+    adapt(average, rewriter.groups)  # type: ignore[arg-type]
+    follow_numbers(average, model, written(rewriter))  # type: ignore[arg-type]

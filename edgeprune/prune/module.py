@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -24,10 +25,23 @@ TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
 TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-4))
 
 
+Numbers = Mapping[
+    str, Mapping[int, int]
+]  # module -> a size in its forward -> what it is after the cut
+
+
 def patched(
-    model: nn.Module, graph: fx.GraphModule, groups: Mapping[str, int], whole: Graph
+    model: nn.Module,
+    graph: fx.GraphModule,
+    groups: Mapping[str, int],
+    whole: Graph,
+    written: Numbers,
 ) -> tuple[nn.Module | None, str]:
-    """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``."""
+    """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``.
+
+    ``written``: the sizes that operators of a module's own forward bear, and what became of them; where
+    an attribute of the module is such a size, it follows, if the forward then agrees.
+    """
     named, tensors = named_tensors(model), named_tensors(graph)
     foreign = [name for name in tensors if name not in named]
     if foreign:
@@ -43,7 +57,12 @@ def patched(
         return None, f"it cannot be copied: {_words(e)}"
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
+    before = renumber(small, written)
     reason = _disagrees(small, graph, whole)
+    if reason and before:  # one of them was no size
+        for module, attribute, value in before:
+            setattr(module, attribute, value)
+        reason = reason if _disagrees(small, graph, whole) else ""
     return (None, reason) if reason else (small, "")
 
 
@@ -99,6 +118,37 @@ def _adapt(module: nn.Module, weight: Tensor, groups: int | None) -> None:
         module.num_parameters = weight.shape[0]
 
 
+def renumber(model: nn.Module, written: Numbers) -> list[tuple[nn.Module, str, Any]]:
+    """Set the attributes that are sizes written in a module's forward (``self.c`` of ``split((self.c,
+    self.c), 1)``), in place; what was there before."""
+    before = []
+    for path, sizes in written.items():
+        module = model.get_submodule(path)
+        for name, value in list(vars(module).items()):
+            new = _renumbered(value, sizes)
+            if new != value:
+                before.append((module, name, value))
+                setattr(module, name, new)
+    return before
+
+
+def follow_numbers(model: nn.Module, small: nn.Module, written: Numbers) -> None:
+    """Give a model the attributes that :func:`renumber` set in its cut twin, in place."""
+    for path in written:
+        module, twin = model.get_submodule(path), small.get_submodule(path)
+        for name, value in list(vars(module).items()):
+            if type(value) in (int, list, tuple):
+                setattr(module, name, getattr(twin, name, value))
+
+
+def _renumbered(value: Any, sizes: Mapping[int, int]) -> Any:
+    if type(value) is int:
+        return sizes.get(value, value)
+    if type(value) in (list, tuple) and all(type(v) is int for v in value):
+        return type(value)(sizes.get(v, v) for v in value)
+    return value
+
+
 # -- does the module's own Python agree? -----------------------------------------------------------
 
 
@@ -125,7 +175,7 @@ def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
     try:
         got = _run(small, shaken, x)
     except Exception as e:
-        return f"its forward raises: {_words(e)}"
+        return f"its forward raises{_where(small, e)}: {_words(e)}"
     ours, theirs = flat(got), flat(expected)
     pairs = list(zip(ours, theirs, strict=False))
     same = len(ours) == len(theirs) > 0
@@ -207,6 +257,16 @@ def _close(a: Tensor, b: Tensor) -> bool:
         return torch.equal(a, b)
     size = b.abs()
     return not b.numel() or bool((a - b).abs().max() <= TOLERANCE[size.dtype] * size.max())
+
+
+def _where(model: nn.Module, error: Exception) -> str:
+    """Of which module the forward is that raised."""
+    names = {id(m): name for name, m in model.named_modules() if name}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = names.get(id(frame.f_locals.get("self")))
+        found = f" in {name}" if name else found
+    return found
 
 
 def _words(error: Exception) -> str:

@@ -27,6 +27,7 @@ from ..graph.vanish import left
 from ..prices import PRICES, Price, Target, price_of
 from ..prices import Curve as PriceCurve
 from ..records import CLOSED, Amount, Count, Share
+from . import halves
 from .keep import largest
 from .scores import even
 
@@ -119,6 +120,7 @@ class Limits:
     )  # glob -> share of the width that stays
     whole: Mapping[str, int] = field(default_factory=dict)  # widths that ``floor`` is a share of,
     # where the network has been pruned already
+    equal: bool = True  # equal parts of a split stay equally wide, as the Python of most wants them
 
 
 @dataclass(frozen=True)
@@ -155,26 +157,29 @@ def make(
     grids = _grids(graph, limits)
     fixed = _fixed(graph, limits, grids)
     grids |= {name: [width] for name, (width, _) in fixed.items()}
+    sets = _sets(graph, limits, grids)
     if method not in METHODS:
         raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
     _check_scores(graph, scores, curves, method)
+    grids = {name: grids[name] for name in sets}
     widths = {name: g[0] for name, g in grids.items()}
     dense, share = _costs(graph, {}), {}
     promised = dense
     if target is not None:
         row = price_of(target.price, prices)
-        price = row.of(graph)
+        price = halves.Bound(row.of(graph), sets)
         share = {row.name: target.of(price.dense)}
         goal = share[row.name] * price.dense
-        may = partial(_exact, graph)
+        may = partial(_exact, graph, sets)
         _reachable(price, grids, row, target, _narrowest(grids, may))
-        greedily = partial(_greedy, grids, curves or {}, price, widths, may)
-        steps = _ordered(method, grids, scores, greedily)
+        greedily = partial(_greedy, grids, _summed(curves or {}, sets), price, widths, may)
+        steps = _ordered(method, grids, _ranked(scores, sets), greedily)
         _walk(widths, steps, price, goal, may)
         _settle(widths, grids, price, goal, may)
         dense = {row.name: price.dense, **dense}
         promised = {row.name: price.at(widths)}
-    kept = {name: largest(scores[name], width) for name, width in widths.items()}
+    widths, grids = halves.spread(widths, sets), {n: grids[f] for f in sets for n in sets[f]}
+    kept = {name: largest(scores[name], widths[name]) for name in graph.groups}
     tied = set(even(scores))
     return Plan(
         network=graph.fingerprint,
@@ -183,12 +188,19 @@ def make(
         reasons={
             name: _reason(name, widths, grids, fixed, method)
             + (f"; {EVEN}" if name in tied and widths[name] < len(scores[name]) else "")
-            for name in widths
+            + _bound(name, sets)
+            for name in kept
         },
         target=share,
         dense=dense,
         promised={**promised, **_costs(graph, widths)},
     )
+
+
+def _bound(name: str, sets: halves.Sets) -> str:
+    """Which groups this one is as wide as."""
+    others = [n for together in sets.values() if name in together for n in together if n != name]
+    return f"; as wide as {', '.join(others)}: parts of one split" if others else ""
 
 
 EVEN = "all units score the same"
@@ -211,9 +223,9 @@ def nearest(widths: Sequence[int], wanted: float) -> int:
 May = Callable[[Mapping[str, int]], bool]  # whether what has no width may go without
 
 
-def _exact(graph: Graph, widths: Mapping[str, int]) -> bool:
+def _exact(graph: Graph, sets: halves.Sets, widths: Mapping[str, int]) -> bool:
     """Whether the groups of width 0 can vanish together."""
-    gone = [name for name, width in widths.items() if not width]
+    gone = [name for name, width in halves.spread(widths, sets).items() if not width]
     return not gone or can_vanish(graph, gone)
 
 
@@ -225,16 +237,32 @@ def _narrowest(grids: Mapping[str, list[int]], may: May) -> dict[str, int]:
     return widths
 
 
+def _ranked(scores: Mapping[str, Tensor], sets: halves.Sets) -> dict[str, np.ndarray]:
+    """Each set's scores, falling: the mean of its groups' first, second, ..."""
+    return {
+        first: np.mean([np.sort(scores[n].double().numpy())[::-1] for n in names], axis=0)
+        for first, names in sets.items()
+    }
+
+
+def _summed(curves: Curves, sets: halves.Sets) -> dict[str, Any]:
+    """Each set's losses: the sums of its groups'."""
+    return {
+        first: np.sum([np.asarray(curves[n], float) for n in names], axis=0)
+        for first, names in sets.items()
+        if all(n in curves for n in names)
+    }
+
+
 def _ordered(
     method: str,
     grids: Mapping[str, list[int]],
-    scores: Mapping[str, Tensor],
+    falling: Mapping[str, np.ndarray],
     greedily: Callable[[], Iterator[Step]],
 ) -> Iterator[Step]:
     if method == "uniform":
         return iter(_by_key(grids, lambda name, before, after: -(before + after) / grids[name][0]))
     if method == "global":
-        falling = {n: np.sort(scores[n].double().numpy())[::-1] for n in grids}
         return iter(
             _by_key(grids, lambda name, before, after: float(falling[name][after:before].mean()))
         )
@@ -352,6 +380,21 @@ def _grids(graph: Graph, limits: Limits) -> dict[str, list[int]]:
         return max(1, int(np.ceil((floor or 0) * limits.whole.get(name, width) - 1e-9)))
 
     return {n: grid(g.width, multiple, least(n, g.width)) for n, g in graph.groups.items()}
+
+
+def _sets(graph: Graph, limits: Limits, grids: dict[str, list[int]]) -> halves.Sets:
+    """Groups that are to be equally wide, on one grid (``grids``, in place); the others alone.
+
+    One that is kept whole, or has a share of its own, gives the others its width; where two have other
+    shares, that is what was asked for.
+    """
+    found = halves.equal(graph) if limits.equal else {name: (name,) for name in graph.groups}
+    sets: dict[str, tuple[str, ...]] = {}
+    for first, names in found.items():
+        common = [w for w in grids[first] if all(w in grids[n] for n in names)]
+        sets |= {first: names} if common else {name: (name,) for name in names}
+        grids |= dict.fromkeys(names, common) if common else {}
+    return sets
 
 
 def _fixed(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from ..errors import EdgepruneError, told
-from ..graph.follow import short_name
+from ..graph.follow import layer, short_name
 from ..graph.kept import Kept
 from ..graph.labels import Labelled
 from ..graph.operators import operator_of
@@ -66,6 +66,45 @@ def _copy(r: Rewriter, rest: Left | None, old: fx.Node) -> None:
             row.rewrite(r, old, new)
         if row.moves:
             check(r, old, new)
+
+
+def written(r: Rewriter) -> dict[str, dict[int, int]]:
+    """For each module, the sizes among its own operators' arguments and parts that a cut changes.
+
+    A size of which one operator says this and another that is left out.
+    """
+    found: dict[str, dict[int, set[int]]] = {}
+    for old, new in r.nodes.items():
+        if old.op != "call_function":
+            continue
+        pairs = [*zip(_numbers(old), _numbers(new), strict=False), *_part_sizes(r, old)]
+        sizes = found.setdefault(layer(old), {})
+        for a, b in pairs:
+            sizes.setdefault(a, set()).add(b)
+    changed = {
+        path: {a: min(b) for a, b in sizes.items() if len(b) == 1 and b != {a}}
+        for path, sizes in found.items()
+    }
+    return {path: sizes for path, sizes in changed.items() if sizes}
+
+
+def _numbers(node: fx.Node) -> list[int]:
+    numbers: list[int] = []
+    fx.node.map_aggregate(
+        (node.args, node.kwargs), lambda v: numbers.append(v) if type(v) is int else None
+    )
+    return numbers
+
+
+def _part_sizes(r: Rewriter, old: fx.Node) -> list[tuple[int, int]]:
+    """The parts' sizes, before and after, of an operator that gives several along the labelled axis."""
+    value = r.value(old)
+    parts = value if isinstance(value, list | tuple) else ()
+    return [
+        (part.shape[part.axis], r.length(part, part.axis))
+        for part in parts
+        if isinstance(part, Labelled) and part.axis is not None
+    ]
 
 
 # -- the self-check --------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def test_global_takes_the_lowest_wherever_they_are(graph: Graph) -> None:
     low = next(iter(graph.groups))
     scores[low] = torch.linspace(0, 0.5, graph.groups[low].width)
     grids = {n: plan.grid(g.width, 1, 1) for n, g in graph.groups.items()}
-    steps = list(plan._ordered("global", grids, scores, lambda: iter(())))
+    ranked = plan._ranked(scores, {n: (n,) for n in grids})
+    steps = list(plan._ordered("global", grids, ranked, lambda: iter(())))
     first = graph.groups[low].width - 1
     assert [s.group for s in steps[:first]] == [low] * first
     assert [s.after for s in steps[:first]] == list(range(first, 0, -1))
