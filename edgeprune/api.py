@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .graph import Graph, trace
 from .graph.inputs import example_of, only_inputs
 from .graph.tensors import floating
 from .prices import Target
-from .prune import Criterion, Plan
+from .prune import Criterion, Plan, own
 from .prune import plan as planning
 from .prune import scores as scoring
 from .prune.compensate import lstsq
@@ -51,6 +51,7 @@ def plan(
     images: Iterable[Any] = (),
     labels: Sequence[Tensor] | None = None,
     device: str | None = None,
+    own_class: bool = False,
     **limits: Any,
 ) -> Plan:
     """What stays when ``keep_flops`` (or ``keep_params``), a share 0..1, of the network is left.
@@ -61,8 +62,10 @@ def plan(
     whose attribute ``needs`` ("maps", "gradients", "readers", "labels") says what ``evidence`` is to
     hold. Scores that look at data want ``images``, batches of what the network is called with, normalised
     (a few hundred in all), as a data loader gives them, and use ``labels`` [N] a batch where they are
-    given. ``limits``: ``floor``, ``multiple``, ``keep`` (globs of groups that stay whole) and ``shares``
-    (glob -> share of the width that stays), as `prune.plan.Limits`.
+    given. ``own_class``: layers whose Python would not agree with smaller tensors stay whole, so that `cut`
+    gives a network of the model's own class. ``limits``: ``floor``, ``multiple``, ``keep`` (globs of groups
+    that stay whole), ``shares`` (glob -> share of the width that stays) and ``equal`` (parts of a split
+    stay equally wide: True), as `prune.plan.Limits`.
     """
     given = prices.one({"flops": keep_flops, "params": keep_params})
     if target is not None and given is not None:
@@ -77,15 +80,17 @@ def plan(
     curves = None
     if method == "reconstruction" and evidence is not None and evidence.problems:
         curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
-    return planning.make(
-        graph,
-        scoring.scored(graph, by, evidence),
-        target or given,
-        method=method,
-        limits=_limits(limits),
-        curves=curves,
-        prices=None if device is None else prices.on(_known(device).model),
-    )
+    known = scoring.scored(graph, by, evidence)
+    bounds = _limits(limits)
+    rows = None if device is None else prices.on(_known(device).model)
+
+    def planned(whole: Sequence[str] = ()) -> Plan:
+        kept = replace(bounds, keep=[*bounds.keep, *whole])
+        return planning.make(
+            graph, known, target or given, method=method, limits=kept, curves=curves, prices=rows
+        )
+
+    return own.own_class(graph, planned) if own_class else planned()
 
 
 def _criterion(score: str | Criterion | Callable[..., Any]) -> Criterion:

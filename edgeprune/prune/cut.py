@@ -18,7 +18,7 @@ from ..graph.modes import uncollected
 from ..graph.recipe import reduced, unfolded
 from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
-from .module import adapt, follow_numbers, patched, trainable
+from .module import Reason, adapt, follow_numbers, patched, trainable
 from .optimizer import follow_optimizer
 from .rewrite import rewrite, written
 
@@ -75,7 +75,8 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     if model is None:
         model = trainable(whole).train(graph.model.training)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
-    model.edgeprune_reason = reason  # type: ignore[assignment]
+    model.edgeprune_reason = str(reason)  # type: ignore[assignment]
+    model.edgeprune_layer = reason.layer  # type: ignore[assignment]
     slices = partial(_cut_by_any_name, kept, _names_in_graph(graph))
     if optimizer is not None:
         made = {name: branch.sources for name, branch in rewriter.stands_for.items()}
@@ -87,11 +88,11 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     return _narrowed(rewriter, module, model, recipe)
 
 
-def _patched(rewriter: Rewriter, whole: fx.GraphModule) -> tuple[nn.Module | None, str]:
+def _patched(rewriter: Rewriter, whole: fx.GraphModule) -> tuple[nn.Module | None, Reason]:
     """The user's class around the smaller tensors, or why not."""
     gone = rewriter.kept.emptied()
     if gone:
-        return None, f"{', '.join(gone)} left as a whole, with the branches that it carried"
+        return None, Reason(f"{', '.join(gone)} left as a whole, with the branches that it carried")
     graph = rewriter.graph
     return patched(graph.model, whole, rewriter.groups, graph, written(rewriter))
 

@@ -25,9 +25,21 @@ TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
 TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-4))
 
 
-Numbers = Mapping[
-    str, Mapping[int, int]
-]  # module -> a size in its forward -> what it is after the cut
+Sizes = Mapping[int, int]  # a size in a module's forward -> what it is after the cut
+Numbers = Mapping[str, Sizes]  # by module
+
+
+class Reason(str):
+    """Why the user's class does not come back ("": it does); ``layer``: whose forward raised, if known."""
+
+    layer = ""
+
+    @classmethod
+    def of(cls, error: Exception, model: nn.Module) -> Reason:
+        layer = _layer(model, error)
+        found = cls(f"its forward raises{f' in {layer}' if layer else ''}: {_words(error)}")
+        found.layer = layer
+        return found
 
 
 def patched(
@@ -36,7 +48,7 @@ def patched(
     groups: Mapping[str, int],
     whole: Graph,
     written: Numbers,
-) -> tuple[nn.Module | None, str]:
+) -> tuple[nn.Module | None, Reason]:
     """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``.
 
     ``written``: the sizes that operators of a module's own forward bear, and what became of them; where
@@ -45,16 +57,17 @@ def patched(
     named, tensors = named_tensors(model), named_tensors(graph)
     foreign = [name for name in tensors if name not in named]
     if foreign:
-        return None, f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
+        said = f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
+        return None, Reason(said)
     if isinstance(model, fx.GraphModule):
-        return None, "the network is an fx.GraphModule"
+        return None, Reason("the network is an fx.GraphModule")
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
     memo: dict[int, Any] = {id(named[name]): value for name, value in tensors.items()}
     try:
         small = copy.deepcopy(model, memo)
         restore(small, model, memo)
     except Exception as e:
-        return None, f"it cannot be copied: {_words(e)}"
+        return None, Reason(f"it cannot be copied: {_words(e)}")
     by_id = {id(named[name]): count for name, count in groups.items()}
     adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
     before = renumber(small, written)
@@ -62,8 +75,8 @@ def patched(
     if reason and before:  # one of them was no size
         for module, attribute, value in before:
             setattr(module, attribute, value)
-        reason = reason if _disagrees(small, graph, whole) else ""
-    return (None, reason) if reason else (small, "")
+        reason = reason if _disagrees(small, graph, whole) else Reason()
+    return (None if reason else small), reason
 
 
 def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
@@ -141,7 +154,7 @@ def follow_numbers(model: nn.Module, small: nn.Module, written: Numbers) -> None
                 setattr(module, name, getattr(twin, name, value))
 
 
-def _renumbered(value: Any, sizes: Mapping[int, int]) -> Any:
+def _renumbered(value: Any, sizes: Sizes) -> Any:
     if type(value) is int:
         return sizes.get(value, value)
     if type(value) in (list, tuple) and all(type(v) is int for v in value):
@@ -152,16 +165,16 @@ def _renumbered(value: Any, sizes: Mapping[int, int]) -> Any:
 # -- does the module's own Python agree? -----------------------------------------------------------
 
 
-def _disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
+def _disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
     """Why the module's forward is not the cut graph's ("" if it is): operator by operator, or else
     on a fresh example."""
     with evaluating(small), quiet():
         traced = example_of(whole.inputs, whole.batch, floating(graph))
-        reason = "" if alike(small, graph, traced) else _differs(small, graph, whole)
+        reason = Reason() if alike(small, graph, traced) else _differs(small, graph, whole)
     if reason or not _has_training_parts(small, graph):
         return reason
     error = _train_error(small, whole)
-    return f"its forward raises in training mode: {error}" if error else ""
+    return Reason(f"its forward raises in training mode: {error}" if error else "")
 
 
 def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
@@ -170,17 +183,17 @@ def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
     return any(id(p) not in read for p in model.parameters())
 
 
-def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> str:
+def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
     shaken, x, expected = _probe(graph, whole)
     try:
         got = _run(small, shaken, x)
     except Exception as e:
-        return f"its forward raises{_where(small, e)}: {_words(e)}"
+        return Reason.of(e, small)
     ours, theirs = flat(got), flat(expected)
     pairs = list(zip(ours, theirs, strict=False))
     same = len(ours) == len(theirs) > 0
     same = same and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
-    return "" if same else "its forward gives other values than the cut graph"
+    return Reason("" if same else "its forward gives other values than the cut graph")
 
 
 def _probe(graph: fx.GraphModule, whole: Graph) -> tuple[Mapping[str, Tensor], Example, object]:
@@ -259,13 +272,13 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return not b.numel() or bool((a - b).abs().max() <= TOLERANCE[size.dtype] * size.max())
 
 
-def _where(model: nn.Module, error: Exception) -> str:
-    """Of which module the forward is that raised."""
+def _layer(model: nn.Module, error: Exception) -> str:
+    """The module whose forward raised; "" where it is not known."""
     names = {id(m): name for name, m in model.named_modules() if name}
     found = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         name = names.get(id(frame.f_locals.get("self")))
-        found = f" in {name}" if name else found
+        found = name or found
     return found
 
 

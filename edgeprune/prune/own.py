@@ -1,0 +1,48 @@
+"""A plan by which the user's own class comes back: what its Python wants whole stays whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..errors import EdgepruneError
+from ..graph import Graph
+from .cut import narrow
+from .plan import Plan
+
+Planned = Callable[
+    [Sequence[str]], Plan
+]  # groups that stay whole besides what was asked -> the plan
+
+
+def own_class(graph: Graph, planned: Planned) -> Plan:
+    """Plan and cut until the cut network has the model's class, keeping whole the groups of each layer
+    whose forward raises.
+
+    Raises :class:`EdgepruneError` where no layer raises and the class is lost all the same.
+    """
+    whole: dict[str, str] = {}
+    while True:
+        plan = planned(list(whole))
+        small = narrow(graph, plan.keep).model
+        if small.edgeprune_kind == "module":
+            said = {n: f"kept whole: the Python of {layer} wants it" for n, layer in whole.items()}
+            return replace(plan, reasons=plan.reasons | said)
+        layer = str(small.edgeprune_layer)
+        found = dict.fromkeys(_groups(graph, layer), layer) if layer else {}
+        if not found.keys() - whole.keys():
+            raise EdgepruneError(
+                f"no plan keeps the class {type(graph.model).__name__}",
+                str(small.edgeprune_reason),
+                "leave out own_class: the cut network is then an fx.GraphModule",
+            )
+        whole = found | whole
+
+
+def _groups(graph: Graph, layer: str) -> list[str]:
+    """The groups that lie on a tensor of the layer."""
+    return [
+        name
+        for name, group in graph.groups.items()
+        if any(site.tensor.startswith(f"{layer}.") for site in group.sites)
+    ]
