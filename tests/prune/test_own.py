@@ -59,5 +59,7 @@ def test_a_network_without_a_class_of_its_own_is_refused() -> None:
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     net = nn.Sequential(conv_bn(3, 8), nn.Conv2d(8, 2, 1)).double().eval()
     graph = trace(fx.symbolic_trace(net), x)
-    with pytest.raises(EdgepruneError, match="no plan keeps the class Sequential: the network is an fx"):
+    with pytest.raises(
+        EdgepruneError, match="no plan keeps the class Sequential: the network is an fx"
+    ):
         plan(graph, keep_params=0.5, own_class=True)
