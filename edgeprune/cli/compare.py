@@ -50,7 +50,7 @@ def table(before: Path, after: Path, rows: list[Compared]) -> Table:
         return f"{value[0]:.2f} to {value[1]:.2f}"
 
     columns = [
-        Column("name", "network", align="left"),
+        Column("name", "network", align="left", wraps=True),
         Column("before_s", "before", units.duration),
         Column("after_s", "after", units.duration),
         Column("speedup", "speed-up", lambda v: f"{v:.2f}x"),

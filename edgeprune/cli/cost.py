@@ -144,7 +144,7 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
         last, times = Column("predicted", show=units.milliseconds), {"predicted": whole}
     columns = [
         Column("layer", align="left"),
-        Column("kind", align="left"),
+        Column("kind", align="left", spare=True),
         Column("width_out", "width"),
         Column("params", "parameters", units.count),
         Column("flops", "FLOPs", units.count),

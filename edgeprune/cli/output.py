@@ -20,7 +20,8 @@ def show(*tables: Table) -> None:
 
     for table in tables:
         if sys.stdout.isatty():
-            Console().print(table.rich())
+            console = Console()
+            console.print(table.fitting(console.width).rich())
         else:
             print(table.text())
 

@@ -55,19 +55,20 @@ def table(made: Plan, dense: Loaded, names: dict[str, str], device: str = "cpu")
     from ..prune.scores import said
     from ..report.tables import Column, Table
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "group": layer_said(name, names),
             "layers": list(dense.graph.groups[name].producers),
             "before": dense.graph.groups[name].width,
             "after": len(kept),
-            "reason": made.reasons.get(name, ""),
+            "reason": made.reasons.get(name, "").removeprefix(f"{made.method}: "),
         }
         for name, kept in made.keep.items()
     ]
+    tied = any(len(row["layers"]) > 1 for row in rows)
     columns = [
         Column("group", align="left", wraps=True),
-        Column("layers", "made by", _others, align="left", wraps=True),
+        *([Column("layers", "made by", _others, align="left", wraps=True)] if tied else []),
         Column("before"),
         Column("after"),
         Column("reason", align="left", wraps=True),
@@ -93,12 +94,16 @@ def predicted(made: Plan, dense: Loaded, device: str = "cpu") -> list[str]:
     from ..runtime.device import kept
 
     known = kept(device)
+    where = "this machine" if device == "cpu" else device
     if known is None:
-        return []
+        other = "" if device == "cpu" else f" --device {device}"
+        return [
+            f"milliseconds on {where} are not predicted: edgeprune doctor --probe{other} measures what it "
+            "takes, once"
+        ]
     price = prices.on(known.model)["ms"]
     curve = price.of(dense.graph)
     after = curve.at({name: len(units) for name, units in made.keep.items()})
-    where = "this machine" if device == "cpu" else device
     return [
         f"predicted on {where} {price.show(curve.dense)} → {price.show(after)} a run "
         f"({known.sentence()})"

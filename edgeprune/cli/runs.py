@@ -54,15 +54,18 @@ def _all(as_json: bool) -> None:
         output.show_json(rows)
         return
     now = time.time()
+    as_dense = Column("agreement", "As dense", accuracy, spare=True)
     columns = [
         Column("run", "Run", align="left"),
         Column("state", "State", align="left"),
-        Column("steps", "Steps"),
+        Column("steps", "Steps", spare=True),
         Column("params", "Params", units.count),
         Column("params_reduction", "", lambda share: f"−{units.percent(share, 0)}"),
         Column("test_accuracy", "Test", accuracy),
-        *([Column("agreement", "As dense", accuracy)] if any(r["agreement"] for r in rows) else []),
-        Column("touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago"),
+        *([as_dense] if any(r["agreement"] for r in rows) else []),
+        Column(
+            "touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago", spare=True
+        ),
     ]
     if not rows:
         for note in [

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import one_line
@@ -48,6 +48,7 @@ class Column:
     align: str = "right"  # or "left"
     wraps: bool = False  # prose may break over lines; values never do
     hidden: bool = False  # in JSON and CSV only
+    spare: bool = False  # left out, the last first, where a terminal is too narrow for all
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,26 @@ class Table:
     def records(self) -> list[dict[str, Any]]:
         """JSON-able rows in column order: the values, not their wording."""
         return [{c.key: _value(row.get(c.key)) for c in self.columns} for row in self.rows]
+
+    def fitting(self, width: int) -> Table:
+        """This table in a terminal of ``width`` characters: without its spare columns where need be."""
+        from rich.console import Console
+
+        table = self
+        while any(c.spare for c in table.shown):
+            needed = max(Console(width=10_000).measure(p).minimum for p in table.rich().renderables)
+            if needed <= width:
+                break
+            last = [c for c in table.columns if c.spare and not c.hidden][-1]
+            table = replace(table, columns=[c for c in table.columns if c is not last])
+        if table is self:
+            return self
+        left = len(self.shown) - len(table.shown)
+        columns = "a column" if left == 1 else f"{left} columns"
+        return replace(
+            table,
+            notes=[*self.notes, f"{columns} more in a wider terminal, in a pipe and in --json"],
+        )
 
     def rich(self) -> Group:
         """For a rich console. Cells are literal text: brackets in a name are not markup."""

@@ -91,7 +91,18 @@ def test_a_plan_is_told_in_the_milliseconds_of_the_device_that_is_meant(empty_ho
     layers = sum(row.kind in COUNTED for row in cost(dense.graph).rows)
     assert f"predicted on board {layers:d} ms" in board
     assert f"predicted on slow {3 * layers:d} ms" in slow
-    assert plans.predicted(made, dense, "never probed") == []
+    (never,) = plans.predicted(made, dense, "moon")
+    assert "doctor --probe --device moon measures" in never
+    assert "doctor --probe measures" in plans.predicted(made, dense)[0]
+    shown = plans.table(made, dense, {})
+    assert [c.key for c in shown.columns] == [
+        "group",
+        "before",
+        "after",
+        "reason",
+    ]  # nothing is tied
+    assert not any(row["reason"].startswith(f"{made.method}:") for row in shown.rows)
+    assert max(map(len, shown.text().splitlines())) <= 80
 
 
 def test_the_schema_of_every_record_is_published(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,3 +132,20 @@ def test_a_title_wider_than_the_table_is_not_cut() -> None:
     assert table.text(80).splitlines()[0] == title
     narrow = " ".join(table.text(30).split())
     assert title in narrow
+
+
+def test_a_narrow_terminal_does_without_spare_columns() -> None:
+    columns = [Column("layer", align="left"), Column("kind", spare=True), Column("width"),
+               Column("when", spare=True)]  # fmt: skip
+    row = {"layer": "l" * 20, "kind": "k" * 10, "width": 64, "when": "w" * 10}
+    table = Table("Sizes", columns, [row], ["a note"])
+    assert table.fitting(80) is table
+    narrow = table.fitting(45)
+    assert [c.key for c in narrow.columns] == ["layer", "kind", "width"]  # the last first
+    assert narrow.notes == [
+        "a note", "a column more in a wider terminal, in a pipe and in --json"
+    ]  # fmt: skip
+    least = table.fitting(10)
+    assert [c.key for c in least.columns] == ["layer", "width"]
+    assert least.notes[-1].startswith("2 columns more")
+    assert max(len(line) for line in table.text(10).splitlines()) > 45  # a pipe has all
