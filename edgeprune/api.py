@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import checkpoint, files, prices, prune, records
 from .errors import EdgepruneError, closest
 from .graph import Graph, trace
+from .graph.graph import seen_otherwise
 from .graph.inputs import example_of, only_inputs
 from .graph.tensors import floating
 from .prices import Target
@@ -154,10 +155,6 @@ def repair(graph: Graph, what: Plan | prune.Keep, images: Iterable[Any]) -> nn.M
 def _keep(graph: Graph, what: Plan | prune.Keep) -> prune.Keep:
     """The units that stay; a plan of another network is refused."""
     if isinstance(what, Plan):
-        if what.network != graph.fingerprint:
-            raise EdgepruneError(
-                "the plan", "is for another network", "make one with plan(graph, ...)"
-            )
         what.check(graph)
     return what.keep if isinstance(what, Plan) else what
 
@@ -210,19 +207,32 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
     model = build if isinstance(build, nn.Module) else build()
     if not isinstance(model, nn.Module):
         raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
-    for one in cuts:
-        exact = one.get("exact_norms") is True
-        example = example_of(one["inputs"], 2, floating(model))
-        graph = trace(model.eval(), example, exact_norms=exact)
-        if graph.fingerprint != one["network"]:
-            raise EdgepruneError(
-                f"{path} was cut from another network",
-                f"{type(model).__name__} has other layers or shapes",
-                "build the network as it was before the cut",
-            )
-        model = cut(graph, one["keep"])
-    checkpoint.fill(model, tensors)
+    try:
+        for one in cuts:
+            model = _cut_again(path, model, one)
+        checkpoint.fill(model, tensors)
+    except EdgepruneError as e:
+        if not any(seen_otherwise(one["network"]) for one in cuts):
+            raise
+        raise EdgepruneError(
+            f"{path} was saved by a version of edgeprune that saw networks otherwise",
+            f"and does not fit this {type(model).__name__}: {e}",
+            "build the network as it was before the cut; else cut and save it once more",
+        ) from None
     return model
+
+
+def _cut_again(path: str | Path, model: nn.Module, one: Mapping[str, Any]) -> nn.Module:
+    """One of the cuts that a file tells of; one that was seen otherwise need only fit."""
+    example = example_of(one["inputs"], 2, floating(model))
+    graph = trace(model.eval(), example, exact_norms=one.get("exact_norms") is True)
+    if graph.differs(one["network"]) and not seen_otherwise(one["network"]):
+        raise EdgepruneError(
+            f"{path} was cut from another network",
+            f"{type(model).__name__} has other layers or shapes",
+            "build the network as it was before the cut",
+        )
+    return cut(graph, one["keep"])
 
 
 def _cuts(path: Path, metadata: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from .labels import Vector
 from .recipe import evaluate, outputs, sources
 from .tensors import leaves, share_tensors
 
+RECORDING = 2  # raised whenever networks are recorded, or their channels grouped, in another way
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -44,13 +46,24 @@ class Graph:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the operators, shapes and groups: equal for networks that prune alike."""
+        """Hash of the operators, shapes and groups: equal for networks that prune alike.
+
+        Before it stands which way of recording saw them so.
+        """
         digest = hashlib.sha256()
         for node in self.module.graph.nodes:
             digest.update(f"{node.op} {node.target} {_plain_args(node)}\n".encode())
         for (name, axis), labels in self.sites.items():
             digest.update(f"{name} {axis} ".encode() + self.roots[labels].tobytes())
-        return digest.hexdigest()[:16]
+        return f"{RECORDING}-{digest.hexdigest()[:16]}"
+
+    def differs(self, fingerprint: str) -> str:
+        """Why what was made for the network of that fingerprint is not for this one; "" where it is."""
+        if fingerprint == self.fingerprint:
+            return ""
+        if seen_otherwise(fingerprint):
+            return "was made by a version of edgeprune that saw networks otherwise"
+        return "is for another network"
 
     @property
     def open(self) -> dict[str, tuple[int, ...]]:
@@ -89,6 +102,11 @@ class Graph:
             why = closest(group, known) if known else "nothing of this network can leave"
             raise EdgepruneError(f"no group {group!r}", why)
         return self.groups[group]
+
+
+def seen_otherwise(fingerprint: str) -> bool:
+    """Whether another way of recording made it: it tells nothing of a network that is recorded now."""
+    return fingerprint.partition("-")[0] != str(RECORDING)
 
 
 def _plain_args(node: fx.Node) -> str:

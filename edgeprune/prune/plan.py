@@ -69,12 +69,14 @@ class Plan:
 
     def check(self, graph: Graph) -> None:
         """Raise :class:`EdgepruneError` unless the plan is for this network and can be applied."""
+        if why := graph.differs(self.network):  # first: its groups' names would say less
+            raise EdgepruneError(
+                "the plan",
+                why,
+                "make one for this network: with --dry-run, or with plan(graph, ...)",
+            )
         for name in self.keep:
             graph.group(name)
-        if self.network != graph.fingerprint:
-            raise EdgepruneError(
-                "the plan", "is for another network", "make one for this network with --dry-run"
-            )
         gone = kept_classes(graph, self.keep).emptied()
         if gone and (why := left(graph, gone).refusal):
             raise EdgepruneError(f"{', '.join(gone)} cannot vanish", why, "keep a unit of each")

@@ -257,7 +257,11 @@ def test_a_plan_of_a_way_that_trains(place: Path, capsys: pytest.CaptureFixture[
         (lambda p: p["keep"].update({"0": -3}), "keep.0: Input should be a valid array"),
         (lambda p: p["keep"].update({"0": [1, 1]}), "not a rising list of indices from 0"),
         (lambda p: p["keep"].update({"0": [999]}), "indices below 16"),
-        (lambda p: p.update(network="0123456789abcdef"), "is for another network"),
+        (
+            lambda p: p.update(network="0123456789abcdef"),
+            "a version of edgeprune that saw networks",
+        ),
+        (lambda p: p.update(network=p["network"][:-1] + "-"), "is for another network"),
         (lambda p: p.pop("keep"), "keep: Field required"),
     ],
 )
