@@ -468,10 +468,10 @@ def warm_up() -> None:
     net(images(2, 8, 0).float())
     graph = trace(net.eval(), images(2, 8, 0).float())
     narrow(graph, keep_some(graph, 0.5))
-    from edgeprune.export import Real, onnx
+    # The converter, and not a session of onnxruntime: a fork of a process with threads may die.
+    import onnxruntime  # noqa: F401
 
-    with tempfile.TemporaryDirectory() as folder:
-        onnx.write(net, Path(folder) / "net.onnx", real=Real(images(4, 8, 0).float()))
+    torch.onnx.export(net, (images(2, 8, 0).float(),), dynamo=True, verbose=False)
 
 
 def commit() -> str:
