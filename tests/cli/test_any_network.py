@@ -37,7 +37,7 @@ def test_train_prune_export_bench(
     model: str, empty_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("net.py").write_text(NETWORK)
-    quick = "--data digits --size 32 --epochs 1 --limit 200 --precision fp32"
+    quick = "--data digits --size 32 --epochs 3 --limit 400 --precision fp32"  # enough to tell digits apart
     call(f"train --model {model} {quick} --name a", capsys)
     weights = Path("runs/a/dense.safetensors")
     call("prune a --keep-flops 0.7 --round-to 1 --retrain-epochs 1 --score l1 --json", capsys)
