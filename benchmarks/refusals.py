@@ -1,0 +1,386 @@
+"""Odd modules and files through the true command line: one line each, exit code 2, nothing written.
+
+    python benchmarks/refusals.py [NAME ...]   what refusals.jsonl lacks, or these
+    python benchmarks/refusals.py table        only the table, from what is there
+
+Each case is a process: ``python -m edgeprune ...`` in a fresh folder. *right*: it ends with code 2, stdout
+is empty, stderr has one ``error:`` line with a remedy behind a dash that names what is expected here, no
+traceback, and the folder holds what it held before.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from edgeprune import files  # noqa: E402
+
+RESULTS = HERE / "results"
+LONGEST = 600  # characters of the line
+NETWORK = """
+import torch, torch.nn as nn, torch.nn.functional as F
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+    def body(self, x):
+        return self.b(self.a(x).relu()).relu()
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """``words`` after ``edgeprune``, and words that the line must hold."""
+
+    words: str
+    named: tuple[str, ...]
+    python: str = ""  # the class ``Odd(Net)``, or what ``make`` is, in net.py
+    make: Callable[[Path], Any] | None = None  # files
+    also: tuple[str, ...] = field(default=("prune",))
+
+
+def odd(forward: str, *named: str, init: str = "pass", words: str = "") -> Case:
+    """A network whose forward is this."""
+    body = f"""
+class Odd(Net):
+    def __init__(self):
+        super().__init__()
+        {init}
+    def forward(self, x):
+        {forward}
+make = Odd
+"""
+    return Case(words or "inspect --model net.py:make --size 32", named, body)
+
+
+def built(body: str, *named: str, words: str = "") -> Case:
+    """A function ``make``."""
+    return Case(words or "inspect --model net.py:make --size 32", named, body)
+
+
+PRUNE = "prune --post-training --images x.npy --keep-flops 0.7 --name a --model"
+OBSERVED = """
+import torch.ao.quantization as q
+class Floats(Net):
+    def __init__(self):
+        super().__init__()
+        self.into, self.out = q.QuantStub(), q.DeQuantStub()
+    def forward(self, x):
+        return self.out(super().forward(self.into(x)))
+def observed():
+    net = Floats().eval()
+    net.qconfig = q.get_default_qconfig("fbgemm")
+    net = q.prepare(net)
+    net(torch.randn(2, 3, 32, 32))
+    return net
+"""
+MODULES = {
+    "an if on the data": odd("return super().forward(x) if x.sum() > 0 else x", "net.py"),
+    "a number out of a tensor": odd("return super().forward(x * x.abs().max().item())", "net.py"),
+    "a list of a tensor's numbers": odd(
+        "return sum(v * super(Odd, self).forward(x) for v in x.mean((0, 2, 3)).tolist())", "net.py"
+    ),
+    "numpy in the forward": odd(
+        "return torch.from_numpy(super().forward(x).detach().numpy() * 2)", "numpy"
+    ),
+    "as many steps as data say": odd(
+        "y = super().forward(x)\n        while y.norm() > 1: y = y / 2\n        return y", "net.py"
+    ),
+    "a choice of places": odd("return self.body(x)[x.mean(1, keepdim=True).expand(-1, 8, -1, -1) > 0]"),
+    "chance in the forward": odd("return super().forward(x + torch.rand_like(x))", "two answers"),
+    "dropout that never ends": odd("return F.dropout(super().forward(x), 0.5)", "two answers"),
+    "a forward that counts": odd(
+        "self.n += 1; return super().forward(x) * self.n", "two answers", init="self.n = 0"
+    ),
+    "no tensor out": odd("return 'a cat'", "str"),
+    "nothing out": odd("super().forward(x)", "None"),
+    "no parameters": built("make = lambda: nn.Sequential(nn.ReLU(), nn.AvgPool2d(2))", "param"),
+    "a forward that fails": odd("raise ValueError('not today')", "not today"),
+    "a batch of two only": odd("return super().forward(x.view(2, 3, 32, 32))", "batch"),
+    "quantised": built(OBSERVED + "make = lambda: q.convert(observed())", "float network"),
+    "observed": built(OBSERVED + "make = observed", "float network"),
+    "quantised dynamically": built(
+        "make = lambda: torch.ao.quantization.quantize_dynamic(Net().eval(), {nn.Linear})", "float network"
+    ),
+    "sparse weights": built(
+        "def make():\n    net = Net(); net.head.weight = nn.Parameter(net.head.weight.data.to_sparse())\n"
+        "    return net", "sparse",
+    ),
+    "complex weights": built(
+        "def make():\n    net = Net(); net.head = nn.Linear(8, 4, dtype=torch.cfloat)\n    return net",
+        "complex",
+    ),
+    "complex in between": odd("return torch.fft.fft2(super().forward(x[..., :8, :8]))", "complex"),
+    "weights on no device": built("make = lambda: Net().to('meta')", "meta"),
+    "weights that are not there yet": built(
+        "make = lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(4))", "lazy"
+    ),
+    "a script": built("make = lambda: torch.jit.script(Net())", "script"),
+    "a traced script": built(
+        "make = lambda: torch.jit.trace(Net().eval(), torch.randn(2, 3, 32, 32))", "script"
+    ),
+    "no module": built("make = lambda: {'a': 1}", "dict"),
+    "a function with arguments": built("def make(width): return Net()", "width"),
+    "a function that fails": built("def make(): raise OSError('gone')", "gone"),
+    "a syntax error": built("def make(: pass", "SyntaxError"),
+    "no such function": built("make = Net", "other", words="inspect --model net.py:other"),
+    "no such file": built("make = Net", "none.py", words="inspect --model none.py:make"),
+    "a detector with its boxes": Case(
+        "inspect --model torchvision/ssdlite320_mobilenet_v3_large", ("backbone",)
+    ),
+    "nan weights": built("make = Net", "nan", words=f"{PRUNE} net.py:make --weights nan.pth"),
+    "weights that are code": built("make = Net", "code.pth", words=f"{PRUNE} net.py:make --weights code.pth"),
+    "weights of another network": built(
+        "make = Net", "other.pth", words=f"{PRUNE} net.py:make --weights other.pth"
+    ),
+    "arrays of another shape": built(
+        "make = Net", "x.npy", words=f"{PRUNE} net.py:make --weights good.pth --shape 1x48x48"
+    ),
+    "answers that are all the same": built(
+        "class Same(Net):\n    def forward(self, x): return super().forward(x) * 0 + 1\nmake = Same",
+        "the same",
+        words=f"{PRUNE} net.py:make --weights good.pth",
+    ),
+}  # fmt: skip
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def floats(name: str, *shape: int, value: float = 0.1) -> TensorProto:
+    return numpy_helper.from_array(np.full(shape, value, np.float32), name)
+
+
+def whole(name: str, *numbers: int) -> TensorProto:
+    return numpy_helper.from_array(np.array(numbers, np.int64), name)
+
+
+def node(operator: str, *inputs: str, **attributes: Any) -> Any:
+    return helper.make_node(operator, list(inputs), ["y"], name="odd", **attributes)
+
+
+def one(nodes: list[Any], held: Any = (), *, element: int = 1, opset: int = 18) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes, "one", [helper.make_tensor_value_info("x", element, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("y", 1, [None, None, None, None])], list(held),
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+WEIGHT = floats("w", 8, 3, 3, 3)
+CONV = node("Conv", "x", "w", pads=[1] * 4)
+
+
+def quantised() -> onnx.ModelProto:
+    held = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")]
+    first = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="quantise")
+    return one([first, node("DequantizeLinear", "q", "s", "z")], held)
+
+
+def branches() -> onnx.ModelProto:
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["z"])], "inner", [],
+        [helper.make_tensor_value_info("z", 1, [None] * 4)],
+    )  # fmt: skip
+    held = [numpy_helper.from_array(np.array(True), "yes")]
+    return one([node("If", "yes", then_branch=inner, else_branch=inner)], held)
+
+
+def suppressing() -> onnx.ModelProto:
+    model = one([node("NonMaxSuppression", "b", "c")], [floats("b", 1, 9, 4), floats("c", 1, 2, 9)])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    return model
+
+
+def runtimes_own() -> onnx.ModelProto:
+    model = one([node("FusedConv", "x", "w", domain="com.microsoft")], [WEIGHT])
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+def laughing() -> onnx.ModelProto:
+    make, own = helper.make_node, [helper.make_opsetid("", 18), helper.make_opsetid("me", 1)]
+    model = one([node("F0", "x", domain="me")])
+    model.opset_import.append(own[1])
+    for i in range(40):
+        twice = [make(f"F{i + 1}", ["x"], ["a"], domain="me"),
+                 make(f"F{i + 1}", ["a"], ["y"], domain="me")]  # fmt: skip
+        model.functions.append(helper.make_function("me", f"F{i}", ["x"], ["y"], twice, own))
+    model.functions.append(
+        helper.make_function("me", "F40", ["x"], ["y"], [node("Relu", "x")], own)
+    )
+    return model
+
+
+def beside(location: str) -> onnx.ModelProto:
+    model = one([CONV], [WEIGHT])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return model
+
+
+def cut_short(folder: Path) -> None:
+    (folder / "net.onnx").write_bytes(one([CONV], [WEIGHT]).SerializeToString()[:-99])
+
+
+FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
+    "quantised": (quantised, ("quantised", "float network")),
+    "branches": (branches, ("If",)),
+    "boxes chosen": (suppressing, ("NonMaxSuppression", "backbone")),
+    "sequences": (
+        lambda: one([helper.make_node("SequenceConstruct", ["x"], ["s"], name="odd"),
+                     helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)]),
+        ("SequenceConstruct", "sequences"),
+    ),
+    "an operator that is not read": (lambda: one([node("Det", "x")]), ("Det",)),
+    "a runtime's operator": (runtimes_own, ("com.microsoft.FusedConv",)),
+    "weights beside it that are gone": (lambda: beside("gone.data"), ("gone.data",)),
+    "weights elsewhere": (lambda: beside("../../etc/passwd"), ("outside",)),
+    "functions without end": (laughing, ("1,099,511,627,776 nodes",)),
+    "an old opset": (lambda: one([CONV], [WEIGHT], opset=5), ("opset 5",)),
+    "a text goes in": (lambda: one([node("Relu", "x")], element=8), ("x", "type")),
+    "sizes from data": (
+        lambda: one([helper.make_node("Cast", ["x"], ["s"], to=7), node("Reshape", "x", "s")]),
+        ("takes sizes from the numbers of",),
+    ),
+    "groups that do not divide": (
+        lambda: one([node("Conv", "x", "w", group=2)], [WEIGHT]), ("2 groups",)
+    ),
+    "a huge tensor": (
+        lambda: one([node("ConstantOfShape", "s")], [whole("s", 1 << 20, 1 << 20)]), ("1048576 x",)
+    ),
+    "no layer to prune": (lambda: one([node("Relu", "x")]), ("net.onnx",)),
+    "nan weights": (lambda: one([CONV], [floats("w", 8, 3, 3, 3, value=float("nan"))]), ("nan",)),
+}  # fmt: skip
+
+
+def cases() -> dict[str, Case]:
+    found = {f"module: {name}": case for name, case in MODULES.items()}
+    for name, (make, named) in FILES.items():
+        found[f"file: {name}"] = Case(
+            f"{PRUNE} net.onnx", named, make=lambda f, make=make: onnx.save(make(), f / "net.onnx")
+        )
+    found["file: cut short"] = Case(f"{PRUNE} net.onnx", ("cut short",), make=cut_short)
+    found["file: no ONNX"] = Case(
+        f"{PRUNE} net.onnx", ("no ONNX",), make=lambda f: (f / "net.onnx").write_text("a text")
+    )
+    return found
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, case: Case) -> None:
+    import torch
+
+    (folder / "net.py").write_text(NETWORK + case.python)
+    rng = np.random.default_rng(0)
+    np.save(folder / "x.npy", rng.normal(0, 1, (80, 3, 32, 32)).astype(np.float32))
+    scope: dict[str, Any] = {}
+    exec(NETWORK, scope)
+    state = scope["Net"]().state_dict()
+    torch.save(state, folder / "good.pth")
+    torch.save({k: v * float("nan") for k, v in state.items()}, folder / "nan.pth")
+    torch.save(torch.nn.Linear(9, 9).state_dict(), folder / "other.pth")
+    torch.save(os.path.join, folder / "code.pth")  # a pickle that names a function
+    if case.make is not None:
+        case.make(folder)
+
+
+def held(folder: Path) -> list[str]:
+    return sorted(
+        str(p.relative_to(folder)) for p in folder.rglob("*") if "__pycache__" not in p.parts
+    )
+
+
+def run(case: Case) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="edgeprune-refusals-") as name:
+        folder = Path(name)
+        prepare(folder, case)
+        before = held(folder)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeprune", *case.words.split()], cwd=folder, capture_output=True,
+            text=True, timeout=300, check=False,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent), "COLUMNS": "200"},
+        )  # fmt: skip
+        more = sorted(set(held(folder)) - set(before))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    said = lines[0].removeprefix("error: ") if lines else done.stderr.strip()[-300:]
+    wrong = [
+        word
+        for word, bad in (
+            (f"ends with {done.returncode}", done.returncode != 2),
+            (f"{len(lines)} lines", len(lines) != 1),
+            ("no remedy", " — " not in said),
+            ("long", len(said) > LONGEST),
+            ("a fault of edgeprune", "fault of edgeprune" in said or "Traceback" in done.stderr),
+            (f"does not say {', '.join(case.named)}", not all(n in said for n in case.named)),
+            ("prints", bool(done.stdout.strip())),
+            (f"writes {', '.join(more[:3])}", bool(more)),
+        )
+        if bad
+    ]
+    return {"words": case.words, "said": said.replace(name, "..."), "wrong": wrong}
+
+
+def main(words: list[str]) -> None:
+    path = RESULTS / "refusals.jsonl"
+    known = {row["name"] for row in rows()}
+    for name, case in cases().items():
+        if words[:1] == ["table"] or (name not in words and (words or name in known)):
+            continue
+        row = {"name": name} | run(case)
+        files.append_line(path, row)
+        print(name, "|", row["said"], "|", row["wrong"] or "right", flush=True)
+    table()
+
+
+def rows() -> list[dict[str, Any]]:
+    """The last line of each case that there is still."""
+    path, there = RESULTS / "refusals.jsonl", cases()
+    found = files.read_lines(path) if path.is_file() else []
+    last = {row["name"]: row for row in found}
+    return [last[name] for name in there if name in last]
+
+
+def table() -> None:
+    found = rows()
+    right = sum(not row["wrong"] for row in found)
+    said = [
+        "# What is refused, and in which words", "",
+        f"`python benchmarks/refusals.py`: {len(found)} odd modules and files through the command line, "
+        f"{right} of them refused with one line that names the thing and the remedy, exit code 2, nothing "
+        "printed or written.", "",
+        "| odd | command | line | |", "| :-- | :-- | :-- | :-- |",
+        *(
+            f"| {row['name']} | `{row['words']}` | {row['said'].replace('|', '/')} | "
+            f"{', '.join(row['wrong']) or 'right'} |"
+            for row in found
+        ),
+    ]  # fmt: skip
+    files.write_text(RESULTS / "refusals.md", "\n".join(said) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
