@@ -114,13 +114,20 @@ def followed(
     network = models.fresh(spec, 0)
     said = ways.said_inputs(shape or [], network)
     output.note(f"following the channels of {model} …")  # seconds for a deep network
-    try:
+
+    def traced(pixels: int) -> graph.Graph:
         with output.aside():
-            signature = probe.probe(network, said or probe.image(network, size or usual))
-            example = example_of(signature.inputs, 2, floating(network))
-            return graph.trace(network, example), names
+            signature = probe.probe(network, said or probe.image(network, pixels))
+            return graph.trace(network, example_of(signature.inputs, 2, floating(network)))
+
+    try:
+        return traced(size or usual), names
     except EdgepruneError as e:
         if size is None or size >= usual:
             raise
+        try:
+            traced(usual)
+        except EdgepruneError:  # the size is not to blame
+            raise e from None
         why = f"{e.what}: {e.why}" if e.why else e.what
         raise EdgepruneError(f"{model} at --size {size}", why, f"try --size {usual}") from None

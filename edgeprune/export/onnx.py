@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def write(
         given = parity.prepare(model, real.samples)
         example = mapped(parity.part(real.samples, 0, 2), Tensor.contiguous)
         taken = _taken(model, example, opened, interface)
-        proto = _exported(taken, names_of(given, real.task), max(wanted, OPSET))
+        proto, taken = _converted(taken, names_of(given, real.task), max(wanted, OPSET))
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
@@ -171,6 +171,7 @@ class _Taken:
     example: list[Tensor]
     axes: tuple[int, ...]  # that are open besides the batch
     shut: Mapping[int, str]  # that were open in the file it came from -> why they cannot be
+    asked: tuple[int, ...] = ()  # of the open ones
 
 
 def _taken(
@@ -188,12 +189,26 @@ def _taken(
     kept = before & set(axes.words_of(example).values()) - set(frozen)
     shut = {axis: frozen.get(axis, WEIGHTS) for axis in sorted(before - kept)}
     chosen = tuple(sorted(asked | kept))
-    return _Taken(steps, inputs_of(inner, example), flat(example), chosen, shut)
+    return _Taken(
+        steps, inputs_of(inner, example), flat(example), chosen, shut, tuple(sorted(asked))
+    )
 
 
 def _open(port: Port) -> tuple[int, ...]:
     """The axes behind the batch that are open."""
     return tuple(i for i, n in enumerate(port.axes or ()) if i and not isinstance(n, int))
+
+
+def _converted(taken: _Taken, outputs: list[str], opset: int) -> tuple[onnx.ModelProto, _Taken]:
+    """The file, and what is open in it: torch's exporter cannot solve every size that a file leaves open."""
+    try:
+        return _exported(taken, outputs, opset), taken
+    except EdgepruneError as e:
+        if taken.axes == taken.asked:
+            raise
+        lost = {axis: e.why for axis in taken.axes if axis not in taken.asked}
+        fewer = replace(taken, axes=taken.asked, shut={**taken.shut, **lost})
+        return _exported(fewer, outputs, opset), fewer
 
 
 def _exported(taken: _Taken, outputs: list[str], opset: int) -> onnx.ModelProto:

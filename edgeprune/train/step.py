@@ -149,7 +149,6 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr)
 
 
-@torch.inference_mode()
 def scores_of(output: object) -> Tensor:
     """A network's answer where one tensor [N, classes] is wanted; an error where it is another thing."""
     if isinstance(output, Tensor) and output.ndim == 2:
@@ -162,6 +161,7 @@ def scores_of(output: object) -> Tensor:
     )
 
 
+@torch.inference_mode()
 def judge(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],

@@ -24,11 +24,11 @@ TORCH = "2.14"
 SEEN = {
     "recording": 2,
     "Plain": "2-d460f231b0326361",
-    "Depthwise": "2-a33dd604c5c4fef9",
-    "Shuffle": "2-6dd690243c4363ae",
+    "Depthwise": "2-9c6716272b54cc84",
+    "Shuffle": "2-17795b498e3d4cdd",
     "Attention": "2-663135abf014a4dd",
     "Grouped": "2-c0474789fb970357",
-    "UNet": "2-69ff437052c9dd4e",
+    "UNet": "2-5f890a49f57095d7",
     "LSTM": "2-56d7b6d81d462c10",
 }
 
