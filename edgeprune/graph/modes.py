@@ -1,4 +1,4 @@
-"""Eval mode for a while, silence about what is handled, no garbage collector."""
+"""Eval mode for a while, attributes put back, silence about what is handled, no garbage collector."""
 
 from __future__ import annotations
 
@@ -33,6 +33,27 @@ def set_modes(modes: Mapping[nn.Module, bool]) -> None:
             m.train(training)
     for m, training in modes.items():
         m.training = training
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Whatever a forward keeps (tables in a cache), afterwards every module's attributes are as before."""
+    before = [(m, dict(m.__dict__)) for m in model.modules()]
+    containers = [
+        (v, v.copy())
+        for _, attributes in before
+        for v in attributes.values()
+        if isinstance(v, dict | list | set)
+    ]
+    try:
+        yield
+    finally:
+        for m, attributes in before:
+            m.__dict__.clear()
+            m.__dict__.update(attributes)
+        for container, content in containers:
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 @contextmanager

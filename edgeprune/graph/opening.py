@@ -95,6 +95,7 @@ def _at_once(
     try:
         found = at(batch + MORE, dict(zip(axes, ODD, strict=False)))
         _check_alike(first, found, "another size")
+        _check_answers(first, found, batch, MORE)
         _check_constants(first.constants, found.constants, "the size")
     except Exception:  # each is asked alone
         return [], {}
@@ -162,6 +163,7 @@ def _sizes_of(
 
     def checked(found: Recording) -> Recording:
         _check_alike(first, found, "another size")
+        _check_answers(first, found, batch)
         _check_constants(first.constants, found.constants, "the size")
         return found
 
@@ -192,6 +194,14 @@ def _check_alike(here: Recording, there: Recording, where: str) -> None:
     ]
     if kinds[0] != kinds[1]:
         raise Refused(f"its forward does other things at {where}")
+
+
+def _check_answers(here: Recording, there: Recording, batch: int, more: int = 0) -> None:
+    """An answer for each example, whatever the size (a reshape to ``[-1, 16, 256]`` may give more)."""
+    for a, b in zip(*(r.graph.output_node().all_input_nodes for r in (here, there)), strict=True):
+        shapes = [getattr(n.meta.get("val"), "shape", ()) for n in (a, b)]
+        if shapes[0][:1] == (batch,) and shapes[1][:1] != (batch + more,):
+            raise Refused("at another size it gives another number of answers")
 
 
 def _check_constants(here: Mapping[str, Tensor], there: Mapping[str, Tensor], what: str) -> None:

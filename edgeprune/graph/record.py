@@ -34,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..records.signature import Inputs
 from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
+from .modes import unchanged
 from .opening import Refused, open_sizes
 from .operators import Operator, row_of, twin_of
 from .operators.pointwise import INTEGERS
@@ -489,28 +490,13 @@ def _frame() -> str:
 @contextmanager
 def _borrowed(model: nn.Module, recorder: Recorder) -> Iterator[None]:
     """Parameters and buffers are values; afterwards every module's attributes are as they were."""
-    modules = list(model.modules())
-    before = [(m, dict(m.__dict__)) for m in modules]
-    containers = [
-        (v, v.copy())
-        for _, attributes in before
-        for v in attributes.values()
-        if isinstance(v, dict | list | set)
-    ]
-    try:
-        for m in modules:
+    with unchanged(model):
+        for m in list(model.modules()):
             for kind in (m._parameters, m._buffers):
                 for name, tensor in kind.items():
                     if tensor is not None:
                         kind[name] = recorder.leaf(tensor)  # type: ignore[assignment]
         yield
-    finally:
-        for m, attributes in before:
-            m.__dict__.clear()
-            m.__dict__.update(attributes)
-        for container, content in containers:
-            container.clear()
-            container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 @contextmanager

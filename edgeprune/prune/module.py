@@ -15,7 +15,7 @@ from torch._subclasses import FakeTensorMode
 from ..errors import EdgepruneError
 from ..graph import Graph
 from ..graph.inputs import Example, arguments, example_of, flat
-from ..graph.modes import evaluating, quiet, set_modes
+from ..graph.modes import evaluating, quiet, set_modes, unchanged
 from ..graph.operators import operator_of
 from ..graph.tensors import floating, named_tensors, put, unsaved
 from .alike import alike
@@ -246,7 +246,7 @@ def _raised(model: nn.Module, whole: Graph, numbers: bool) -> str:
 
 def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Example) -> object:
     args, kwargs = arguments(flat(x) if isinstance(model, fx.GraphModule) else x)
-    with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), quiet(), unchanged(model), torch.random.fork_rng(devices=[]):
         return torch.func.functional_call(model, dict(tensors), args, kwargs)
 
 

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[2] / "edgeprune"
 
 # Words that mean something else where they stand: kinds of rows of the cost table, our own
 # functions, the methods of compensation.
-OTHERWISE = {"linear", "matmul", "narrow", "mean"}
+OTHERWISE = {"linear", "matmul", "narrow", "mean", "uniform"}
 
 
 def literals(path: Path) -> Iterator[str]:

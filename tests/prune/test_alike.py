@@ -86,3 +86,24 @@ def test_a_cut_network_that_is_alike_is_asked_no_numbers(
     monkeypatch.setattr(module, "_probe", None)
     graph = traced(name)
     assert narrow(graph, random_keep(graph, 0, 0.5)).kind == "module"
+
+
+class Cached(Net):
+    """A table of its weights, kept for the next call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "slopes" not in self.tables:
+            self.tables["slopes"] = self.norm.weight.abs().mean()
+        return super().forward(x) * self.tables["slopes"]
+
+
+def test_a_comparison_by_numbers_leaves_no_table_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "alike", lambda *_: False)
+    graph = trace(Cached().eval(), images(2).float())
+    small = narrow(graph, {name: list(range(g.width)) for name, g in graph.groups.items()})
+    assert small.kind == "module"
+    assert not small.model.tables
