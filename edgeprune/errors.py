@@ -56,6 +56,11 @@ def raised(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {words}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first of its words, which may be long; its class where it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def one_line(text: str) -> str:
     """Everything on one line: what a library says, and names that come from outside, may hold line breaks
     and control characters, with which a file could write on somebody's terminal."""

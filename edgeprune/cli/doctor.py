@@ -303,7 +303,7 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
         return
     with fixed.lock():
         (pruned,) = exporting.loaded(fixed, ["pruned"]).values()
-        exporting.write(fixed, pruned, "pruned", exporting.judging(fixed), 18)
+        exporting.write(fixed, pruned, "pruned", exporting.judging(fixed), None)
     before, after = examined(
         [run.onnx_path("pruned"), fixed.onnx_path("pruned")], ["pruned", "fixed"]
     )

@@ -109,7 +109,7 @@ def write(
         given = parity.prepare(model, real.samples)
         example = mapped(parity.part(real.samples, 0, 2), Tensor.contiguous)
         taken = _taken(model, example, opened, interface)
-        proto, taken = _converted(taken, names_of(given, real.task), max(wanted, OPSET))
+        proto, taken = _as_open_as_it_can(taken, names_of(given, real.task), max(wanted, OPSET))
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
@@ -171,7 +171,7 @@ class _Taken:
     example: list[Tensor]
     axes: tuple[int, ...]  # that are open besides the batch
     shut: Mapping[int, str]  # that were open in the file it came from -> why they cannot be
-    asked: tuple[int, ...] = ()  # of the open ones
+    asked: tuple[int, ...]  # of the open ones, by the user
 
 
 def _taken(
@@ -199,7 +199,9 @@ def _open(port: Port) -> tuple[int, ...]:
     return tuple(i for i, n in enumerate(port.axes or ()) if i and not isinstance(n, int))
 
 
-def _converted(taken: _Taken, outputs: list[str], opset: int) -> tuple[onnx.ModelProto, _Taken]:
+def _as_open_as_it_can(
+    taken: _Taken, outputs: list[str], opset: int
+) -> tuple[onnx.ModelProto, _Taken]:
     """The file, and what is open in it: torch's exporter cannot solve every size that a file leaves open."""
     try:
         return _exported(taken, outputs, opset), taken

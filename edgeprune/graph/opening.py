@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
+from ..errors import first_line
+
 aten = torch.ops.aten
 Plan = dict[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
 Vector = tuple[int, ...]  # an integer, at each size recorded
@@ -158,7 +160,7 @@ def _sizes_of(
         try:
             found = at(batch, dict(zip(axes, more, strict=False)))
         except Exception as e:
-            raise Refused(f"at another size its forward raises: {_first_line(e)}") from None
+            raise Refused(f"at another size its forward raises: {first_line(e)}") from None
         return found
 
     def checked(found: Recording) -> Recording:
@@ -239,10 +241,6 @@ def _differing(values: Sequence[Any]) -> tuple[int, ...]:
     if not all(isinstance(v, Tensor) and v.ndim == values[0].ndim for v in values):
         return ()
     return tuple(d for d in range(values[0].ndim) if len({v.shape[d] for v in values}) > 1)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 # -- integers as formulas --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import EdgepruneError, told
+from ..errors import EdgepruneError, first_line, told
 from .fold import fold
 from .follow import Follow
 from .graph import Graph
@@ -90,7 +90,7 @@ def recorded(model: nn.Module, example: Example) -> fx.GraphModule:
     except (Exception, SystemExit) as e:
         raise EdgepruneError(
             f"{type(model).__name__} cannot be traced",
-            _first_line(e) + _place(e),
+            first_line(e) + _place(e),
             getattr(e, "remedy", "")
             or _misfit(model, example)
             or "make its forward follow from its inputs' shapes alone (no data-dependent Python)",
@@ -149,10 +149,6 @@ def _tensors(values: Mapping[fx.Node, Any]) -> list[Labelled]:
             if isinstance(v, Labelled)
         ]
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _place(error: BaseException) -> str:

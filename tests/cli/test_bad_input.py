@@ -202,6 +202,23 @@ def test_a_size_that_is_too_small_is_blamed_itself(
     assert "try --size 32" in said
 
 
+def test_a_size_is_not_blamed_where_no_size_would_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "net.py"
+    own.write_text(
+        "import torch\n"
+        "class Asks(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x) if x.sum() > 0 else x\n"
+        "def make():\n"
+        "    return Asks(3, 3, 1)\n"
+    )
+    assert "try --size" not in refused(
+        ["inspect", "--model", f"{own}:make", "--size", "32"], capsys
+    )
+
+
 def test_no_command_prints_the_help_and_no_empty_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors.run(app.app, []) == 2
     printed = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeprune import cut, export, plan, trace
 from edgeprune.bench import subject
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import axes, parity
+from edgeprune.export import onnx as exporting
 from tests.graph.test_opening import Anchored, UNet
 
 
@@ -134,3 +136,27 @@ def test_sizes_that_somebody_else_wrote_are_passed_over(told: str, tmp_path: Pat
         entry.value = told if entry.key == axes.SIZES else entry.value
     onnx.save(proto, done.path)
     assert subject.recorded(done.path, 1) == {}
+
+
+@pytest.mark.parametrize(("asked", "left"), [((), ()), ((3,), (3,))])
+def test_what_the_exporter_cannot_solve_is_shut_unless_it_was_asked_for(
+    asked: tuple[int, ...], left: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's open axes are tried first; those beyond what was asked for give way, with the reason."""
+    proto, tried = onnx.ModelProto(), []
+
+    def exported(taken: Any, outputs: list[str], opset: int) -> onnx.ModelProto:
+        tried.append(taken.axes)
+        if 2 in taken.axes:
+            raise EdgepruneError("this network cannot be exported", "cannot be solved")
+        return proto
+
+    monkeypatch.setattr(exporting, "_exported", exported)
+    taken = exporting._Taken(None, None, [], (2, 3), {4: "made for one size"}, asked)  # type: ignore[arg-type]
+    found, told = exporting._as_open_as_it_can(taken, [], 18)
+    assert found is proto
+    assert tried == [(2, 3), left]
+    shut = {axis: "cannot be solved" for axis in (2, 3) if axis not in asked}
+    assert (told.axes, told.shut) == (left, {4: "made for one size", **shut})
+    with pytest.raises(EdgepruneError, match="cannot be solved"):
+        exporting._as_open_as_it_can(replace(taken, asked=(2, 3)), [], 18)

@@ -109,6 +109,14 @@ def test_accuracy_is_of_evaluation_mode_and_of_images() -> None:
     assert model.training
 
 
+def test_judging_builds_no_gradients() -> None:
+    modes: list[bool] = []
+    model = linear()
+    model.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+    judge(model, [(IMAGE, torch.tensor([1]))], CLASSIFICATION)
+    assert modes == [True]
+
+
 class Two(nn.Module):
     """Scores beside something else, as detectors and auxiliary heads give them."""
 
