@@ -569,7 +569,10 @@ def _check_modules(model: nn.Module) -> None:
     """Refuse what a recording cannot look into, or would see in numbers of its own."""
     for name, m in model.named_modules():
         if isinstance(m, torch.jit.ScriptModule):
-            raise Refused(f"{name or 'it'} is a torch.jit module, into which nobody can look")
+            raise Refused(
+                f"{name or 'it'} is a torch.jit module (a script), into which nobody can look",
+                "give the Python module that it was made of",
+            )
         if _quantised(tuple(base.__module__ for base in type(m).__mro__)):
             why, remedy = INTEGERS
             raise Refused(f"{name or 'it'} {why} ({type(m).__module__}.{type(m).__name__})", remedy)

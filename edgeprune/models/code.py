@@ -21,7 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .. import files, runs
 from ..errors import EdgepruneError, closest, raised
@@ -183,8 +185,25 @@ def build(path: Path, function: str, classes: int, what: str) -> nn.Module:
         word = next((w for w in ("classes", "num_classes") if w in takes), None)
         network = make(**({word: classes} if word else {}))
     if not isinstance(network, nn.Module):
-        raise EdgepruneError(what, f"{function} gave no nn.Module")
+        gave = f"{function} gave a {type(network).__name__}, not an nn.Module"
+        raise EdgepruneError(what, gave, "let it return the network")
+    _check_tensors(network, what)
     return network
+
+
+def _check_tensors(network: nn.Module, what: str) -> None:
+    """Refuse weights that are no dense numbers, before anything is computed with them."""
+    for name, t in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(t):
+            raise EdgepruneError(
+                what, f"{name} is not made yet (a lazy layer)", "call it once on an example first"
+            )
+        if t.is_meta:
+            raise EdgepruneError(what, f"{name} lies on no device (meta)", "build it on the cpu")
+        if t.layout != torch.strided:
+            raise EdgepruneError(what, f"{name} is sparse", "make it dense: to_dense()")
+        if t.is_complex():
+            raise EdgepruneError(what, f"{name} is complex", "networks of real weights are pruned")
 
 
 def function(name: str, option: str) -> Callable[..., Any]:
@@ -199,7 +218,7 @@ def function(name: str, option: str) -> Callable[..., Any]:
 def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., Any]]:
     """Run the file; what its code raises meanwhile is told in one line. It must be allowed."""
     if not path.is_file():
-        raise EdgepruneError(what, f"no such file: {path}")
+        raise EdgepruneError(what, f"no such file: {path}", "say its path from here")
     found = bundle(path)
     if not allowed(found):
         raise EdgepruneError(
@@ -217,7 +236,7 @@ def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., An
         except EdgepruneError:
             raise
         except (Exception, SystemExit) as e:  # whatever the user's code raises
-            raise EdgepruneError(what, raised(e)) from None
+            raise EdgepruneError(what, raised(e), f"mend {path.name}") from None
 
 
 def _module(path: Path, source: bytes) -> ModuleType:

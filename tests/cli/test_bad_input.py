@@ -202,6 +202,35 @@ def test_a_size_that_is_too_small_is_blamed_itself(
     assert "try --size 32" in said
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("nn.Conv2d(3, 8, 3, device='meta')", "weight lies on no device (meta)"),
+        ("nn.LazyConv2d(8, 3)", "weight is not made yet (a lazy layer)"),
+        ("nn.Conv2d(3, 8, 3, dtype=torch.cfloat)", "weight is complex"),
+        ("sparse()", "weight is sparse"),
+        ("{}", "make gave a dict, not an nn.Module"),
+        ("torch.jit.script(nn.Conv2d(3, 8, 3))", "give the Python module that it was made of"),
+        ("nn.Conv2d(3)", "mend net.py"),
+    ],
+)
+def test_a_network_whose_weights_are_no_dense_numbers_is_refused(
+    made: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "net.py"
+    own.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def sparse():\n"
+        "    net = nn.Linear(3, 8)\n"
+        "    net.weight = nn.Parameter(net.weight.detach().to_sparse())\n"
+        "    return net\n"
+        f"def make():\n    return {made}\n"
+    )
+    told = refused(["inspect", "--model", f"{own}:make", "--size", "32"], capsys)
+    assert said in told
+    assert " — " in told
+
+
 def test_a_size_is_not_blamed_where_no_size_would_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
