@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from ..callable import called_as
 from .measure import Images, images_of, measure
 from .protocol import Request, Result, load
 
@@ -26,11 +25,4 @@ def of_files(
     return measure(paths, out=place, device=device, request=Request(**asked))
 
 
-class _Word(ModuleType):
-    """``from edgeprune import bench; bench("a.onnx", "b.onnx")``: the room is called as `of_files`."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Result:
-        return of_files(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Word
+called_as(__name__, of_files)

@@ -4,14 +4,16 @@ layer.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ..errors import EdgepruneError
 from . import complete, options, output
 from .named import followed
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
@@ -19,7 +21,18 @@ if TYPE_CHECKING:
     from ..runtime.device import Device
 
 
-def cost(
+class Counted(NamedTuple):
+    """A network's costs, what its layers are called, and what it takes, in words."""
+
+    cost: Cost
+    names: Mapping[str, str]
+    takes: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """What was typed."""
+
     run: Annotated[
         str | None,
         typer.Argument(
@@ -27,26 +40,26 @@ def cost(
             help="A run's name or path: its dense and pruned networks.",
             autocompletion=complete.runs,
         ),
-    ] = None,
-    model: Annotated[str | None, options.model()] = None,
-    classes: Annotated[
-        int, typer.Option("--classes", min=2, help="Classes of the last layer.")
-    ] = 10,
+    ] = None
+    model: Annotated[str | None, options.model()] = None
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Classes of the last layer.")] = (
+        10
+    )
     size: Annotated[
         int | None,
         typer.Option(
             "--size", min=16, max=1024, help="Side of the input in pixels (32; others 224)."
         ),
-    ] = None,
-    head: options.HEAD = "paper",
-    shape: options.EXAMPLE = None,
+    ] = None
+    head: options.HEAD = "paper"
+    shape: options.EXAMPLE = None
     widths: Annotated[
         str | None,
         typer.Option(
             "--widths", help="Widths of the groups in order, such as 64,64,128 (the rest as built)."
         ),
-    ] = None,
-    the_run: Annotated[str | None, typer.Option("--run", hidden=True)] = None,
+    ] = None
+    the_run: Annotated[str | None, typer.Option("--run", hidden=True)] = None
     device: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +68,23 @@ def cost(
             help="Also predict the milliseconds there: cpu, or any device that "
             "edgeprune doctor --probe has measured.",
         ),
-    ] = None,
-    as_json: options.JSON = False,
-) -> None:
+    ] = None
+    as_json: options.JSON = False
+
+    def __post_init__(self) -> None:
+        if (self.named is None) == (self.model is None):
+            raise EdgepruneError(
+                "edgeprune cost", "wants one network", "give --model NAME or a run"
+            )
+
+    @property
+    def named(self) -> str | None:
+        """The run; ``--run`` is as it was said before runs were a word here as elsewhere."""
+        return self.run or self.the_run
+
+
+@typed
+def cost(asked: Words) -> None:
     """Count a network without building the smaller one.
 
     FLOPs are the paper's: 2 x (weights + biases) x output positions of convolutions and dense
@@ -67,33 +94,16 @@ def cost(
     Example: [b]edgeprune cost --model vgg16 --widths
     64,64,128,128,256,256,256,192,192,192,128,128,128[/b]
     """
-    from .. import graph as room
-
-    run = run or the_run  # as it was said before runs were a word here as elsewhere
-    if (run is None) == (model is None):
-        raise EdgepruneError("edgeprune cost", "wants one network", "give --model NAME or a run")
-    if run is not None:
-        counted = _of_run(run)
-    else:
-        assert model is not None
-        traced, names = followed(model, classes, size, head, shape)
-        asked = _widths(traced, widths)
-        counted = {model: (room.cost(traced, asked), names, traced.inputs.said)}
-    known = None if device is None else profile(device)
-    if as_json:
-        documents = {name: document(value, known) for name, (value, *_) in counted.items()}
-        output.show_json(
-            {"networks": documents} if run is not None else next(iter(documents.values()))
-        )
+    known = None if asked.device is None else profile(asked.device)
+    counted = _counted(asked)
+    if asked.as_json:
+        documents = {name: document(c.cost, known) for name, c in counted.items()}
+        one = asked.named is None
+        output.show_json(next(iter(documents.values())) if one else {"networks": documents})
         return
-    output.show(
-        *(
-            table(f"{name}, input {takes}", value, names, known)
-            for name, (value, names, takes) in counted.items()
-        )
-    )
+    output.show(*(table(name, c, known) for name, c in counted.items()))
     if known is not None:
-        output.note(f"predicted for {device}, 1 thread, batch 1: {known.sentence()}")
+        output.note(f"predicted for {asked.device}, 1 thread, batch 1: {known.sentence()}")
 
 
 def profile(device: str) -> Device:
@@ -130,12 +140,13 @@ def document(cost: Cost, known: Device | None = None) -> Any:
     return totals | {"predicted_s": whole, "predictor_error": error, "layers": rows}
 
 
-def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = None) -> Table:
+def table(name: str, counted: Counted, known: Device | None = None) -> Table:
     from .. import units
     from ..models import layer_said
     from ..report.tables import Column, Table
 
-    rows = [asdict(row) | {"layer": layer_said(row.layer, names)} for row in cost.rows]
+    cost = counted.cost
+    rows = [asdict(row) | {"layer": layer_said(row.layer, counted.names)} for row in cost.rows]
     last = Column("bytes", "weights", units.size)
     times: dict[str, Any] = {}
     if known is not None:
@@ -152,11 +163,24 @@ def table(title: str, cost: Cost, names: dict[str, str], known: Device | None = 
         last,  # both at once are too wide for a terminal
     ]
     total = {"layer": "total", "params": cost.params, "flops": cost.flops, "macs": cost.macs}
+    title = f"{name}, input {counted.takes}"
     return Table(title, columns, rows, total=total | {"bytes": cost.bytes} | times)
 
 
-def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str], str]]:
-    """Of each network of a run: what it costs, its layers' names, its inputs in words."""
+def _counted(asked: Words) -> Mapping[str, Counted]:
+    """The networks that are asked for, by their names."""
+    from .. import graph as room
+
+    if asked.named is not None:
+        return _of_run(asked.named)
+    assert asked.model is not None
+    traced, names = followed(asked.model, asked.classes, asked.size, asked.head, asked.shape)
+    said = traced.inputs.said
+    return {asked.model: Counted(room.cost(traced, _widths(traced, asked.widths)), names, said)}
+
+
+def _of_run(wanted: str) -> Mapping[str, Counted]:
+    """The networks of a run."""
     from .. import checkpoint, graph, models, runs
 
     run = runs.find(wanted)
@@ -165,7 +189,7 @@ def _of_run(wanted: str) -> dict[str, tuple[Cost, dict[str, str], str]]:
         if run.has(network):
             loaded = checkpoint.load(run, network)
             cost, names = graph.cost(loaded.graph), models.layer_names(loaded.spec)
-            found[f"{run.name} {network}"] = (cost, names, loaded.graph.inputs.said)
+            found[f"{run.name} {network}"] = Counted(cost, names, loaded.graph.inputs.said)
     if not found:
         checkpoint.load(run, "dense")  # says what is missing
     return found

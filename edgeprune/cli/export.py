@@ -68,16 +68,21 @@ def export(
         output.show_json(head | {"networks": documents})
     else:
         output.show(table(found, written), *beside(written))
+    tell(found, written)
+
+
+def tell(run: Run, written: dict[str, Exported]) -> None:
+    """What the table does not show, and the next command."""
     tell_open(written)
     for e in written.values():
         if e.parity.rounding is not None:
             output.note(rounded(e))
     if all(e.simplified == 0 for e in written.values()):
         output.note("onnx-simplifier changed nothing: the exporter's graph was simple already")
-    if "pruned" not in present:
-        output.note(f"only the dense network so far; next: edgeprune prune {found.name}")
+    if "pruned" not in written:
+        output.note(f"only the dense network so far; next: edgeprune prune {run.word}")
     else:
-        output.note(f"next: edgeprune bench {found.name} --device cpu")
+        output.note(f"next: edgeprune bench {run.word} --device cpu")
 
 
 def tell_open(written: dict[str, Exported]) -> None:

@@ -122,14 +122,14 @@ def _measured(watch: Watch, event: records.Event) -> None:
 def network(width: int, int8: bool = False) -> Any:
     """64 -> ``width`` -> 64, by 3x3 and by 1x1, depthwise, 1x1; its arithmetic is in proportion to
     ``width``."""
-    b = Builder()
-    x = b.conv("first", b.input("x", (1, 3, 28, 28)), 3, 64, stride=2, int8=int8)
+    b = Builder(int8=int8)
+    x = b.conv("first", b.input("x", (1, 3, 28, 28)), 3, 64, stride=2)
     for i in range(3):
-        x = b.conv(f"{i}.wide", x, 64, width, int8=int8)
-        x = b.conv(f"{i}.back", x, width, 64, int8=int8)
-        x = b.conv(f"{i}.expand", x, 64, width, 1, int8=int8)
-        x = b.conv(f"{i}.dw", x, width, width, groups=width, int8=int8)
-        x = b.conv(f"{i}.project", x, width, 64, 1, int8=int8)
+        x = b.conv(f"{i}.wide", x, 64, width)
+        x = b.conv(f"{i}.back", x, width, 64)
+        x = b.conv(f"{i}.expand", x, 64, width, 1)
+        x = b.conv(f"{i}.dw", x, width, width, groups=width)
+        x = b.conv(f"{i}.project", x, width, 64, 1)
     b.output(b.op("GlobalAveragePool", "pool", [x]))
     return b.model()
 

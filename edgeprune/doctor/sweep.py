@@ -74,9 +74,9 @@ CONVOLUTION = 128 * 128 * 9 * 28 * 28  # multiply-adds
 
 
 def _convolution(int8: bool) -> Any:
-    b = Builder()
-    x = b.conv("first", b.input("x", (1, 3, 28, 28)), 3, 128, int8=int8)
-    b.output(b.conv("conv", x, 128, 128, int8=int8))
+    b = Builder(int8=int8)
+    x = b.conv("first", b.input("x", (1, 3, 28, 28)), 3, 128)
+    b.output(b.conv("conv", x, 128, 128))
     return b.model()
 
 
@@ -123,13 +123,13 @@ def what_if(
     for k, (ask, layer) in enumerate(cases.items()):
         groups = ask.width_in if layer.kind == "depthwise" else layer.groups
         x = b.input(f"x{k}", (1, ask.width_in, *layer.in_shape[1:]))
-        int8 = layer.layout == "int8"
-        if int8 or layer.kind != "conv" or ask.width_in % 4 == 0:
+        b.int8 = layer.layout == "int8"
+        if b.int8 or layer.kind != "conv" or ask.width_in % 4 == 0:
             # The input is made inside, so that a reorder is paid for once, not here.
             x = b.op("Relu", f"in{k}", [x])
         y = b.conv(
             f"layer{k}", x, ask.width_in, ask.width_out, layer.kernel, stride=layer.stride,
-            groups=groups, int8=int8,
+            groups=groups,
         )  # fmt: skip
         b.output(b.op("GlobalMaxPool", f"out{k}", [y]))
     found = run([b.model()], seconds, heard)[0]

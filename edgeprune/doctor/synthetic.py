@@ -16,6 +16,7 @@ class Builder:
     """A graph under construction; every method returns the name of a tensor."""
 
     seed: int = 0
+    int8: bool = False  # the convolutions from here on: uint8 maps, int8 weights a channel (QDQ)
     nodes: list[Any] = field(default_factory=list)
     tensors: list[Any] = field(default_factory=list)
     inputs: list[Any] = field(default_factory=list)
@@ -49,15 +50,12 @@ class Builder:
 
     def conv(
         self, name: str, x: str, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1,
-        groups: int = 1, activation: str = "Relu", int8: bool = False,
+        groups: int = 1, activation: str = "Relu",
     ) -> str:  # fmt: skip
-        """Convolution with bias and activation, ``"same"`` padding; named ``name`` and ``name/Relu``.
-
-        ``int8``: uint8 maps and int8 weights a channel (QDQ), x then being float as well.
-        """
+        """Convolution with bias and activation, ``"same"`` padding; named ``name`` and ``name/Relu``."""
         weight = self.weight(f"{name}.weight", (outputs, inputs // groups, kernel, kernel))
         bias = self.constant(f"{name}.bias", np.zeros(outputs, np.float32))
-        if int8:
+        if self.int8:
             if not x.endswith("/dq"):
                 x = self._quantised(f"{name}/input", x, zero=128)
             weight = self._quantised_weight(name, weight)
@@ -68,7 +66,9 @@ class Builder:
             strides=[stride] * 2, group=groups,
         )  # fmt: skip
         y = self.op(activation, f"{name}/{activation}", [y]) if activation else y
-        return self._quantised(f"{name}/output", y, zero=0 if activation else 128) if int8 else y
+        return (
+            self._quantised(f"{name}/output", y, zero=0 if activation else 128) if self.int8 else y
+        )
 
     def dense(self, name: str, x: str, inputs: int, outputs: int) -> str:
         weight = self.weight(f"{name}.weight", (outputs, inputs))

@@ -212,25 +212,31 @@ def descend(weights: Sequence[Tensor], losses: Iterable[Any], steps: int, lr: fl
         w.requires_grad_(was)
 
 
+@dataclass(frozen=True)
+class Distillation:
+    """loss = T^2 KL(dense || pruned at temperature T) + feature_share * (relative squared error of the
+    map that the last layer's block begins with)."""
+
+    lr: float = 1e-4  # at the start; it falls to 0
+    temperature: float = 2.0
+    feature_share: float = 1.0
+
+
 def distil(
     dense: Graph,
     pruned: Graph,
     keep: Keep,
     views: Iterable[Example],
     steps: int,
-    lr: float = 1e-4,
-    temperature: float = 2.0,
-    feature_share: float = 1.0,
+    how: Distillation = Distillation(),
     told: Told = silent,
 ) -> None:
     """Train ``pruned`` in place on ``steps`` batches of ``views``, without labels.
 
-    loss = T^2 KL(dense || pruned at temperature T) + feature_share * (relative squared error of the
-    map that the last layer's block begins with). Both networks run in bfloat16 where the processor
-    has it; the weights and the loss stay in float32.
+    Both networks run in bfloat16 where the processor has it; the weights and the loss stay in float32.
     """
     found = find_blocks(pruned)
-    T = temperature
+    T = how.temperature
     nodes, dense_nodes = (list(g.module.graph.nodes) for g in (pruned, dense))
     waist = nodes[found[-1].start - 1] if len(found) > 1 else nodes[0]
     there = next(n for n in dense_nodes if n.name == waist.name)
@@ -254,7 +260,7 @@ def distil(
         )
         target = target.float()
         feature = F.mse_loss(values[waist].float(), target) / target.var().clamp_min(1e-12)
-        return T**2 * kl + feature_share * feature
+        return T**2 * kl + how.feature_share * feature
 
     names = sorted({name for block in found for name in block.weights})
     weights = [fetch(pruned.module, name) for name in names]
@@ -264,7 +270,7 @@ def distil(
             yield lambda x=x: loss(x)
             told("distilling", step + 1, steps)
 
-    descend(weights, losses(), steps, lr)
+    descend(weights, losses(), steps, how.lr)
 
 
 def _first(value: Any) -> Tensor:

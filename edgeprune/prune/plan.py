@@ -182,14 +182,13 @@ def make(
         promised = {row.name: price.at(widths)}
     widths, grids = halves.spread(widths, sets), {n: grids[f] for f in sets for n in sets[f]}
     kept = {name: largest(scores[name], widths[name]) for name in graph.groups}
-    tied = set(even(scores))
     return Plan(
         network=graph.fingerprint,
         method=method,
         keep=kept,
         reasons={
             name: _reason(name, widths, grids, fixed, method)
-            + (f"; {EVEN}" if name in tied and widths[name] < len(scores[name]) else "")
+            + _tied(scores, name, widths[name])
             + _bound(name, sets)
             for name in kept
         },
@@ -206,6 +205,11 @@ def _bound(name: str, sets: halves.Sets) -> str:
 
 
 EVEN = "all units score the same"
+
+
+def _tied(scores: Mapping[str, Tensor], name: str, width: int) -> str:
+    """That nothing but their order decides which of a group's units leave."""
+    return f"; {EVEN}" if width < len(scores[name]) and even({name: scores[name]}) else ""
 
 
 def grid(width: int, multiple: int, least: int) -> list[int]:

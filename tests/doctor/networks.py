@@ -24,10 +24,10 @@ def stack(width: int) -> Any:
 
 
 def separable(width: int, int8: bool = False) -> Any:
-    b = Builder()
-    x = b.conv("stem", b.input("x", (1, 3, 14, 14)), 3, width, int8=int8)
-    x = b.conv("dw", x, width, width, groups=width, int8=int8)
-    b.output(b.conv("pw", x, width, 64, 1, int8=int8))
+    b = Builder(int8=int8)
+    x = b.conv("stem", b.input("x", (1, 3, 14, 14)), 3, width)
+    x = b.conv("dw", x, width, width, groups=width)
+    b.output(b.conv("pw", x, width, 64, 1))
     return b.model()
 
 

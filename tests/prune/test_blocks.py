@@ -83,7 +83,7 @@ def first_loss(
 
     monkeypatch.setattr(blocks, "descend", caught)
     monkeypatch.setattr(blocks, "bfloat16_pays", lambda: False)
-    blocks.distil(dense, pruned, keep, [x], steps=1, **words)
+    blocks.distil(dense, pruned, keep, [x], steps=1, how=blocks.Distillation(**words))
     (loss,) = found
     return loss
 

@@ -199,7 +199,9 @@ def test_distillation_brings_the_answers_nearer() -> None:
     pruned = narrow(dense, keep)
     compensate.lstsq(dense, pruned, keep, CALIBRATION)
     before = divergence(dense, pruned, seen)
-    blocks.distil(dense, pruned, keep, [*CALIBRATION.batches] * 10, steps=60, lr=3e-4)
+    blocks.distil(
+        dense, pruned, keep, [*CALIBRATION.batches] * 10, 60, blocks.Distillation(lr=3e-4)
+    )
     assert divergence(dense, pruned, seen) < 0.8 * before
 
 

@@ -22,12 +22,14 @@ def convolution(
     x: Labelled,
     weight: Labelled,
     bias: Labelled | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    *window: Any,
+    **named: Any,
 ) -> Any:
-    """conv1d/2d/3d; weight (O, I, *kernel) with I = C / groups."""
+    """conv1d/2d/3d; weight (O, I, *kernel) with I = C / groups.
+
+    ``window``: stride, padding, dilation, groups.
+    """
+    groups: int = window[3] if len(window) > 3 else named.get("groups", 1)
     if weight.name is None:
         return unknown(f, node, x, weight, bias, reason="its weight is computed")
     if any(isinstance(a, fx.Node) for a in node.args[3:]):
@@ -116,13 +118,14 @@ def transposed_convolution(
     x: Labelled,
     weight: Labelled,
     bias: Labelled | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
+    *window: Any,
+    **named: Any,
 ) -> Any:
-    """conv_transpose1d/2d/3d; weight (C, O / groups, *kernel)."""
+    """conv_transpose1d/2d/3d; weight (C, O / groups, *kernel).
+
+    ``window``: stride, padding, output padding, groups, dilation.
+    """
+    groups: int = window[3] if len(window) > 3 else named.get("groups", 1)
     if weight.name is None:
         return unknown(f, node, x, weight, bias, reason="its weight is computed")
     if any(isinstance(a, fx.Node) for a in node.args[3:]):
