@@ -146,6 +146,44 @@ class PostTraining:
         return self.graph.model
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A network and what there is to look at: enough to plan, repair and judge as often as is wanted."""
+
+    dense: Graph
+    examples: Examples
+    calibrating: Rows  # of the examples, that are looked at
+    images: Images  # their views
+    judge: Sequence[Example]  # batches of those held out
+    rows: Rowed  # the outputs that are compared, each with its task
+
+    @property
+    def judges(self) -> int:
+        return len(self.examples) - len(self.calibrating)
+
+
+def look(
+    model: nn.Module, examples: Examples, settings: Settings, rows: Rowed | None = None
+) -> Look:
+    """Everything that is refused before any work, and the split of the examples.
+
+    Raises :class:`EdgepruneError` for too few examples and weights that are not numbers.
+    """
+    if len(examples) < FEWEST:
+        raise EdgepruneError(
+            f"{len(examples)} calibration images", f"{FEWEST} are the least", "give a few hundred"
+        )
+    sound(model)
+    calibrating, judging = split(len(examples))
+    judge = Images(plain(examples, judging)).batches
+    rows = seen(model, judge[0]) if rows is None else rows
+    _sound(answers(model, judge[0], rows))
+    _trained(rows, settings)
+    images = calibration(examples, settings.views, settings.seed, calibrating)
+    dense = trace(model, example_of(inputs_of(model, judge[0]), 2, floating(model)))
+    return Look(dense, examples, calibrating, images, judge, rows)
+
+
 @kept()
 def post_training(
     model: nn.Module,
@@ -162,54 +200,49 @@ def post_training(
     few examples, weights that are not numbers, and targets that cannot be reached.
     """
     begun = time.perf_counter()
-    if len(examples) < FEWEST:
-        raise EdgepruneError(
-            f"{len(examples)} calibration images", f"{FEWEST} are the least", "give a few hundred"
-        )
-    sound(model)
-    calibrating, judging = split(len(examples))
-    judge = Images(plain(examples, judging)).batches
-    rows = seen(model, judge[0]) if rows is None else rows
-    _sound(answers(model, judge[0], rows))
-    _trained(rows, settings)
-    images = calibration(examples, settings.views, settings.seed, calibrating)
-    dense = trace(model, example_of(inputs_of(model, judge[0]), 2, floating(model)))
-    looking, choosing, trying, repairing, distilling, judged = _phases(
-        dense, images, len(judging), settings, told
-    )
+    start = look(model, examples, settings, rows)
+    looking, choosing, trying, repairing, distilling, judged = _phases(start, settings, told)
     if given is None:
-        evidence = gather(dense, images, parts=parts_of(settings), told=looking)
-        made = choose(dense, evidence, settings, told=choosing, trying=trying)
+        evidence = gather(start.dense, start.images, parts=parts_of(settings), told=looking)
+        made = choose(start.dense, evidence, settings, told=choosing, trying=trying)
         del evidence
         give_back()  # by what was looked at, to the maps of the repair
     else:
         made = given
-    pruned, repaired = repair(dense, made.keep, images, settings, repairing)
-    distilled(dense, pruned, made.keep, examples, calibrating, settings, distilling)
+    done = applied(start, made, settings, (repairing, distilling, judged))
+    return replace(done, seconds=time.perf_counter() - begun)
+
+
+def applied(
+    start: Look, made: Plan, settings: Settings, told: Sequence[Part] = (silent,) * 3
+) -> PostTraining:
+    """The network of a plan, repaired and judged; ``told`` hears of the repair, distillation, judging."""
+    begun = time.perf_counter()
+    dense, repairing, distilling, judged = start.dense, *told
+    pruned, repaired = repair(dense, made.keep, start.images, settings, repairing)
+    distilled(dense, pruned, made.keep, start.examples, start.calibrating, settings, distilling)
     judged("judging", 0, 1)
-    found = forecast(model, pruned.model, judge, rows)
+    found = forecast(dense.model, pruned.model, start.judge, start.rows)
     judged("judging", 1, 1)
     notes = (
-        *too_few(dense, len(calibrating), settings),
+        *too_few(dense, len(start.calibrating), settings),
         *unrepaired(dense, made.keep, settings),
     )
     return PostTraining(pruned, made, repaired, found, time.perf_counter() - begun, notes)
 
 
-def _phases(
-    dense: Graph, images: Images, judges: int, settings: Settings, told: Told
-) -> list[Part]:
+def _phases(start: Look, settings: Settings, told: Told) -> list[Part]:
     """What tells of looking, choosing, repairing, distilling, judging, with the time left of all."""
     amounts = Amounts(
-        calibrate=len(images),
+        calibrate=len(start.images),
         fit=settings.block_steps * BATCH if settings.compensate == "blocks" else 0,
         distil=settings.distil_steps * BATCH,
-        judge=judges,
+        judge=start.judges,
         trials=settings.trials if settings.method == "search" else 0,
         tried=TRIED * BATCH,
         share=(settings.target and settings.target.share) or 1.0,
     )
-    phases = work_of(dense, amounts)
+    phases = work_of(start.dense, amounts)
     remaining = Remaining(phases, told, time.perf_counter)
     return [remaining.phase(number) for number in range(len(phases))]
 
