@@ -301,6 +301,38 @@ def too_few(dense: Graph, images: int, settings: Settings) -> tuple[str, ...]:
     return tuple(wide) if settings.compensate in ("lstsq", "blocks") else ()
 
 
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What a look at the images says of every unit; plans to any target are made from it."""
+
+    scores: Mapping[str, Tensor]
+    curves: plan.Curves | None  # what each width of a group loses; None: the score does not say
+
+    def plan(
+        self, dense: Graph, settings: Settings, whole: Mapping[str, int] | None = None
+    ) -> Plan:
+        limits = settings.limits(whole)
+        return plan.make(
+            dense, self.scores, settings.target, method=settings.method, limits=limits,
+            curves=self.curves,
+        )  # fmt: skip
+
+
+def rank(
+    dense: Graph, evidence: Evidence, settings: Settings, *, told: Part = silent,
+    losses: Mapping[str, Sequence[float]] | None = None,
+) -> Ranking:  # fmt: skip
+    """The scores; with ``losses`` at every width, if measured (method sensitivity), those as curves."""
+    if settings.score != "reconstruction":
+        return Ranking(scored(dense, criterion(settings.score), evidence), losses)
+    order = {}
+    for done, name in enumerate(dense.groups):
+        told("choosing", done, len(dense.groups))
+        order[name] = elimination_of(dense, name, evidence)
+    curves = losses or {name: e.error.tolist() for name, e in order.items()}
+    return Ranking({name: e.score() for name, e in order.items()}, curves)
+
+
 def choose(
     dense: Graph, evidence: Evidence, settings: Settings, *, told: Part = silent,
     losses: Mapping[str, Sequence[float]] | None = None, whole: Mapping[str, int] | None = None,
@@ -311,26 +343,14 @@ def choose(
     ``losses`` at every width, if measured (method sensitivity); ``whole``: the widths that the floor
     is a share of, if ``dense`` has been pruned already.
     """
-    curves = losses
-    if settings.score == "reconstruction":
-        order = {}
-        for done, name in enumerate(dense.groups):
-            told("choosing", done, len(dense.groups))
-            order[name] = elimination_of(dense, name, evidence)
-        scores: Mapping[str, Tensor] = {name: e.score() for name, e in order.items()}
-        curves = losses or {name: e.error.tolist() for name, e in order.items()}
-    else:
-        scores = scored(dense, criterion(settings.score), evidence)
+    ranking = rank(dense, evidence, settings, told=told, losses=losses)
 
     def made(curves: plan.Curves | None) -> Plan:
-        limits = settings.limits(whole)
-        return plan.make(
-            dense, scores, settings.target, method=settings.method, limits=limits, curves=curves
-        )
+        return replace(ranking, curves=curves).plan(dense, settings, whole)
 
-    if settings.method == "search" and curves is not None:
-        return made(searched(dense, evidence.images, curves, made, settings, trying))
-    return made(curves)
+    if settings.method == "search" and ranking.curves is not None:
+        return made(searched(dense, evidence.images, ranking.curves, made, settings, trying))
+    return made(ranking.curves)
 
 
 def searched(
