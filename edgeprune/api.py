@@ -51,6 +51,7 @@ def plan(
     method: str = "uniform",
     images: Iterable[Any] = (),
     labels: Sequence[Tensor] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     device: str | None = None,
     own_class: bool = False,
     **limits: Any,
@@ -63,7 +64,9 @@ def plan(
     whose attribute ``needs`` ("maps", "gradients", "readers", "labels") says what ``evidence`` is to
     hold. Scores that look at data want ``images``, batches of what the network is called with, normalised
     (a few hundred in all), as a data loader gives them, and use ``labels`` [N] a batch where they are
-    given. ``own_class``: layers whose Python would not agree with smaller tensors stay whole, so that `cut`
+    given. ``loss``: of what the network gives and of the labels, for scores by gradients ("taylor") of
+    what is no classifier; without ``labels`` the last part of each batch is taken for them.
+    ``own_class``: layers whose Python would not agree with smaller tensors stay whole, so that `cut`
     gives a network of the model's own class. ``limits``: ``floor``, ``multiple``, ``keep`` (globs of groups
     that stay whole), ``shares`` (glob -> share of the width that stays) and ``equal`` (parts of a split
     stay equally wide: True), as `prune.plan.Limits`.
@@ -77,7 +80,7 @@ def plan(
         if not images:
             raise EdgepruneError(f"score {by.name}", "looks at images", "pass images=[...]")
         scoring.sound(graph.model)
-        evidence = gather(graph, _images(graph, images, labels), parts=by.parts)
+        evidence = gather(graph, _images(graph, images, labels, loss), parts=by.parts)
     curves = None
     if method == "reconstruction" and evidence is not None and evidence.problems:
         curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
@@ -159,8 +162,18 @@ def _keep(graph: Graph, what: Plan | prune.Keep) -> prune.Keep:
     return what.keep if isinstance(what, Plan) else what
 
 
-def _images(graph: Graph, images: Iterable[Any], labels: Sequence[Tensor] | None = None) -> Images:
-    return Images([only_inputs(graph.model, batch) for batch in images], labels=labels)
+def _images(
+    graph: Graph,
+    images: Iterable[Any],
+    labels: Sequence[Tensor] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+) -> Images:
+    batches = list(images)
+    if loss is not None and labels is None:
+        labels = [b[-1] for b in batches if isinstance(b, list | tuple)]
+        if len(labels) < len(batches):
+            raise EdgepruneError("a loss of your own", "needs labels", "pass labels=[...]")
+    return Images([only_inputs(graph.model, b) for b in batches], labels=labels, loss=loss)
 
 
 def _marked(graph: Graph, keep: prune.Keep, smaller: nn.Module) -> nn.Module:

@@ -96,14 +96,22 @@ def _looked_into(name: str, seed: int, limit: int | None, download: bool) -> Loo
             progress=watch.on_progress,
         )  # fmt: skip
     counts = _counts(loaded)
-    return Looked(name, list(loaded.classes), counts, size, loaded.source, loaded.notes)
+    classes = list(loaded.classes) if _of_classes(loaded) else ["examples"]
+    return Looked(name, classes, counts, size, loaded.source, loaded.notes)
+
+
+def _of_classes(dataset: Dataset) -> bool:
+    """Whether an example has one class; else its label is a mask, a number, ..."""
+    return bool(dataset.classes) and dataset.train.labels.ndim == 1
 
 
 def _counts(dataset: Dataset) -> dict[str, list[int]]:
-    """Images of each class, in the order of the classes."""
+    """Images of each class, in the order of the classes; of other labels all examples as one."""
     import numpy as np
 
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    if not _of_classes(dataset):
+        return {part: [len(split)] for part, split in parts.items()}
     return {
         part: np.bincount(split.labels, minlength=len(dataset.classes)).tolist()
         for part, split in parts.items()
@@ -122,7 +130,8 @@ def _list(found: Listed) -> Table:
     ]
     notes = [
         f"Home folder: {found.home} (EDGEPRUNE_HOME). What is not there is downloaded when used.",
-        "Also a path: a folder of class folders, a .zip or .tar.gz of one, an .npz with MedMNIST's keys.",
+        "Also a path: a folder of class folders, a .zip or .tar.gz of one, an .npz with MedMNIST's keys,",
+        "an .npz of x and y for any network, a folder of images/ and masks/.",
     ]
     return Table("Data sets", columns, [asdict(row) for row in found.datasets], notes)
 
@@ -146,7 +155,8 @@ def _summary(found: Looked) -> Table:
         *found.notes,
     ]
     total = {"class": "all", **{part: sum(own) for part, own in counts.items()}}
-    return Table(f"{found.data}: {len(rows)} classes", columns, rows, notes, total)
+    what = f"{len(rows)} classes" if found.classes != ["examples"] else "labels that are no classes"
+    return Table(f"{found.data}: {what}", columns, rows, notes, total)
 
 
 def _size(path: Path) -> int:

@@ -164,8 +164,8 @@ def table(run: Run, written: dict[str, Exported]) -> Table:
         Column("difference", "difference", lambda v: f"{v:.1e}"),
         *choices,
     ]
-    what = "images" if task.trains else "examples"
-    agree = ": agreement with dense" if task.trains else ""
+    what = "images" if task.classifies else "examples"
+    agree = ": agreement with dense" if task.classifies else ""
     where = "the test split" if known else f"the {what} held out (no labels{agree})"
     title = f"{run.path}: torch and onnxruntime agree on {where}"
     return Table(title, columns, [row(network, e) for network, e in written.items()])

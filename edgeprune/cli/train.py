@@ -17,6 +17,8 @@ class Train:
     init: options.INIT = "scratch"
     weights: options.WEIGHTS = None
     data: options.DATA = "cifar10"
+    task: options.TASK = None
+    shape: options.EXAMPLE = None
     test: options.TEST = None
     size: options.SIZE = None
     head: options.HEAD = "paper"

@@ -1,13 +1,15 @@
 """Images and labels: a name becomes a checked, split data set, and that becomes batches."""
 
-from .loaders import Dataset, Loader, Split, evaluation_batches, held_out, load
-from .sources import listed, natural_size
+from .loaders import Dataset, Loader, Split, evaluation_batches, held_out
+from .paired import Rows, load, natural_size, takes
+from .sources import listed
 from .transforms import augment_for
 from .unlabelled import unlabelled
 
 __all__ = [
     "Dataset",
     "Loader",
+    "Rows",
     "Split",
     "augment_for",
     "evaluation_batches",
@@ -15,5 +17,6 @@ __all__ = [
     "listed",
     "load",
     "natural_size",
+    "takes",
     "unlabelled",
 ]

@@ -21,10 +21,11 @@ from ..records import Convention
 from ..runs import cores
 from . import splits
 from .faults import Faults
-from .pictures import PARTS, Found, Labels, Pictures
+from .pictures import PARTS, Found, Pictures
 from .sources import Progress, find, judged_by, judges
-from .transforms import AUGMENTS, BadImageError, Pixels, canvas_for, centre, normalise
+from .transforms import AUGMENTS, Augment, BadImageError, Pixels, canvas_for, centre, normalise
 
+Random = np.random.Generator | None
 CHUNK = 64  # images that a thread decodes before it reports
 MAX_SIZE = 2048  # pixels
 
@@ -36,7 +37,7 @@ class Split:
     """
 
     def __init__(
-        self, pictures: Pictures, index: splits.Indices, labels: Labels, canvas: int
+        self, pictures: Pictures, index: splits.Indices, labels: NDArray[Any], canvas: int
     ) -> None:
         self.labels, self.canvas = labels, canvas
         self._pictures, self._index = pictures, index
@@ -74,6 +75,23 @@ class Split:
         part = copy.copy(self)
         part.labels, part._index = self.labels[rows], self._index[rows]
         return part
+
+    def labelled(self, labels: NDArray[Any]) -> Split:
+        """The same images with other labels, one for each."""
+        part = copy.copy(self)
+        part.labels = labels
+        return part
+
+    def batch(
+        self, at: splits.Indices, convention: Convention, augment: Augment, rng: Random
+    ) -> tuple[Tensor, Tensor]:
+        """x float32 [N, 3, S, S] and the labels of these rows; without ``rng`` the middle crop."""
+        images, size = self.images(at), convention.size
+        if rng is None:
+            x = normalise(centre(images, size), convention)
+        else:
+            x = normalise(augment.crop(images, size, rng), convention, augment.jitter, rng)
+        return x, torch.from_numpy(self.labels[at])
 
     def decode(self, keep: bool, faults: Faults, told: Callable[[int], None]) -> None:
         """Decode every image once, on all cores: keep the pixels, or only see that they are whole.
@@ -164,7 +182,7 @@ def load(
         pictures, labels = found.parts[part if part in found.parts else "train"]
         own = indices[part]
         loaded[part] = Split(pictures, own, labels[own], canvas_for(size))
-    _decode([loaded[part] for part in parts], memory, faults, progress)
+    decode([loaded[part] for part in parts], memory, faults, progress)
     said += faults.settle()
     absent = _absent(name, loaded, len(found.classes))
     if absent:
@@ -191,7 +209,7 @@ def _absent(name: str, loaded: Mapping[str, Split], classes: int) -> int:
     return int((np.bincount(loaded["train"].labels, minlength=classes) == 0).sum())
 
 
-def _decode(parts: Sequence[Split], memory: int | None, faults: Faults, progress: Progress) -> None:
+def decode(parts: Sequence[Split], memory: int | None, faults: Faults, progress: Progress) -> None:
     """Decode every image of the parts: all are kept where they take at most ``memory`` bytes."""
     waiting = [split for split in parts if not split.in_memory]
     total = sum(map(len, waiting))
@@ -225,7 +243,7 @@ def held_out(
     faults = Faults(test, skip_bad)
     pictures, labels, said = judges(test, tuple(classes), faults, progress)
     split = Split(pictures, np.arange(len(labels)), labels, canvas_for(size))
-    _decode([split], None, faults, progress)
+    decode([split], None, faults, progress)
     for note in [*said, *faults.settle()]:
         notes(note)
     if not len(split):
@@ -318,7 +336,8 @@ class Loader:
 
         def make(k: int) -> tuple[Tensor, Tensor]:
             at = order[k * self.batch_size : (k + 1) * self.batch_size]
-            return self._batch(at, None if n is None else np.random.default_rng((self.seed, n, k)))
+            rng = None if n is None else np.random.default_rng((self.seed, n, k))
+            return self.split.batch(at, self.convention, self.augment, rng)
 
         with _pool(self.workers) as pool:
             ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
@@ -328,15 +347,6 @@ class Loader:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-
-    def _batch(self, at: splits.Indices, rng: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        images, size = self.split.images(at), self.convention.size
-        if rng is None:
-            x = normalise(centre(images, size), self.convention)
-        else:
-            crops = self.augment.crop(images, size, rng)
-            x = normalise(crops, self.convention, self.augment.jitter, rng)
-        return x, torch.from_numpy(self.split.labels[at])
 
 
 def evaluation_batches(

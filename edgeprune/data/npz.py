@@ -43,7 +43,7 @@ def read_npz(path: Path, faults: Faults) -> Found:
                     f"no {', '.join(missing)} in it (but {', '.join(sorted(members))})",
                     "expected MedMNIST's keys: train_images, train_labels, val_images, ...",
                 )
-            arrays = {k: _array(archive, members[k], path) for k in wanted}
+            arrays = {k: array_of(archive, members[k], path) for k in wanted}
             crc = {k: members[k].CRC for k in arrays}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
         raise EdgepruneError(str(path), f"not a whole .npz ({e})", "download it again") from None
@@ -83,7 +83,7 @@ def read_npz(path: Path, faults: Faults) -> Found:
     return Found(tuple(str(c) for c in classes), found, origin)
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+def array_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     """One array, without pickle; its header is checked before any memory is asked for."""
     name = member.filename
     with archive.open(member) as f:

@@ -151,7 +151,7 @@ def is_image(inputs: Inputs) -> bool:
 
 def names_of(given: Sequence[tuple[str, Tensor]], task: Task) -> list[str]:
     """What the outputs are called in a file: ``logits``, or after their places."""
-    if len(given) == 1 and task.trains:
+    if len(given) == 1 and task.classifies:
         return [OUTPUT]
     return [_name(place) or "output" for place, _ in given]
 

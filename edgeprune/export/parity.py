@@ -151,7 +151,7 @@ class Counted:
         self.found = torch.zeros(
             3, dtype=torch.float64
         )  # other answers, torch's score, onnxruntime's
-        self.choice = real.task.trains
+        self.choice = real.task.classifies
         rows = real.rows if real.dense is not None else ()
         self.beside = [Comparison(port, task) for port, task in rows]
 

@@ -202,20 +202,20 @@ def _gradients(
         for name, at in wanted.items()
     }
     nodes = list(graph.module.graph.nodes)
+    kept = {node for at in wanted.values() for node, _ in at}
+    if not kept:
+        return found
     total = len(images)
     for i, x in enumerate(images.batches):
         values: dict[fx.Node, Any] = {}
-        kept = {node for at in wanted.values() for node, _ in at}
         with torch.enable_grad():
             for node in nodes:
                 run(graph.module, [node], values, mapped(x, _watched))
                 if node in kept and values[node].requires_grad:
                     values[node].retain_grad()
-            logits = class_scores(values[nodes[-1]])
-            y = logits.argmax(1) if labels is None else labels[i]
-            grads = torch.autograd.grad(
-                F.cross_entropy(logits, y), [values[n] for n in kept], allow_unused=True
-            )
+            y = None if labels is None else labels[i]
+            loss = _loss(values[nodes[-1]], y, images.loss)
+            grads = torch.autograd.grad(loss, [values[n] for n in kept], allow_unused=True)
         gradient = dict(zip(kept, grads, strict=True))
         for name, at in wanted.items():
             for j, (node, units) in enumerate(at):
@@ -223,6 +223,16 @@ def _gradients(
                     continue
                 _add_terms(graph, found[name], j, node, units, values[node], gradient[node], total)
     return found
+
+
+def _loss(outputs: Any, labels: Tensor | None, own: Callable[..., Tensor] | None) -> Tensor:
+    """The one that was given, else the cross entropy; without labels the network's own class is right."""
+    if own is not None:
+        if labels is None:
+            raise EdgepruneError("a loss of your own", "needs labels", "pass labels=[...]")
+        return own(outputs, labels)
+    logits = class_scores(outputs)
+    return F.cross_entropy(logits, logits.argmax(1) if labels is None else labels)
 
 
 def class_scores(outputs: Any) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,10 @@ class Images:
 
     batches: Sequence[Example]
     sources: Sequence[int] = field(default_factory=list)  # default: each batch its own images
-    labels: Sequence[Tensor] | None = None  # [N] a batch, where there are any: gradients see them
+    labels: Sequence[Tensor] | None = (
+        None  # [N, ...] a batch, where there are any: gradients see them
+    )
+    loss: Callable[[Any, Tensor], Tensor] | None = None  # of outputs and labels; None: of classes
 
     def __post_init__(self) -> None:
         if not self.batches:

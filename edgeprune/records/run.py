@@ -108,6 +108,7 @@ class Result:
     validation_images: Count | None = None
     test_accuracy: Share | None = None
     test_images: Count | None = None
+    test_measures: dict[str, float] = field(default_factory=dict)  # `Task.told`, of its labels
     agreement: Share | None = None  # how often it gives the dense network's answer, without labels
     variance_kept: float | None = None  # share of the logits' variance that it keeps
     images: Count | None = None  # held-out images of both

@@ -152,7 +152,7 @@ def headline(found: Results) -> str:
         both = (
             f"{results.accuracy(dense.test_accuracy)} and {results.accuracy(pruned.test_accuracy)}"
         )
-        return f"{kept} has {both} of test accuracy before and after."
+        return f"{kept} has {both} of test {results.score_word(found)} before and after."
     if results.apart(found) is False:
         return (
             f"{kept} shows no measurable change of test accuracy on {pruned.test_images:,} images "
@@ -190,12 +190,12 @@ def facts(found: Results) -> list[Fact]:
     shown = [
         counted("Parameters", dense.params, pruned.params if pruned else None),
         counted("FLOPs", dense.flops, pruned.flops if pruned else None),
-        accuracy_fact(dense, pruned),
+        accuracy_fact(found, dense, pruned),
     ]
     return [*shown, latency_fact(found)]
 
 
-def accuracy_fact(dense: Result, pruned: Result | None) -> Fact:
+def accuracy_fact(found: Results, dense: Result, pruned: Result | None) -> Fact:
     last = pruned or dense
     if last.test_accuracy is None:
         if last.outputs and not plain_classes(last.outputs):
@@ -210,9 +210,10 @@ def accuracy_fact(dense: Result, pruned: Result | None) -> Fact:
     detail = "dense"
     if pruned and dense.test_accuracy is not None:
         detail = results.points(last.test_accuracy - dense.test_accuracy)
-    if last.test_images:
+    if last.test_images and results.judged_by(found).classifies:
         detail += f", {_span(last.test_accuracy, last.test_images)} ({last.test_images:,} images)"
-    return Fact("Test accuracy", results.accuracy(last.test_accuracy), detail)
+    name = f"Test {results.score_word(found)}"
+    return Fact(name, results.accuracy(last.test_accuracy), detail)
 
 
 def _span(share: float, images: int) -> str:

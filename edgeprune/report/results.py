@@ -10,6 +10,7 @@ from typing import Any
 from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
+from ..tasks import CLASSIFICATION, TASKS, Measure, Task
 from .outputs import Figure, figures, plain_classes
 from .tables import ABSENT, Cell, Column, Table
 
@@ -229,20 +230,44 @@ def promised_rows(found: Results) -> list[dict[str, Any]]:
 def measured_rows(found: Results) -> list[dict[str, Any]]:
     """Accuracy, file size, latency, memory and realised speed-up, as far as they were measured."""
     onnx = {n: _bytes(found.run.onnx_path(n)) for n in NETWORKS}
+    word = score_word(found)
+
+    def told(measure: Measure) -> dict[str, Any]:
+        dense, pruned = (_measured(found, network, measure.name) for network in NETWORKS)
+        title = measure.title if measure.title.isupper() else measure.title.lower()
+        return _quantity(f"Test {title}", "", dense, pruned, measure.show)
+
     rows = [
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
-        _shares("Validation accuracy", found, "validation_accuracy", "validation_images"),
-        _shares("Test accuracy", found, "test_accuracy", "test_images"),
+        _shares(f"Validation {word}", found, "validation_accuracy", "validation_images"),
+        _shares(f"Test {word}", found, "test_accuracy", "test_images"),
+        *map(told, judged_by(found).told),
         _shares("Dense network's answer", found, "agreement", "images"),
         _row("Variance of the logits kept", "share", found, "variance_kept", accuracy),
     ]
     outputs = found.pruned.outputs if found.pruned else []
     if outputs and not plain_classes(outputs):
-        rows = [*rows[:3], *map(_figure, figures(outputs))]
+        rows = [*rows[:-2], *map(_figure, figures(outputs))]
     known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
     if not found.measurements:
         return known
     return known + bench_rows(found.measurements[0])
+
+
+def judged_by(found: Results) -> Task:
+    """The task that the run's labels are of; classification where it is not known here."""
+    return TASKS.get(found.recipe.task or "", CLASSIFICATION)
+
+
+def score_word(found: Results) -> str:
+    """What the score is called: accuracy, mIoU, ..."""
+    task = judged_by(found)
+    return "accuracy" if task.classifies else task.by_labels.title
+
+
+def _measured(found: Results, network: str, name: str) -> float | None:
+    result = found.networks.get(network)
+    return result.test_measures.get(name) if result else None
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
@@ -458,7 +483,7 @@ def _shares(quantity: str, found: Results, key: str, images: str) -> dict[str, A
     row = _row(quantity, "share", found, key, accuracy)
     for name in NETWORKS:
         n = getattr(found.networks.get(name), images, None)
-        if row[name].value is not None and n:
+        if row[name].value is not None and n and judged_by(found).classifies:
             row[name] = Cell(row[name].value, units.share_of(row[name].value, n))
             row |= {"images": n, f"{name}_interval": list(units.wilson(row[name].value, n))}
     return row
@@ -472,11 +497,13 @@ def _of_how_many(found: Results) -> list[str]:
         return said
     named = (("validation", counts.validation_images), ("test", counts.test_images))
     known = [f"{n:,} {what}" for what, n in named if n]
-    if known:
+    if known and judged_by(found).classifies:
         said.append(
             f"Accuracies are of {' and '.join(known)} images; in brackets or after ± the "
             "interval of 95 %."
         )
+    elif known:
+        said.append(f"{score_word(found)}: of {' and '.join(known)} examples.")
     if counts.agreement is not None and counts.images:
         said.append(
             f"The dense network's answer: on {counts.images:,} held-out images, without labels."
@@ -494,7 +521,7 @@ def apart(found: Results) -> bool | None:
     dense, pruned = found.dense, found.pruned
     if not dense or not pruned or dense.test_accuracy is None or pruned.test_accuracy is None:
         return None
-    if not dense.test_images or not pruned.test_images:
+    if not dense.test_images or not pruned.test_images or not judged_by(found).classifies:
         return None
     low, high = units.difference(
         (dense.test_accuracy, dense.test_images), (pruned.test_accuracy, pruned.test_images)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..records.signature import Port, Signature
-from .task import Chance, Targets, Task, entropy
+from .task import Chance, Targets, Task, entropy, unfit
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -76,6 +76,16 @@ def chance(training: Targets, validation: Targets, classes: int, smoothing: floa
     return Chance(loss_at_chance(training, classes, smoothing), accuracy_at_chance(validation))
 
 
+def fitted(port: Port, labels: Targets) -> Targets:
+    """Class numbers [n] of the network's classes."""
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    classes = port.shape[0] if port.floats and port.shape else 0
+    right = labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels)
+    if not right or labels.min() < 0 or labels.max() >= classes:
+        raise unfit("classification", labels, f"class numbers [n] below {classes}")
+    return labels.astype(np.int64)
+
+
 CLASSIFICATION = Task(
     name="classification",
     title="top-1",
@@ -85,6 +95,7 @@ CLASSIFICATION = Task(
     loss=cross_entropy,
     taught=taught,
     right=right,
+    fitted=fitted,
     same=same,
     answers=answers,
     chance=chance,

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import units
 from ..records.signature import Port, Signature
-from .task import Measure, Task
-from .vectors import RELATIVE, sums
+from .task import Measure, Targets, Task, shaped, unfit
+from .vectors import ABSOLUTE, R2, RELATIVE, sums
+
+UNLABELLED = 255  # of a pixel that no class is said of, as Pascal VOC and Cityscapes write it
 
 
 def picked(outputs: Tensor) -> Tensor:
@@ -115,12 +119,96 @@ def is_sequence(port: Port, whole: Signature) -> bool:
     return port.floats and port.batch == 1 and len(port.shape) == 2
 
 
+# -- by labels -------------------------------------------------------------------------------------
+
+
+def pixel_entropy(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The mean cross entropy of the pixels [N, *space] of which a class is said; of one channel binary."""
+    if outputs.shape[1] == 1:
+        said = targets != UNLABELLED
+        q = (1 - smoothing) * targets.float() + smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs[:, 0].float()[said], q[said])
+    return F.cross_entropy(
+        outputs.float(), targets, ignore_index=UNLABELLED, label_smoothing=smoothing
+    )
+
+
+def taught_pixels(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """As `classification.taught`, mean over all pixels; of one channel binary."""
+    T, outputs, teacher = temperature, outputs.float(), teacher.float()
+    if outputs.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(outputs / T, (teacher / T).sigmoid()) * T**2
+    p, q = (F.log_softmax(t / T, dim=1) for t in (teacher, outputs))
+    return T**2 * (p.exp() * (p - q)).sum(1).mean()
+
+
+def overlaps_with_labels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """As `overlaps`, of the pixels of which a class is said."""
+    said = targets != UNLABELLED
+    a, b = picked(outputs)[said].long(), targets[said].long()
+    classes = max(2, outputs.shape[1])
+    both = torch.bincount(a[a == b], minlength=classes)
+    either = torch.bincount(a, minlength=classes) + torch.bincount(b, minlength=classes) - both
+    return torch.stack([both, either]).double()
+
+
+LABELLED_MIOU = Measure(
+    "miou", "mIoU", overlaps_with_labels, mean_iou, units.percent, "overlaps by {} (mIoU)"
+)
+
+
+def decibels_of_labels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """As `decibels`; the peak is the range of the labels."""
+    return decibels(targets, outputs)
+
+
+LABELLED_PSNR = Measure(
+    "psnr", "PSNR", decibels_of_labels, mean, lambda v: f"{v:.1f} dB", "is at {} (PSNR)"
+)
+
+
+def fitted_masks(port: Port, labels: Targets) -> Targets:
+    """A class number for each pixel, [n, H, W]; 255 where none is said."""
+    labels = labels[:, 0] if labels.ndim == len(port.shape) + 1 and labels.shape[1] == 1 else labels
+    classes = max(2, port.shape[0]) if port.floats else 0
+    there = labels[labels != UNLABELLED]
+    integers = labels.dtype.kind in "iub" and labels.shape[1:] == port.shape[1:] and classes
+    if not integers or not there.size or there.min() < 0 or there.max() >= classes:
+        wanted = f"[n, {', '.join(map(str, port.shape[1:]))}] class numbers below {classes}"
+        raise unfit("segmentation", labels, f"{wanted}, or {UNLABELLED} where none is said")
+    return labels.astype(np.int64)
+
+
+def absolute_loss(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The mean absolute error."""
+    return F.l1_loss(outputs, targets.to(outputs.dtype))
+
+
+def taught_absolute(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.l1_loss(outputs, teacher)
+
+
+def fitted_image(port: Port, labels: Targets) -> Targets:
+    return shaped(port, labels, "restored images")
+
+
+def fitted_depth(port: Port, labels: Targets) -> Targets:
+    return shaped(port, labels, "depth")
+
+
 SEGMENTATION = Task(
     "segmentation", "segmentation", seen=is_segmentation, axes=2, same=same_pixels,
-    chooses="class of a pixel", more=(MIOU,),
+    chooses="class of a pixel", more=(MIOU,), loss=pixel_entropy, taught=taught_pixels,
+    judged=LABELLED_MIOU, score="miou", fitted=fitted_masks,
 )  # fmt: skip
-RESTORATION = Task("restoration", "restored image", seen=is_restored, more=(PSNR, RELATIVE))
-DEPTH = Task("depth", "depth", seen=is_depth, more=(RELATIVE,))
+RESTORATION = Task(
+    "restoration", "restored image", seen=is_restored, more=(PSNR, RELATIVE), loss=absolute_loss,
+    taught=taught_absolute, judged=R2, told=(LABELLED_PSNR,), score="r2", fitted=fitted_image,
+)  # fmt: skip
+DEPTH = Task(
+    "depth", "depth", seen=is_depth, more=(ABSOLUTE, RELATIVE), loss=absolute_loss,
+    taught=taught_absolute, judged=R2, told=(ABSOLUTE, RELATIVE), score="r2", fitted=fitted_depth,
+)  # fmt: skip
 SEQUENCE = Task(
     "sequence", "sequence", seen=is_sequence, same=same_steps, chooses="class of a step"
 )

@@ -61,7 +61,7 @@ def none_seen(port: Port, whole: Signature) -> bool:
 def no_labels(*_: Any) -> Tensor:
     """Of a task that is compared and not trained here."""
     raise EdgepruneError(
-        "labels", "of class numbers are the only ones that are trained on and judged by here",
+        "labels", "for this task are not trained on and not judged by here",
         "prune without: --post-training",
     )  # fmt: skip
 
@@ -81,12 +81,16 @@ class Task:
     more: tuple[Measure, ...] = ()  # besides the share of what is chosen alike
     distance: Callable[[Tensor, Tensor], float] = variance_lost
     score: str = ""  # the key of its score in results: top1
+    judged: Measure | None = None  # of outputs and targets: the score, a share 0..1
+    told: tuple[Measure, ...] = ()  # of outputs and targets: what is told beside the score
+    fitted: Callable[[Port, Targets], Targets] = lambda port, targets: targets
+    # an output, labels as a file has them -> as the loss takes them, or what is wrong with them
     loss: Callable[[Tensor, Tensor, float], Tensor] = no_labels
     # outputs, targets, share of smoothing -> mean over N, to be minimised
     taught: Callable[[Tensor, Tensor, float], Tensor] = no_labels
     # outputs, a teacher's outputs, temperature -> mean over N; needs no targets
     right: Callable[[Tensor, Tensor], Tensor] = no_labels
-    # outputs, targets -> [N], bool or 0..1; the score is its mean
+    # outputs, targets -> [N], bool or 0..1, where an example has one answer; the score is its mean
     answers: Callable[[Tensor], Tensor | None] = lambda outputs: None
     # outputs -> the targets that they would be; None: they answer with no choice
     chance: Callable[[Targets, Targets, int, float], Chance] | None = None
@@ -97,6 +101,20 @@ class Task:
     def trains(self) -> bool:
         """Whether there is a loss for it, and a score by labels."""
         return self.loss is not no_labels
+
+    @property
+    def classifies(self) -> bool:
+        """Whether an example has one answer, a class."""
+        return self.right is not no_labels
+
+    @property
+    def by_labels(self) -> Measure:
+        """The score, a share 0..1, of outputs and targets."""
+        if self.judged is not None:
+            return self.judged
+        return Measure(
+            self.score, self.title, partial(_right, self), ratio, units.percent, "is right for {}"
+        )
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -126,7 +144,9 @@ class Task:
         """``{"top1": 0.91}``; None without labels."""
         if targets is None:
             return None
-        return {self.score: float(self.right(outputs, targets).double().mean())}
+        measure = self.by_labels
+        found = measure.value(measure.parts(outputs, targets))
+        return None if found is None else {measure.name: found}
 
 
 def agreement(task: Task) -> Measure:
@@ -146,6 +166,24 @@ def _alike(task: Task, outputs: Tensor, others: Tensor) -> Tensor:
     if same is None:
         return torch.zeros(2, dtype=torch.float64)
     return torch.tensor([int(same.sum()), same.numel()], dtype=torch.float64)
+
+
+def _right(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    found = task.right(outputs, targets).float()
+    return torch.stack([found.sum(), found.new_tensor(float(len(found)))])
+
+
+def shaped(port: Port, targets: Targets, task: str) -> Targets:
+    """Numbers, one for each that the output gives; [n, ...] of a single one may lack its axis."""
+    numbers = targets.dtype.kind in "fiub" and bool(np.isfinite(targets).all())
+    wanted = (len(targets), *port.shape)
+    if not numbers or targets.size != int(np.prod(wanted)):
+        raise unfit(task, targets, f"as many finite numbers as the network gives, {port.said}")
+    return targets.reshape(wanted).astype(np.float32)
+
+
+def unfit(task: str, targets: Targets, wanted: str) -> EdgepruneError:
+    return EdgepruneError(f"labels {targets.dtype} {list(targets.shape)}", f"{task} wants {wanted}")
 
 
 def entropy(shares: NDArray[np.float64]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,11 +23,12 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerat
 
 @dataclass(frozen=True)
 class Judged:
-    """The task's score (share 0..1) and its mean loss over ``n`` images."""
+    """The task's score (share 0..1) and its mean loss over ``n`` images; what else it tells."""
 
     score: float
     loss: float
     n: int
+    measures: dict[str, float] = field(default_factory=dict)  # `Task.told`, by their names
 
 
 class Shell(nn.Module):
@@ -54,13 +55,13 @@ class Stepper:
         self.recipe, self.model, self.task = recipe, model, tasks.named(recipe.task)
         self.accelerator = _accelerator(precision)
         self.device = self.accelerator.device
-        self.optimizer = optimizer(model.to(memory_format=torch.channels_last), recipe)
+        self.optimizer = optimizer(laid_out(model), recipe)
         self.shell = self.accelerator.prepare_model(Shell(model))
         self.stepped = self.accelerator.prepare_optimizer(self.optimizer)
         self.scaler = self.accelerator.scaler  # of float16's gradients, else None
         self.teacher = None
         if teacher is not None:
-            teacher = teacher.eval().to(memory_format=torch.channels_last)
+            teacher = laid_out(teacher.eval())
             self.teacher = self.accelerator.prepare_model(Shell(teacher), evaluation_mode=True)
 
     def replace(self, model: nn.Module) -> None:
@@ -69,7 +70,7 @@ class Stepper:
             raise EdgepruneError(
                 "pruning during training", "works in one process only", "start one process"
             )
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.model = laid_out(model.to(self.device))
         self.shell.network = self.model
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
@@ -80,7 +81,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         x, y = (self._share(t).to(self.device, non_blocking=True) for t in (x, y))
-        loss = self._loss(scores_of(self.shell(x)), x, y)
+        loss = self._loss(answer_of(self.shell(x), self.task), x, y)
         self.accelerator.backward(loss)
         if self.recipe.clip:
             self.accelerator.clip_grad_norm_(self.shell.parameters(), self.recipe.clip)
@@ -149,15 +150,22 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr)
 
 
-def scores_of(output: object) -> Tensor:
-    """A network's answer where one tensor [N, classes] is wanted; an error where it is another thing."""
-    if isinstance(output, Tensor) and output.ndim == 2:
+def laid_out(model: nn.Module) -> nn.Module:
+    """Channels last, as convolutions of images run fastest; there is no such layout of volumes."""
+    if any(p.ndim == 5 for p in model.parameters()):
+        return model
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def answer_of(output: object, task: Task) -> Tensor:
+    """A network's answer where one tensor is wanted, [N, classes] of a classifier; else an error."""
+    if isinstance(output, Tensor) and (output.ndim == 2 or not task.classifies):
         return output
     shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
     raise EdgepruneError(
         f"the network gives a {type(output).__name__}{shape}",
-        "training and accuracy want one tensor of class scores, [N, classes]",
-        "wrap it in a module that returns its scores alone, in training mode too",
+        "training and accuracy want one tensor, of a classifier class scores [N, classes]",
+        "wrap it in a module that returns it alone, in training mode too",
     )
 
 
@@ -175,20 +183,32 @@ def judge(
     state = here()
     was_training = model.training
     model.eval()
-    sums = torch.zeros(3, device=state.device)  # loss, right, images
+    measures = (task.by_labels, *task.told)
+    sums = torch.zeros(2, device=state.device)  # loss, images
+    parts: list[Tensor] = []
     try:
         for i, (x, y) in enumerate(batches):
             if i % state.num_processes != state.process_index:
                 continue
             x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
             with torch.autocast(state.device.type, LOWER.get(precision), precision in LOWER):
-                logits = scores_of(model(x)).float()
-            sums[0] += task.loss(logits, y, 0.0) * len(y)
-            sums[1] += task.right(logits, y).sum()
-            sums[2] += len(y)
+                answer = answer_of(model(x), task).float()
+            sums[0] += task.loss(answer, y, 0.0) * len(y)
+            sums[1] += len(y)
+            found = [m.parts(answer, y).to(state.device) for m in measures]
+            parts = [a + b for a, b in zip(parts, found, strict=True)] if parts else found
     finally:
         model.train(was_training)
-    loss, right, n = reduce(sums, "sum").tolist()
+    loss, n = reduce(sums, "sum").tolist()
     if not n:
         raise EdgepruneError("evaluation", "the split has no images")
-    return Judged(right / n, loss / n, int(n))
+    parts = parts or [torch.zeros(2, device=state.device)]  # a process that had no batch
+    values = {m.name: m.value(reduce(p, "sum")) for m, p in zip(measures, parts, strict=False)}
+    score = values.pop(measures[0].name)
+    if score is None:
+        raise EdgepruneError(
+            f"labels of {int(n):,} examples",
+            f"say nothing of {measures[0].title}: they are all the same",
+        )
+    told = {name: value for name, value in values.items() if value is not None}
+    return Judged(score, loss / n, int(n), told)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint, graph, models, prune, records, tasks, train
 from ..checkpoint import Loaded
+from ..data import Rows
 from ..errors import EdgepruneError
 from ..graph.inputs import example_of
-from ..graph.probe import image, probe
+from ..graph.probe import image, inputs_said, probe
 from ..graph.tensors import floating
 from ..models import Convention, ModelSpec, code, onnx
 from ..models.fit import Fit as Filled
@@ -39,12 +40,17 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     if run.has("dense"):
         return checkpoint.load(run, "dense")
     source = models.find(ModelSpec(asked.model), asked.init)
-    spec, convention = describe(asked, source, len(dataset.classes))
+    spec, convention = describe(asked, source, len(dataset.classes) or ModelSpec.classes)
     network = models.fresh(spec, asked.seed)
     fit = models.fill(network, spec, source, partial=asked.partial) if source else None
-    inputs = image(network, convention.size)
-    signature, convention = probe(network, inputs), convention_of(inputs, convention)
-    _as_many(asked, signature, len(dataset.classes))
+    inputs = inputs_said(asked.shape.split(",")) if asked.shape else image(network, convention.size)
+    signature = probe(network, inputs)
+    if not isinstance(dataset.train, Rows):
+        convention = convention_of(inputs, convention)
+    task = tasks.named(asked.task)
+    if task.classifies:
+        _as_many(asked, signature, len(dataset.classes))
+    dataset = fitted(dataset, signature, asked.task)
     traced = graph.trace(network, example_of(inputs, 2, floating(network)))
     refuse_early(traced, asked.pruning)
     _say_init(run, asked, fit, watch)
@@ -61,7 +67,6 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     )
     if trained.at_chance:
         watch.note(f"the network learned nothing, pruning it shows nothing: {train.REMEDY}")
-    task = tasks.named(asked.task)
     validation = train.evaluate(network, dataset.validation, convention, task=task)
     test = train.evaluate(network, dataset.test, convention, task=task)
     record_result(
@@ -72,6 +77,13 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
     checkpoint.write_weights(run, "dense", network, spec, convention)
     state.unlink(missing_ok=True)
     return checkpoint.load(run, "dense")
+
+
+def fitted(dataset: Dataset, signature: Signature, task: str) -> Dataset:
+    """The set with its labels as the task's loss takes them; refused where they do not fit the output."""
+    row, port = tasks.named(task), signature.outputs[0]
+    parts = {p: getattr(dataset, p) for p in ("train", "validation", "test")}
+    return replace(dataset, **{p: s.labelled(row.fitted(port, s.labels)) for p, s in parts.items()})
 
 
 def _as_many(asked: Asked, signature: Signature, classes: int) -> None:
@@ -183,7 +195,8 @@ def record_result(
             widths=traced.widths,
             validation_accuracy=validation.score if validation else None,
             validation_images=validation.n if validation else None,
-            test_accuracy=test.score if test else None, test_images=test.n if test else None, **more,
+            test_accuracy=test.score if test else None, test_images=test.n if test else None,
+            test_measures=test.measures if test else {}, **more,
         )
     )  # fmt: skip
 

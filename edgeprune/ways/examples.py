@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..data import Rows as LabelledRows
+from ..data import Split
 from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
 from ..errors import EdgepruneError, raised
 from ..graph.inputs import Example, flat, inputs_of, mapped, nest_of
@@ -271,6 +273,18 @@ def typed_as(given: Arrays, inputs: Inputs) -> Arrays:
         if len(given.inputs.ports) == len(inputs.ports):
             return replace(given, inputs=inputs)
     raise EdgepruneError(f"arrays {given.inputs.said}", f"the network takes {inputs.said}")
+
+
+def of_split(split: Split, convention: Convention, inputs: Inputs) -> Examples:
+    """What the examples of a labelled set look like to a network, labels left out."""
+    if isinstance(split, LabelledRows):
+        return typed_as(Arrays((split.x,), shaped_as(split.x)), inputs)
+    return photos(split.images(range(len(split))), convention, inputs)
+
+
+def shaped_as(x: NDArray[Any]) -> Inputs:
+    """The one input whose examples these are."""
+    return Inputs((Port("x", tuple(x.shape[1:])),))
 
 
 # -- rows and batches ------------------------------------------------------------------------------

@@ -75,14 +75,16 @@ def write(
         "edgeprune.macs": str(cost.macs),
     }
     rows, task = rows_of(run, loaded.signature), task_of(run)
-    dense = None if labelled(run) or task.trains else checkpoint.load(run, "dense").model
-    photos = export.is_image(loaded.signature.inputs) and not are_arrays(asked_of(run).images)
+    dense = None if labelled(run) or task.classifies else checkpoint.load(run, "dense").model
+    asked = asked_of(run)
+    arrays = are_arrays(asked.images) or wanted.takes_arrays(asked.data)
+    photos = export.is_image(loaded.signature.inputs) and not arrays
     return export.write(
         loaded.model,
         run.onnx_path(network),
         real=Real(judging.samples, judging.batches(BATCH), task, dense, rows),
         convention=loaded.convention if photos else None,
-        classes=loaded.classes if task.trains else (),
+        classes=loaded.classes if task.classifies else (),
         metadata=metadata,
         opset=opset,
         interface=loaded.interface,
@@ -114,9 +116,10 @@ def labelled(run: Run) -> bool:
 
 
 def compared(run: Run) -> bool:
-    """Whether nothing but the dense network judges the pruned one: no labels, no images of classes."""
-    photos = not are_arrays(asked_of(run).images)
-    return not labelled(run) and not (photos and task_of(run).trains)
+    """Whether a bench sets the pruned network beside the dense one: arrays, and what is no class."""
+    asked = asked_of(run)
+    arrays = are_arrays(asked.images) if not labelled(run) else wanted.takes_arrays(asked.data)
+    return arrays or not task_of(run).classifies
 
 
 def judging(run: Run) -> Judging:
@@ -126,11 +129,13 @@ def judging(run: Run) -> Judging:
     """
     convention = checkpoint.read_spec(run).input
     if labelled(run):
-        split = of_test(run)
+        split, task = of_test(run), task_of(run)
+        if (known := checkpoint.read_spec(run).signature) is not None and task.trains:
+            split = split.labelled(task.fitted(known.outputs[0], split.labels))
         return Judging(lambda n: data.evaluation_batches(split, convention, n))
     held_out = unlabelled(run)
     rows = post_training.split(len(held_out))[1]
-    if not task_of(run).trains:
+    if not task_of(run).classifies:
         return Judging(lambda n: ((held_out.view(some, 0), None) for some in in_batches(rows, n)))
     dense = checkpoint.load(run, "dense")
     outputs = rows_of(run, dense.signature)

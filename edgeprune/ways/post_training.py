@@ -118,7 +118,7 @@ class Forecast:
 
     @property
     def classifies(self) -> bool:
-        return len(self.outputs) == 1 and TASKS[self.outputs[0].task].trains
+        return len(self.outputs) == 1 and TASKS[self.outputs[0].task].classifies
 
     def sentence(self) -> str:
         if self.classifies and self.agreement is not None and self.variance_kept is not None:
@@ -269,7 +269,7 @@ def _same(t: Tensor) -> bool:
 
 def _trained(rows: Rowed, settings: Settings) -> None:
     """Refuse distillation where the answers are no class scores."""
-    if settings.distil_steps and any(not task.trains for _, task in rows):
+    if settings.distil_steps and any(not task.classifies for _, task in rows):
         raise EdgepruneError(
             "--distill-steps", f"teaches class scores, and these outputs are {tasks.told(rows)}",
             "leave it out",

@@ -16,7 +16,7 @@ from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
 from .dense import result, trained_in
-from .examples import calibration, photos
+from .examples import calibration, of_split
 from .heal import TAUGHT, heal, healing
 from .position import widths
 from .post_training import Settings, choose, parts_of, repair
@@ -70,8 +70,12 @@ def images_to_look_at(work: Work[Any]) -> Images | None:
         return None
     some = work.labelled.train.take(work.way.images)
     dense = work.dense
-    shown = photos(some.images(range(len(some))), dense.convention, dense.signature.inputs)
-    return calibration(shown, settings.views, settings.seed, labels=some.labels)
+    shown = of_split(some, dense.convention, dense.signature.inputs)
+    images = calibration(shown, settings.views, settings.seed, labels=some.labels)
+    if not work.task.classifies:
+        task = work.task
+        images.loss = lambda outputs, labels: task.loss(outputs, labels, 0.0)
+    return images
 
 
 def look(traced: Graph, images: Images | None, settings: Settings) -> Evidence | None:

@@ -13,7 +13,7 @@ from ..prune import Plan
 from ..runs import Run
 from . import position
 from . import wanted as words
-from .dense import dense, refuse_early
+from .dense import dense, fitted, refuse_early
 from .opening import claim, opened
 from .record import Watch
 from .table import row_of
@@ -91,6 +91,7 @@ def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch:
     name = wanted.name or (parent.name if parent else words.default_name(asked))
     with opened(asked, name, wanted.argv, parent) as run:
         network = dense(run, asked, dataset, watch)
+        dataset = fitted(dataset, network.signature, asked.task)
         check(given, network)
         if (stopped := position.pruned_already(run, watch)) is not None:
             return Pruned(run, stopped)

@@ -18,8 +18,8 @@ from ..models import code
 from ..records import Inputs, Signature
 from ..runs import Run
 from .asked import Asked, asked_of
-from .dense import named_classes, whole
-from .examples import Arrays, are_arrays, convention_of, made_inputs, photos, space_of, typed_as
+from .dense import fitted, named_classes, whole
+from .examples import Arrays, are_arrays, convention_of, made_inputs, of_split, space_of, typed_as
 from .examples import arrays as read_arrays
 from .record import Watch
 from .way import Way, no_labels
@@ -81,7 +81,10 @@ def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Datas
     source = models.find(models.ModelSpec(model), wanted.init)
     size = wanted.size or data.natural_size(name)
     network = models.fresh(models.ModelSpec(model, head=head), 0)
-    task = trained_as(probe(network, image(network, size)), wanted.task)
+    shape = shape_of(name, wanted.shape)
+    inputs = said_inputs(shape, network) or image(network, size)
+    signature = probe(network, inputs)
+    task = trained_as(signature, wanted.task, name)
     dataset = load_data(name, size, wanted, watch)
     recipe = train.named(
         wanted.recipe,
@@ -97,19 +100,42 @@ def resolve(wanted: Wanted, way: Way | None, watch: Watch) -> tuple[Asked, Datas
     asked = Asked(
         model, wanted.init, head, wanted.partial, name, size,
         wanted.limit, wanted.skip_bad, wanted.seed, recipe, way, task=task, test=wanted.test,
+        shape=",".join(shape),
     )  # fmt: skip
     return asked, dataset
 
 
-def trained_as(signature: Signature, said: str) -> str:
-    """The task that labels of class numbers train; a network of other answers is refused."""
+def takes_arrays(name: str | None) -> bool:
+    """Whether the labelled set ``name`` holds arrays, and no images."""
+    return name is not None and data.takes(name) is not None
+
+
+def shape_of(name: str, said: Sequence[str]) -> tuple[str, ...]:
+    """What a set of arrays gives to the network, as ``--shape`` says it; of images what was said."""
+    takes = data.takes(name)
+    if takes is None:
+        return tuple(said)
+    own = "x".join(map(str, takes))
+    if said and tuple(said) != (own,):
+        raise EdgepruneError(f"--shape {' '.join(said)}", f"{name} holds {own}", "leave it out")
+    return (own,)
+
+
+def trained_as(signature: Signature, said: str, name: str) -> str:
+    """The task that the labels of the set ``name`` train and judge; a network of other answers is refused."""
     rows = tasks.judged(signature, said)
-    space_of(signature.inputs)
-    if len(rows) != 1 or not rows[0][1].trains or rows[0][0].name:
+    if not takes_arrays(name):
+        h, w = space_of(signature.inputs)
+        if h != w:
+            raise EdgepruneError(
+                f"the network takes {signature.inputs.said}", "labelled images are square",
+                "give arrays: an .npz of x and y",
+            )  # fmt: skip
+    if len(rows) != 1 or not rows[0][1].trains or rows[0][0].name or rows[0][0].batch:
         raise EdgepruneError(
             f"a network that {signature.said}",
-            "labels train and judge one tensor of class scores, [N, classes]",
-            "prune it without: --post-training --images …",
+            f"labels train and judge one tensor, and not as {tasks.told(rows)}",
+            "prune it without: --post-training --images …, or train it by your own loss from Python",
         )
     return tasks.told(rows)
 
@@ -142,7 +168,10 @@ def given_whole(wanted: Wanted, way: Way, watch: Watch) -> Given:
         asked = of_run(parent, way, wanted)
         dense = checkpoint.load(parent, "dense")
         tasks.judged(dense.signature, asked.task)  # names that are not there are refused first
-        return Given(parent, asked, dense, labelled(asked, watch) if asked.data else None)
+        dataset = labelled(asked, watch) if asked.data else None
+        if dataset is not None:
+            dataset = fitted(dataset, dense.signature, asked.task)
+        return Given(parent, asked, dense, dataset)
     return _checkpoint(wanted, way, watch)
 
 
@@ -153,6 +182,8 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     if source and are_arrays(wanted.images):
         source = replace(source, assumed=frozenset())  # arrays are taken as they come
     size = wanted.size
+    if wanted.data is not None and (shape := shape_of(wanted.data, wanted.shape)) != wanted.shape:
+        wanted = replace(wanted, shape=shape)
     if size is None and wanted.data is not None and source and "size" in source.assumed:
         size = data.natural_size(wanted.data)  # the images say more than a guess
     dense = whole(model, source, heads, size, notes=watch.note)
@@ -160,10 +191,12 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     task = tasks.told(tasks.judged(dense.signature, wanted.task))
     dataset = None
     if wanted.data is not None:
-        trained_as(dense.signature, wanted.task)
+        trained_as(dense.signature, wanted.task, wanted.data)
         given = replace(wanted, limit=None) if wanted.images else wanted
         dataset = load_data(wanted.data, dense.convention.size, given, watch)
-        dense = named_classes(dense, dataset.classes, source.where if source else model)
+        if tasks.named(task).classifies and not takes_arrays(wanted.data):
+            dense = named_classes(dense, dataset.classes, source.where if source else model)
+        dataset = fitted(dataset, dense.signature, task)
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT
     asked = Asked(
         model, wanted.init, dense.spec.head, False, wanted.data, dense.convention.size, limit,
@@ -189,7 +222,7 @@ def _asked(dense: Loaded, wanted: Wanted, watch: Watch) -> tuple[Loaded, Arrays 
         watch.note(
             f"{wanted.model or MODEL} {signature.said}: {tasks.told(rows)} (--task says another)"
         )
-    if found is None:
+    if found is None and not takes_arrays(wanted.data):
         return replace(
             dense, known=signature, convention=convention_of(inputs, dense.convention)
         ), None
@@ -240,7 +273,7 @@ def examples(given: Given, watch: Watch) -> Examples | None:
         watch.note(f"looks at {len(some):,} training images of {asked.data}, labels unused")
     else:
         return None
-    return photos(some.images(range(len(some))), dense.convention, dense.signature.inputs)
+    return of_split(some, dense.convention, dense.signature.inputs)
 
 
 def default_name(asked: Asked) -> str:

@@ -1,0 +1,361 @@
+"""Sets whose labels are no classes of images: arrays x and y of an .npz, or images/ beside masks/.
+
+An .npz holds ``x``, what the network takes, and ``y``, what it should answer, one row an example; parts
+of its own are ``x_val``, ``y_val``, ``x_test``, ``y_test``. In a folder or an archive a mask has its
+image's name (any suffix) and size, and a class number a pixel, 255 where none is said; ``test/images``
+and ``test/masks`` (``val/...``) are parts of its own. What is missing is drawn from the training part.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from .. import files
+from ..errors import EdgepruneError
+from ..records import Convention
+from . import archives, loaders, sources, splits
+from .faults import Faults
+from .folders import PART_NAMES, SUFFIXES
+from .loaders import MAX_SIZE, Dataset, Random, Split
+from .npz import array_of
+from .pictures import Files
+from .sources import Progress, in_home
+from .transforms import (
+    FORMATS,
+    MAX_PIXELS,
+    Augment,
+    BadImageError,
+    Pixels,
+    canvas_for,
+    centre,
+    normalise,
+)
+
+PREFIXES = {"": "train", "_val": "validation", "_test": "test"}  # of x and y
+UNLABELLED = 255
+
+
+class Rows(Split):
+    """Arrays as the network takes them, and a label for each row; they have one view."""
+
+    def __init__(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+        self.x, self.labels, self.canvas = x, y, MAX_SIZE
+        self._kept = x
+
+    def images(self, indices: Any) -> Pixels:
+        raise EdgepruneError("these examples", "are arrays and no images")
+
+    def at(self, rows: NDArray[Any]) -> Rows:
+        return Rows(self.x[rows], self.labels[rows])
+
+    def batch(
+        self, at: splits.Indices, convention: Convention, augment: Augment, rng: Random
+    ) -> tuple[Tensor, Tensor]:
+        """x and y of these rows, as they are."""
+        return torch.from_numpy(self.x[at]), torch.from_numpy(self.labels[at])
+
+
+class Masked(Split):
+    """Images, and for labels masks [n, canvas, canvas]; they have one view, the middles of both."""
+
+    def batch(
+        self, at: splits.Indices, convention: Convention, augment: Augment, rng: Random
+    ) -> tuple[Tensor, Tensor]:
+        """x float32 [N, 3, S, S] and class numbers int64 [N, S, S]."""
+        size = convention.size
+        x = normalise(centre(self.images(at), size), convention)
+        low = (self.canvas - size) // 2
+        y = self.labels[at][:, low : low + size, low : low + size]
+        return x, torch.from_numpy(np.ascontiguousarray(y, np.int64))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Encoded masks in a tree, one for each image of ``images``."""
+
+    tree: archives.Tree
+    names: tuple[str, ...]
+    images: tuple[str, ...]
+
+    def get(self, i: int, canvas: int) -> NDArray[np.uint8]:
+        """A class number a pixel, uint8 [canvas, canvas], cut as the image is; no number is blended."""
+        mask = _opened(self.tree.read(self.names[i]))
+        if mask.mode not in ("L", "P", "1"):
+            raise BadImageError(
+                f"a mask of mode {mask.mode}: grey or palette is wanted, a class a pixel"
+            )
+        if mask.size != _opened(self.tree.read(self.images[i])).size:
+            raise BadImageError(f"{mask.width}x{mask.height} px, and its image is of another size")
+        side = min(mask.size)
+        left, top = (mask.width - side) / 2, (mask.height - side) / 2
+        box = (left, top, left + side, top + side)
+        cut = mask.resize((canvas, canvas), Image.Resampling.NEAREST, box=box)
+        return np.asarray(cut, np.uint8)
+
+
+def _opened(raw: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImageError(f"{image.width}x{image.height} px, a decompression bomb")
+        image.load()
+        return image
+    except BadImageError:
+        raise
+    except Exception as e:  # decoders of broken files raise whatever they stumble over
+        raise BadImageError(" ".join(str(e).split())[:100] or type(e).__name__) from None
+
+
+# -- which layout it is ----------------------------------------------------------------------------
+
+
+def arrays_of(name: str) -> Path | None:
+    """The .npz of x and y that ``name`` means; None: it is another set."""
+    path = _place(name)
+    if path is None or path.suffix != ".npz" or not os.path.isfile(path):
+        return None
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        if {"x.npy", "y.npy"} <= set(archive.namelist()):
+            return path
+    return None
+
+
+def takes(name: str) -> tuple[int, ...] | None:
+    """The shape of an example of a set of arrays; None: it is of images."""
+    path = arrays_of(name)
+    return None if path is None else tuple(_arrays(path)["x"].shape[1:])
+
+
+def tree_of(name: str, faults: Faults) -> archives.Tree | None:
+    """The folder or archive of images/ and masks/ that ``name`` means; None: it is another set."""
+    path = _place(name)
+    if path is None or path.suffix == ".npz":
+        return None
+    try:
+        tree = archives.open_tree(path, faults)
+    except EdgepruneError:
+        return None  # whoever reads it says why
+    folders = {folder.lower() for folder in tree.folders}
+    for top in ("", "train/", "training/"):
+        if {f"{top}images", f"{top}masks"} <= folders:
+            return tree
+    return None
+
+
+def _place(name: str) -> Path | None:
+    path = files.place(name)
+    return path if os.path.exists(path) else in_home(name)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+            known = [f"{kind}{part}" for part in PREFIXES for kind in "xy"]
+            return {k: array_of(archive, members[k], path) for k in known if k in members}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
+        raise EdgepruneError(str(path), f"not a whole .npz ({e})", "save it again") from None
+
+
+def read_arrays(path: Path) -> dict[str, Rows]:
+    """The parts of an .npz of x and y."""
+    found, parts = _arrays(path), {}
+    for suffix, part in PREFIXES.items():
+        keys = [f"x{suffix}", f"y{suffix}"]
+        there = [k for k in keys if k in found]
+        if not there:
+            continue
+        if len(there) < 2:
+            raise EdgepruneError(str(path), f"{there[0]} without {set(keys) - set(there)}")
+        x, y = (_numbers(found[k], k, path) for k in keys)
+        if len(x) != len(y) or not len(x) or x.shape[1:] != found["x"].shape[1:]:
+            raise EdgepruneError(
+                str(path),
+                f"{keys[0]} {list(x.shape)} and {keys[1]} {list(y.shape)} do not belong together",
+            )
+        parts[part] = Rows(x, y)
+    return parts
+
+
+def _numbers(array: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
+    """Floats as float32, integers as int64."""
+    if array.dtype.kind not in "fiub" or array.ndim < 1:
+        raise EdgepruneError(str(path), f"{key} is {array.dtype} {list(array.shape)}, not numbers")
+    floats = array.dtype.kind == "f" or key.startswith("x")
+    kept = np.ascontiguousarray(array, np.float32 if floats else np.int64)
+    if not np.isfinite(kept).all():
+        raise EdgepruneError(str(path), f"NaN or infinite values in {key}")
+    return kept
+
+
+def read_masks(tree: archives.Tree, faults: Faults) -> dict[str, tuple[Files, Masks]]:
+    """The parts of a tree of images/ and masks/, paired by name."""
+    found: dict[str, dict[str, dict[str, str]]] = {}  # part -> images, masks -> stem -> name
+    for name in sorted(tree.sizes):
+        folders = name.lower().split("/")
+        part = PART_NAMES.get(folders[0])
+        kind, *inside = folders[1:] if part and len(folders) > 2 else folders
+        if kind in ("images", "masks") and inside and name.lower().endswith(SUFFIXES):
+            stem = "/".join(inside).rpartition(".")[0]
+            found.setdefault(part or "train", {}).setdefault(kind, {})[stem] = name
+    parts = {}
+    for part, kinds in found.items():
+        images, masks = kinds.get("images", {}), kinds.get("masks", {})
+        for stem in sorted(images.keys() ^ masks.keys()):
+            name = images.get(stem) or masks[stem]
+            faults.add(name, "no mask of its name" if stem in images else "no image of its name")
+        both = sorted(images.keys() & masks.keys())
+        names = tuple(images[s] for s in both), tuple(masks[s] for s in both)
+        if both:
+            parts[part] = (Files(tree, names[0]), Masks(tree, names[1], names[0]))
+    if "train" not in parts:
+        raise EdgepruneError(
+            str(tree.path), "no image with a mask", "expected images/a.jpg, masks/a.png"
+        )
+    return parts
+
+
+def _decoded(masks: Masks, canvas: int, faults: Faults) -> tuple[NDArray[np.uint8], splits.Indices]:
+    """All masks, uint8 [n, canvas, canvas], and which of them could be read."""
+    found, rows = [], []
+    for i, name in enumerate(masks.names):
+        try:
+            found.append(masks.get(i, canvas))
+        except BadImageError as e:
+            faults.add(name, str(e))
+        else:
+            rows.append(i)
+    whole = np.stack(found) if found else np.empty((0, canvas, canvas), np.uint8)
+    return whole, np.array(rows, np.int64)
+
+
+def _classes(masks: Sequence[NDArray[Any]]) -> tuple[str, ...]:
+    """0 to the largest; masks of 0 and 255 alone become 0 and 1, in place."""
+    values = set().union(*(np.unique(each).tolist() for each in masks))
+    if values == {0, UNLABELLED}:
+        for each in masks:
+            np.minimum(each, 1, out=each)
+        values = {0, 1}
+    return tuple(str(i) for i in range(max(values - {UNLABELLED}, default=0) + 1))
+
+
+# -- loading ---------------------------------------------------------------------------------------
+
+
+def load(
+    name: str,
+    *,
+    size: int,
+    seed: int = 0,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    test: str | None = None,
+    notes: Callable[[str], None] = lambda note: None,
+    progress: Progress = lambda what, done, total: None,
+    **more: Any,
+) -> Dataset:
+    """The data set ``name``: arrays, images beside masks, else as `loaders.load`, which says the words."""
+    faults = Faults(name, skip_bad)
+    arrays = arrays_of(name)
+    tree = None if arrays else tree_of(name, faults)
+    if arrays is None and tree is None:
+        return loaders.load(
+            name, size=size, seed=seed, limit=limit, skip_bad=skip_bad, test=test, notes=notes,
+            progress=progress, **more,
+        )  # fmt: skip
+    if test is not None:
+        raise EdgepruneError(
+            f"--test {test}", f"{name} is no set of classes",
+            "a test part of its own judges: x_test and y_test, or test/images and test/masks",
+        )  # fmt: skip
+    if arrays is not None:
+        parts: Mapping[str, Split] = read_arrays(arrays)
+        labels = parts["train"].labels
+        classes = tuple(str(i) for i in range(int(labels.max()) + 1)) if _numbers_of(labels) else ()
+        origin = {"kind": "arrays", "path": str(arrays), "fingerprint": _fingerprint(arrays)}
+    else:
+        assert tree is not None
+        if not 1 <= size <= MAX_SIZE:
+            raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
+        parts, classes = _masked(tree, canvas_for(size), faults, progress)
+        origin = {"kind": "masks", "path": str(tree.path), "fingerprint": tree.fingerprint}
+    said = faults.settle()
+    for note in said:
+        notes(note)
+    return _split(name, parts, classes, origin, (seed, limit), said)
+
+
+def _numbers_of(labels: NDArray[Any]) -> bool:
+    """Whether they are class numbers, one an example."""
+    return labels.dtype.kind == "i" and labels.size == len(labels) and int(labels.min()) >= 0
+
+
+def _fingerprint(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return "crc32:" + "-".join(f"{i.CRC:08x}" for i in archive.infolist())
+
+
+def _masked(
+    tree: archives.Tree, canvas: int, faults: Faults, progress: Progress
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    parts: dict[str, Split] = {}
+    for part, (images, masks) in read_masks(tree, faults).items():
+        whole, rows = _decoded(masks, canvas, faults)
+        parts[part] = Masked(images, rows, whole, canvas)
+    classes = _classes([split.labels for split in parts.values()])
+    loaders.decode(list(parts.values()), None, faults, progress)
+    return parts, classes
+
+
+def _split(
+    name: str, parts: Mapping[str, Split], classes: tuple[str, ...], origin: dict[str, Any],
+    how: tuple[int, int | None], said: list[str],
+) -> Dataset:  # fmt: skip
+    """Test and validation of the set's own, else drawn from the training part without regard to labels."""
+    seed, limit = how
+    shares = {"test": splits.TEST_SHARE, "validation": splits.VALIDATION_SHARE}
+    shares = {part: share for part, share in shares.items() if part not in parts}
+    drawn, _ = splits.carve(np.zeros(len(parts["train"]), np.int64), shares, seed)
+    if limit is not None:
+        few = splits.subset(np.zeros(len(drawn["train"]), np.int64), limit, seed)
+        drawn["train"] = drawn["train"][few]
+    own = {part: split for part, split in parts.items() if part != "train"}
+    found = own | {part: parts["train"].at(rows) for part, rows in drawn.items()}
+    for part, split in found.items():
+        if not len(split):
+            raise EdgepruneError(f"data {name}", f"no example left in {part}")
+    source = origin | {
+        "split": {p: "drawn by seed" if p in drawn else "its own" for p in found},
+        "seed": seed, "limit": limit, "images": {p: len(s) for p, s in found.items()},
+        "in_memory": all(s.in_memory for s in found.values()),
+    }  # fmt: skip
+    return Dataset(name, classes, **found, source=source, notes=said)
+
+
+def natural_size(name: str) -> int:
+    """As `sources.natural_size`; of images beside masks by their sides, of arrays any."""
+    if arrays_of(name) is not None:
+        return 32
+    tree = tree_of(name, Faults(name, skip=True))
+    if tree is None:
+        return sources.natural_size(name)
+    images, _ = read_masks(tree, Faults(name, skip=True))["train"]
+    sides = sorted(images.side(i) for i in range(0, len(images), max(1, len(images) // 9)))
+    return 224 if sides[len(sides) // 2] > 64 else 32
