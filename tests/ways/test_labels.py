@@ -60,7 +60,7 @@ def place(empty_home: Path) -> Path:
     return here
 
 
-QUICK = "--epochs 20 --batch-size 16 --lr 0.01 --precision fp32"
+QUICK = "--epochs 30 --batch-size 16 --lr 0.01 --precision fp32"
 
 
 @pytest.mark.parametrize(
