@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -76,7 +77,7 @@ def test_only_seed_and_epoch_decide(dataset: data.Dataset, augment: str) -> None
     assert not torch.equal(first, run(1, seed=1))
 
 
-class Same:
+class Same(loaders.Split):
     """Every image is the same 20 x 20 ramp: what differs between batches is the augmentation's."""
 
     canvas = 20
@@ -84,18 +85,15 @@ class Same:
     def __init__(self, n: int) -> None:
         self.labels = np.zeros(n, np.int64)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def images(self, indices: np.ndarray) -> np.ndarray:
+    def images(self, indices: Any) -> np.ndarray:
         ramp = np.add.outer(np.arange(20), 10 * np.arange(20)).astype(np.uint8)
         return np.repeat(ramp[None, :, :, None], len(indices), 0).repeat(3, 3)
 
 
 def test_every_batch_is_augmented_anew_and_evaluated_in_the_middle() -> None:
-    first, second = (x for x, _ in Loader(Same(16), PLAIN, batch_size=8, augment="small").epoch(1))  # type: ignore[arg-type]
+    first, second = (x for x, _ in Loader(Same(16), PLAIN, batch_size=8, augment="small").epoch(1))
     assert not torch.equal(first, second)
-    (middle,) = (x for x, _ in evaluation_batches(Same(3), PLAIN))  # type: ignore[arg-type]
+    (middle,) = (x for x, _ in evaluation_batches(Same(3), PLAIN))
     corners = (middle[:, 0, [0, -1], [0, -1]] * 255).round()
     assert corners.tolist() == [[2 + 20, 17 + 170]] * 3  # rows and columns 2 to 17 of 20
 
@@ -165,9 +163,10 @@ def test_stopping_early_leaves_no_thread(dataset: data.Dataset) -> None:
 
 def test_only_a_few_batches_are_made_ahead(dataset: data.Dataset) -> None:
     made: list[int] = []
-    loader = Loader(dataset.train, PLAIN, batch_size=1, workers=2)
-    inner = loader._batch
-    loader._batch = lambda at, rng: (made.append(1), inner(at, rng))[1]  # type: ignore[method-assign]
+    split = dataset.train.at(np.arange(len(dataset.train)))
+    inner = split.batch
+    split.batch = lambda *words: (made.append(1), inner(*words))[1]  # type: ignore[method-assign, func-returns-value]
+    loader = Loader(split, PLAIN, batch_size=1, workers=2)
     batches = loader.epoch(1)
     next(batches)
     time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch._dynamo  # the first optimizer imports it: before the fork, not aft
 from torch import nn
 
 from edgeprune import files
-from edgeprune.data import Dataset
+from edgeprune.data import Dataset, Split
 from edgeprune.models import Convention
 from edgeprune.train import Recipe, fit, loop
 
@@ -27,7 +28,7 @@ RECIPE = Recipe(
 )
 
 
-class Images:
+class Images(Split):
     """A split in memory: uint8 [n, 8, 8, 3]; the class is which quarter is bright."""
 
     canvas = 8
@@ -40,10 +41,7 @@ class Images:
             row, column = 4 * (label // 2), 4 * (label % 2)
             image[row : row + 4, column : column + 4] += 60
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def images(self, indices: np.ndarray) -> np.ndarray:
+    def images(self, indices: Any) -> np.ndarray:
         return self.pixels[indices]
 
 
