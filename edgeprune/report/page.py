@@ -210,7 +210,7 @@ def accuracy_fact(found: Results, dense: Result, pruned: Result | None) -> Fact:
     detail = "dense"
     if pruned and dense.test_accuracy is not None:
         detail = results.points(last.test_accuracy - dense.test_accuracy)
-    if last.test_images and results.judged_by(found).classifies:
+    if last.test_images and results.judged_by(found) is None:
         detail += f", {_span(last.test_accuracy, last.test_images)} ({last.test_images:,} images)"
     name = f"Test {results.score_word(found)}"
     return Fact(name, results.accuracy(last.test_accuracy), detail)

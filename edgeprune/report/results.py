@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
-from ..tasks import CLASSIFICATION, TASKS, Measure, Task
 from .outputs import Figure, figures, plain_classes
 from .tables import ABSENT, Cell, Column, Table
+
+if TYPE_CHECKING:
+    from ..tasks import Measure, Task
 
 NETWORKS = ("dense", "pruned")
 
@@ -230,7 +232,7 @@ def promised_rows(found: Results) -> list[dict[str, Any]]:
 def measured_rows(found: Results) -> list[dict[str, Any]]:
     """Accuracy, file size, latency, memory and realised speed-up, as far as they were measured."""
     onnx = {n: _bytes(found.run.onnx_path(n)) for n in NETWORKS}
-    word = score_word(found)
+    word, task = score_word(found), judged_by(found)
 
     def told(measure: Measure) -> dict[str, Any]:
         dense, pruned = (_measured(found, network, measure.name) for network in NETWORKS)
@@ -241,7 +243,7 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),
         _shares(f"Validation {word}", found, "validation_accuracy", "validation_images"),
         _shares(f"Test {word}", found, "test_accuracy", "test_images"),
-        *map(told, judged_by(found).told),
+        *map(told, task.told if task else ()),
         _shares("Dense network's answer", found, "agreement", "images"),
         _row("Variance of the logits kept", "share", found, "variance_kept", accuracy),
     ]
@@ -254,15 +256,19 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
     return known + bench_rows(found.measurements[0])
 
 
-def judged_by(found: Results) -> Task:
-    """The task that the run's labels are of; classification where it is not known here."""
-    return TASKS.get(found.recipe.task or "", CLASSIFICATION)
+def judged_by(found: Results) -> Task | None:
+    """The task that the run's labels are of; None: classes, or it is not known here."""
+    if found.recipe.task in (None, "", "classification"):
+        return None
+    from ..tasks import TASKS  # imports torch, which a list of runs must not
+
+    return TASKS.get(found.recipe.task)
 
 
 def score_word(found: Results) -> str:
     """What the score is called: accuracy, mIoU, ..."""
     task = judged_by(found)
-    return "accuracy" if task.classifies else task.by_labels.title
+    return "accuracy" if task is None else task.by_labels.title
 
 
 def _measured(found: Results, network: str, name: str) -> float | None:
@@ -483,7 +489,7 @@ def _shares(quantity: str, found: Results, key: str, images: str) -> dict[str, A
     row = _row(quantity, "share", found, key, accuracy)
     for name in NETWORKS:
         n = getattr(found.networks.get(name), images, None)
-        if row[name].value is not None and n and judged_by(found).classifies:
+        if row[name].value is not None and n and judged_by(found) is None:
             row[name] = Cell(row[name].value, units.share_of(row[name].value, n))
             row |= {"images": n, f"{name}_interval": list(units.wilson(row[name].value, n))}
     return row
@@ -497,7 +503,7 @@ def _of_how_many(found: Results) -> list[str]:
         return said
     named = (("validation", counts.validation_images), ("test", counts.test_images))
     known = [f"{n:,} {what}" for what, n in named if n]
-    if known and judged_by(found).classifies:
+    if known and judged_by(found) is None:
         said.append(
             f"Accuracies are of {' and '.join(known)} images; in brackets or after ± the "
             "interval of 95 %."
@@ -521,7 +527,7 @@ def apart(found: Results) -> bool | None:
     dense, pruned = found.dense, found.pruned
     if not dense or not pruned or dense.test_accuracy is None or pruned.test_accuracy is None:
         return None
-    if not dense.test_images or not pruned.test_images or not judged_by(found).classifies:
+    if not dense.test_images or not pruned.test_images or judged_by(found):
         return None
     low, high = units.difference(
         (dense.test_accuracy, dense.test_images), (pruned.test_accuracy, pruned.test_images)
