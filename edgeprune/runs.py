@@ -24,6 +24,8 @@ FIRST = "make one: edgeprune prune --model mobilenetv1 --data digits"
 IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a history record is about
 R = TypeVar("R")
 TELLING = ".telling.lock"  # of what reads a run and adds a page or a picture
+NETWORKS = ("dense", "pruned")  # in float, with weights of their own
+INT8 = "-int8"  # of a network that was made from one of them
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -91,7 +93,18 @@ class Run:
         return self.path / f"{network}.safetensors"
 
     def onnx_path(self, network: str) -> Path:
+        """``network`` may be ``"dense-int8"`` or ``"pruned-int8"`` too."""
         return self.path / f"{network}.onnx"
+
+    def record_path(self, network: str) -> Path:
+        """How a network without weights of its own was made: ``pruned-int8.json``."""
+        return self.path / f"{network}.json"
+
+    @property
+    def exported(self) -> list[str]:
+        """The networks that are there as .onnx files, the float ones first."""
+        known = [*NETWORKS, *map(int8_of, NETWORKS)]
+        return [network for network in known if self.onnx_path(network).is_file()]
 
     def recipe(self) -> records.Recipe:
         """What was asked; `ways.asked.of_run` makes of it what a way works with."""
@@ -174,6 +187,16 @@ class Run:
                 if not (stat.S_ISLNK(mode) or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
                     raise EdgepruneError(str(path), "neither a file nor a folder", "remove it")
         return self
+
+
+def int8_of(network: str) -> str:
+    """The name of its int8 network."""
+    return network + INT8
+
+
+def parent_of(network: str) -> str:
+    """The network whose weights it has: ``pruned`` of ``pruned-int8``, else itself."""
+    return network.removesuffix(INT8)
 
 
 def named(name: str) -> Run:

@@ -119,7 +119,7 @@ class Bench:
 
     def answers(self, run: Run | None, models: list[Path]) -> list[list[Output]]:
         """What the networks answer to what was held out, where no labels judge them."""
-        from ..bench import answers as room
+        from ..export import answers as room
         from ..ways import exporting
 
         if self.no_accuracy or run is None or not exporting.compared(run):
@@ -205,14 +205,15 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
     """
     from .. import bench as room
     from ..bench import subject
+    from ..runs import parent_of
     from ..ways import exporting
 
     for known in subject.inspect(models, [p.stem for p in models]):
-        made_from = known.metadata.get("edgeprune.weights")
-        if run.has(known.name) and made_from not in (None, exporting.fingerprint(run, known.name)):
+        made_from, parent = known.metadata.get("edgeprune.weights"), parent_of(known.name)
+        if run.has(parent) and made_from not in (None, exporting.fingerprint(run, parent)):
             raise EdgepruneError(
                 f"{known.path} was made from other weights than the run has now",
-                next=f"edgeprune export {run.word}",
+                next=f"edgeprune export {run.word}" + ("" if parent == known.name else " --int8"),
             )
         convention = subject.convention(known)
     if test is None and exporting.compared(run):

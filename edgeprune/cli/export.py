@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import EdgepruneError
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..checkpoint import Loaded
     from ..export import Exported
     from ..export.parity import Parity
+    from ..records import Int8, Output
     from ..report.tables import Table
     from ..runs import Run
-
-NETWORKS = ("dense", "pruned")
+    from ..ways.exporting import Judging
+    from ..ways.quantising import Written
 
 
 def export(
@@ -37,6 +40,19 @@ def export(
             "or their numbers).",
         ),
     ] = "",
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="And each network in 8 bits beside it, calibrated on images that it was made from.",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            "--calibrate", min=1, metavar="N", help="Of so many images (with --int8; default 200)."
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
@@ -45,13 +61,19 @@ def export(
     what is open), and choose the same class for every image of the test split (without labels: of what was
     held out); otherwise no file is left and the exit code is 2.
 
-    Example: [b]edgeprune export --open height,width[/b]
+    With --int8 each also comes in 8 bits, as dense-int8.onnx and pruned-int8.onnx (QDQ, uint8 maps, int8
+    weights with a step a filter); how often it gives the float file's answer on the same images is told
+    before it is there.
+
+    Example: [b]edgeprune export --int8[/b]
     """
     from .. import checkpoint, runs
     from ..ways import exporting
 
+    if calibrate is not None and not int8:
+        raise EdgepruneError(f"--calibrate {calibrate}", "is of int8 alone", "add --int8")
     found = runs.find(run)
-    present = [network for network in NETWORKS if found.has(network)]
+    present = [network for network in runs.NETWORKS if found.has(network)]
     if not present:
         checkpoint.load(found, "dense")  # says which command makes one
     networks = exporting.loaded(found, present)
@@ -62,12 +84,15 @@ def export(
         for network, loaded in networks.items():
             output.note(f"exporting {network} …")
             written[network] = exporting.write(found, loaded, network, images, opset, words)
+        eight = quantised(found, networks, images, calibrate) if int8 else {}
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
+        documents |= {network: document(e) for network, e in eight.items()}
         head = {"run": str(found.path), "labelled": exporting.labelled(found)}
         output.show_json(head | {"networks": documents})
     else:
-        output.show(table(found, written), *beside(written))
+        tables = [in_8_bits([e.told for e in eight.values()])] if eight else []
+        output.show(table(found, written), *beside(written), *tables)
     tell(found, written)
 
 
@@ -83,6 +108,81 @@ def tell(run: Run, written: dict[str, Exported]) -> None:
         output.note(f"only the dense network so far; next: edgeprune prune {run.word}")
     else:
         output.note(f"next: edgeprune bench {run.word} --device cpu")
+
+
+def quantised(
+    run: Run, networks: dict[str, Loaded], images: Judging, calibrate: int | None
+) -> dict[str, Written]:
+    """The int8 file of each network; what it gives is told before it is there."""
+    from ..ways import quantising
+
+    examples = quantising.calibrating(run, calibrate or quantising.CALIBRATED)
+    written = {}
+    for network, loaded in networks.items():
+        output.note(f"exporting {network} in 8 bits …")
+        one = quantising.write(run, loaded, network, examples, images, told)
+        written[one.told.network] = one
+    return written
+
+
+def told(name: str, found: Int8) -> None:
+    """One line on what 8 bits keep."""
+    from .. import units
+
+    first = main_figure(found.beside_float)
+    kept = f"{first[0].lower()} kept to {first[1]}, " if first else ""
+    size = f"{units.size(found.bytes)} of {units.size(found.float_bytes)}"
+    output.note(f"{name}: {kept}on {found.images:,} held-out examples; {size}")
+
+
+def main_figure(outputs: list[Output]) -> tuple[str, str] | None:
+    """What is told first of a network's outputs beside another's: how it is called, and its value."""
+    from ..report.outputs import figures
+
+    found = figures(outputs)
+    return (found[0].key.replace("_", " "), found[0].text) if found else None
+
+
+def document(written: Written) -> dict[str, Any]:
+    """Of an int8 file; the ranges are in its record."""
+    from .. import records
+
+    found: dict[str, Any] = records.plain(written.told)
+    return {"path": str(written.path), **{k: v for k, v in found.items() if k != "ranges"}}
+
+
+def in_8_bits(found: list[Int8]) -> Table:
+    """The int8 files beside their float ones."""
+    from .. import units
+    from ..report.tables import Column, Table
+
+    def row(one: Int8) -> dict[str, Any]:
+        own, dense = main_figure(one.beside_float), main_figure(one.beside_dense)
+        return {
+            "file": f"{one.network}.onnx", "bytes": one.bytes, "float_bytes": one.float_bytes,
+            "float": own[1] if own else None,
+            "dense": dense[1] if dense and one.parent != "dense" else None,
+            "accuracy": one.accuracy, "float_accuracy": one.float_accuracy,
+            "in_float": len(one.in_float),
+        }  # fmt: skip
+
+    first = main_figure(found[0].beside_float)
+    columns = [
+        Column("file", align="left"),
+        Column("bytes", "size", units.size),
+        Column("float_bytes", "of float's", units.size),
+        Column("float", "as float"),
+        Column("dense", "as dense"),
+    ]
+    if found[0].accuracy is not None:
+        columns += [
+            Column("accuracy", "score", units.percent),
+            Column("float_accuracy", "float's", units.percent),
+        ]
+    columns.append(Column("in_float", "layers in float"))
+    word = first[0] if first else "outputs"
+    title = f"In 8 bits: {word} on {found[0].images:,} examples that did not calibrate"
+    return Table(title, columns, [row(one) for one in found])
 
 
 def tell_open(written: dict[str, Exported]) -> None:

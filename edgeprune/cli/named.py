@@ -31,8 +31,8 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
             " ".join(words), "give one run, or .onnx files only", "see edgeprune bench --help"
         )
     run = runs.find(words[0] if words else None)
-    names = [n for n in ("dense", "pruned") if run.onnx_path(n).is_file()]
-    for network in ("dense", "pruned"):
+    names = run.exported
+    for network in runs.NETWORKS:
         if run.has(network) and network not in names:
             raise EdgepruneError(
                 f"run {run.name} has no {network}.onnx", next=f"edgeprune export {run.word}"

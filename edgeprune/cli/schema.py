@@ -57,6 +57,7 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
         "plan": ("plan.json", Plan),
         "device": ("devices/NAME.json", Device),
         "widths": ("devices/NAME-widths.json", Rounding),
+        "int8": ("dense-int8.json, pruned-int8.json", records.Int8),
         "bench": ("bench/*.json", records.Bench),
         "measured": ("bench/*.json, a device's answer", records.Measured),
     }

@@ -27,6 +27,7 @@ ROUNDINGS = 2  # beyond that: how much further from float64 than torch's float32
 WORST = 1e-2  # and never further than this
 CHANGED = 1e-3  # share of an output's integers that rounding may change: an argmax between equals
 BATCHES = (1, 4)
+Session = Any  # of onnxruntime, whose classes are not public
 Batch = tuple[
     Example, Tensor | None
 ]  # what the network is called with, and labels where there are any
@@ -68,7 +69,7 @@ class Parity:
         return asdict(self)
 
 
-def session(path: Path, threads: int = 0) -> Any:
+def session(path: Path, threads: int = 0) -> Session:
     """An onnxruntime session on the CPU without telemetry; ``threads`` 0 = all cores."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the first import, or its thread is there
     import onnxruntime
@@ -184,14 +185,18 @@ class Counted:
         return tuple(each.result() for each in self.beside)
 
 
-def run_on(running: Any, x: Example) -> list[np.ndarray]:
+def run_on(running: Session, x: Example) -> list[np.ndarray]:
     """A session's outputs for it. The file has an input for each tensor, in their order."""
-    feed = {
+    found: list[np.ndarray] = running.run(None, fed(running, x))
+    return found
+
+
+def fed(running: Session, x: Example) -> dict[str, np.ndarray]:
+    """The session's inputs by name."""
+    return {
         meta.name: t.contiguous().numpy()
         for meta, t in zip(running.get_inputs(), flat(x), strict=True)
     }
-    found: list[np.ndarray] = running.run(None, feed)
-    return found
 
 
 class _Far:

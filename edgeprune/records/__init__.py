@@ -24,6 +24,7 @@ from .bench import (
     Warning,
     Weather,
 )
+from .int8 import Int8, Kept
 from .network import Convention, ModelSpec
 from .run import (
     Choice,
@@ -78,7 +79,9 @@ __all__ = [
     "Event",
     "Format",
     "Inputs",
+    "Int8",
     "Judged",
+    "Kept",
     "Latency",
     "Listed",
     "Loading",

@@ -1,0 +1,116 @@
+"""``export --int8`` and what bench makes of it, on a run of a small network that was trained a little."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune import records, runs
+from edgeprune.cli import errors
+from edgeprune.cli.app import app
+from edgeprune.errors import EdgepruneError
+from edgeprune.ways import quantising
+from tests.cli.test_ways_to_prune import TO_HALF, WHOLE, done, place, refused
+
+__all__ = ["place"]
+QUICK = "--rounds 4 --passes 2 --seconds 0.1"
+
+
+@pytest.fixture
+def run(place: Path, capsys: pytest.CaptureFixture[str]) -> runs.Run:
+    done(f"prune {WHOLE} --images photos {TO_HALF} --name r", capsys)
+    return runs.Run(Path("runs/r"))
+
+
+def test_both_networks_in_8_bits(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = done("export r --int8 --calibrate 40 --json", capsys)
+    networks = json.loads(out)["networks"]
+    assert list(networks) == ["dense", "pruned", "dense-int8", "pruned-int8"]
+    for name in ("dense-int8", "pruned-int8"):
+        told = records.read(run.record_path(name), records.Int8)
+        parent = runs.parent_of(name)
+        assert (told.network, told.parent) == (name, parent)
+        assert (told.calibrated, told.images) == (40, 16)
+        assert told.bytes == run.onnx_path(name).stat().st_size
+        assert told.float_bytes == run.onnx_path(parent).stat().st_size
+        weights = run.weights_path(parent).read_bytes()
+        assert told.weights == hashlib.sha256(weights).hexdigest()
+        assert told.accuracy is None  # no labels here
+        assert told.beside_float[0].variance_kept > 0.95
+        assert networks[name]["beside_float"][0]["measures"] == told.beside_float[0].measures
+        kept = f"{100 * told.beside_float[0].measures['agreement']:.0f}"
+        line = next(line for line in err.splitlines() if line.startswith(f"{name}: agreement kept"))
+        assert kept in line
+    ours, dense = told.beside_float[0].variance_kept, told.beside_dense[0].variance_kept
+    assert dense < ours  # pruning costs more than rounding
+    assert run.exported == list(networks)
+
+
+def test_bench_measures_all_there_are(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = done("export r --int8", capsys)
+    assert "In 8 bits" in out
+    assert "pruned-int8.onnx" in out
+    assert max(map(len, out.splitlines())) <= 80
+    document = json.loads(done(f"bench r --json {QUICK}", capsys)[0])
+    found = {n["name"]: n for n in document["networks"]}
+    assert list(found) == ["dense", "pruned", "dense-int8", "pruned-int8"]
+    assert found["pruned-int8"]["flops"] == found["pruned"]["flops"]
+    out, _ = done(f"bench r {QUICK}", capsys)
+    assert "dense-int8" in out
+    run.weights_path("pruned").write_bytes(run.weights_path("dense").read_bytes())
+    save = run.onnx_path("pruned")
+    save.unlink()
+    assert "no pruned.onnx" in refused(f"bench r {QUICK}", capsys)
+
+
+def test_a_file_of_other_weights_is_not_measured(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done("export r --int8 --calibrate 8", capsys)
+    old = run.onnx_path("dense-int8").read_bytes()
+    run.onnx_path("pruned-int8").write_bytes(old)  # it says whose weights it has
+    said = refused(f"bench r {QUICK}", capsys)
+    assert "made from other weights" in said
+    assert said.endswith("edgeprune export r --int8")
+
+
+def test_a_command_that_dies_leaves_what_was_there(
+    run: runs.Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done("export r --int8 --calibrate 8", capsys)
+    before = {p.name: p.read_bytes() for p in run.path.glob("*int8*")}
+    assert len(before) == 4
+
+    def dies(*_: object) -> None:
+        raise EdgepruneError("judging", "the lights went out")
+
+    monkeypatch.setattr(quantising, "judged", dies)
+    assert "lights went out" in refused("export r --int8 --calibrate 16", capsys)
+    assert {p.name: p.read_bytes() for p in run.path.glob("*int8*")} == before
+    assert not list(run.path.glob(".*part*"))
+
+
+def test_examples_that_calibrate_do_not_judge(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeprune.ways import exporting
+
+    mine = np.concatenate([x.numpy() for x in quantising.calibrating(run, 1000)])
+    assert len(mine) == 64
+    theirs = np.concatenate([x.numpy() for x, _ in exporting.judging(run).batches(64)])
+    assert len(theirs) == 16
+    assert not any((mine == x).all(axis=(1, 2, 3)).any() for x in theirs)
+    assert len(np.concatenate([x.numpy() for x in quantising.calibrating(run, 10)])) == 10
+
+
+def test_without_images(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "add --int8" in refused("export r --calibrate 5", capsys)
+    recipe = json.loads(run.recipe_path.read_text())
+    run.recipe_path.write_text(json.dumps(recipe | {"images": None}))
+    assert errors.run(app, ["export", "r", "--int8"]) == 2
+    with pytest.raises(EdgepruneError, match="no images to take the ranges from"):
+        quantising.calibrating(run, 5)
