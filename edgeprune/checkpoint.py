@@ -96,8 +96,8 @@ def write_weights(
     """``dense.safetensors`` or ``pruned.safetensors``; the metadata carry the input convention."""
     metadata = {
         "edgeprune.network": network,
-        "edgeprune.model": json.dumps(spec.to_json()),
-        "edgeprune.input": json.dumps(convention.to_json()),
+        "edgeprune.model": json.dumps(records.plain(spec)),
+        "edgeprune.input": json.dumps(records.plain(convention)),
     }
     files.write_tensors(run.weights_path(network), model.state_dict(), metadata)
 

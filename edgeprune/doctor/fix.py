@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ def _put(value: Tensor, places: list[Tensor], old: Tensor) -> Tensor:
 
 def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn.Module) -> Run:
     with fixed.lock():
-        recipe = files.read_json(run.recipe_path) | {"fixed_from": run.name, "created": runs.now()}
+        recipe = replace(run.recipe(), fixed_from=run.name, created=runs.now())
         shutil.copyfile(run.weights_path("dense"), fixed.weights_path("dense"))
         checkpoint.inherit(fixed, run)
         if run.score_folder.is_dir():
@@ -148,5 +149,5 @@ def _write(run: Run, fixed: Run, dense: Any, graph: Graph, keep: Keep, model: nn
         for record in run.history(records.Result):
             if record.network == "dense":
                 fixed.append(record)
-        files.write_json(fixed.recipe_path, recipe)
+        files.write_json(fixed.recipe_path, records.plain(recipe))
     return fixed

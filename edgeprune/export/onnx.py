@@ -35,7 +35,7 @@ from ..graph.inputs import Example, flat, has_places, inputs_of, mapped
 from ..graph.trace import recorded, unwrap
 from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
-from ..records import Convention, Inputs
+from ..records import Convention, Inputs, plain
 from ..records import Port as InputPort
 from ..tasks import Task
 from ..version import __version__
@@ -339,7 +339,7 @@ def _dress(
     """Metadata in, the exporter's notes out (they hold source paths), open axes called N, height ..."""
     own = {"edgeprune.version": __version__}
     if convention is not None:
-        own["edgeprune.input"] = json.dumps(convention.to_json())
+        own["edgeprune.input"] = json.dumps(plain(convention))
     if classes:
         own["edgeprune.classes"] = json.dumps(list(classes), ensure_ascii=False)
     del proto.metadata_props[:]

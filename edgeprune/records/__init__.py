@@ -26,26 +26,22 @@ from .bench import (
 )
 from .int8 import Int8, Kept
 from .network import Convention, ModelSpec
+from .recipe import Asked, Pruning, Recipe, Training
 from .run import (
-    Choice,
     Code,
     Epoch,
     Format,
     Other,
     Output,
-    Recipe,
     Record,
     Result,
     Sensitivity,
     Spec,
     Step,
     Target,
-    Training,
-    Way,
     line_of,
     of_line,
     option_of,
-    renewed,
 )
 from .signature import Inputs, Port, Signature
 from .typed import (
@@ -67,8 +63,8 @@ __all__ = [
     "CLOSED",
     "FINITE",
     "Amount",
+    "Asked",
     "Bench",
-    "Choice",
     "Code",
     "Compared",
     "Convention",
@@ -94,6 +90,7 @@ __all__ = [
     "Port",
     "Positive",
     "Processor",
+    "Pruning",
     "Recipe",
     "Record",
     "Request",
@@ -112,7 +109,6 @@ __all__ = [
     "Timed",
     "Training",
     "Warning",
-    "Way",
     "Weather",
     "line_of",
     "of_line",
@@ -121,7 +117,6 @@ __all__ = [
     "plain",
     "read",
     "read_leniently",
-    "renewed",
     "schema",
     "value",
 ]

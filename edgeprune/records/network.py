@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..errors import EdgepruneError
@@ -38,9 +38,6 @@ class Convention(Stated):
             if not right:
                 raise EdgepruneError("input convention", f"{what} cannot be")
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
     def from_json(cls, given: Any) -> Convention:
         return value(given, cls, "input convention")
@@ -68,9 +65,6 @@ class ModelSpec(Stated):
         ):
             if not right:
                 raise EdgepruneError("model", f"{what} cannot be")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_json(cls, given: Any) -> ModelSpec:

@@ -1,10 +1,9 @@
-"""What a run folder holds: the lines of its history, its spec, its recipe."""
+"""What a run folder holds: the lines of its history, its spec, a target (its recipe: :mod:`.recipe`)."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -197,24 +196,7 @@ class Spec:
     code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION, or FILE.onnx
 
 
-# -- recipe.json, as tables and pages read it; `ways.Asked` is what a way makes of it ----------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How the dense network was trained (`train.Recipe`, which checks more)."""
-
-    __pydantic_config__: ClassVar[Any] = FINITE
-    epochs: Count | None = None
-    batch_size: Count | None = None
-    optimizer: str | None = None
-    lr: float | None = None
-    schedule: str | None = None
-    warmup_epochs: float | None = None
-    weight_decay: float | None = None
-    label_smoothing: float | None = None
-    augment: str | None = None
-    precision: str | None = None
+# -- how much is to stay, in a recipe and in a plan -------------------------------------------------
 
 
 def option_of(price: str) -> str:
@@ -251,91 +233,3 @@ class Target:
     def of(self, dense: float) -> float:
         """The share of ``dense``, what the whole network costs."""
         return self.share if self.share is not None else (self.value or 0.0) / dense
-
-
-def renewed(choice: Any) -> Any:
-    """A choice as it is written today: a recipe of 0.1.0 has ``keep_flops`` and ``keep_params``."""
-    if not isinstance(choice, dict) or "target" in choice:
-        return choice
-    keys = [k for k in choice if isinstance(k, str) and k.startswith("keep_")]
-    said = {k.removeprefix("keep_"): choice[k] for k in keys if choice[k] is not None}
-    if len(said) > 1:
-        return choice
-    now = {k: v for k, v in choice.items() if k not in keys}
-    for price, share in said.items():
-        now["target"] = {"price": price, "share": share}
-    return now
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What leaves and how it is repaired (`ways.Settings`)."""
-
-    __pydantic_config__: ClassVar[Any] = FINITE
-    target: Target | None = None
-    score: str | None = None
-    method: str | None = None
-    compensate: str | None = None
-    distil_steps: Count | None = None
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(renewed, handler(source))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """A way of pruning (`ways.WAYS`), its words that are told; one without a name is the paper's."""
-
-    __pydantic_config__: ClassVar[Any] = FINITE
-    way: str = "paper"
-    settings: Choice | None = None
-    step: Share | None = None
-    max_drop: float | None = None  # points of validation accuracy
-    max_steps: Count | None = None
-    round_to: Count | None = None
-    score: str | None = None
-    compensate: str | None = None
-    rounds: Count | None = None
-    cuts: Count | None = None  # rounds, in recipes of version 0.1.0
-    schedule: str | None = None
-    retrain_epochs: Count | None = None
-    heal: str | None = None
-    distil: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What was asked, all defaults resolved; any of it may be missing in a run that was only begun."""
-
-    __pydantic_config__: ClassVar[Any] = FINITE
-    command: str | None = None
-    argv: list[str] = field(default_factory=list)
-    created: str | None = None
-    model: str | None = None
-    init: str | None = None
-    head: str | None = None
-    partial: bool | None = None
-    task: str | None = None  # what the answers are; None: classification
-    data: str | None = None
-    images: str | None = None
-    test: str | None = None
-    size: Count | None = None
-    limit: Count | None = None
-    skip_bad: bool = False
-    seed: int | None = None
-    recipe: Training | None = None
-    pruning: Way | None = None
-    fresh: list[str] = field(default_factory=list)  # tensors that the first weights did not have
-    versions: dict[str, str] = field(default_factory=dict)
-    parent: str | None = None  # run whose dense network this is
-    score_sha256: str | None = None  # of the user's own criterion; its copy lies in score/
-    fixed_from: str | None = None  # run whose widths were rounded up
-
-    def go_on(self, word: str, trained: bool) -> str:
-        """The command that takes the unfinished run ``word`` to its end: its own, or the next one."""
-        if self.argv and (not trained or self.pruning is not None):
-            return f"edgeprune {shlex.join(self.argv)}"
-        return f"edgeprune prune {word}"

@@ -101,6 +101,8 @@ def value(given: Any, kind: type[T], where: str) -> T:
 
 def plain(record: Any) -> Any:
     """A record as JSON-able values: what a writer hands to ``files``."""
+    if hasattr(record, "__plain__"):
+        return plain(record.__plain__())
     if is_dataclass(record) and not isinstance(record, type):
         return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
     if isinstance(record, Mapping):

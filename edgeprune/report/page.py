@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import files, prices, units
-from ..records import Choice, Judged, Recipe, Result, Step, Training, Way
+from ..records import Judged, Recipe, Result, Step, Training
 from ..runs import Run
 from . import charts, diagnosis, results
 from .charts import Axes, Chart, Mark
 from .outputs import figures, plain_classes, sentence
 from .results import Measurement, Results
+
+if TYPE_CHECKING:
+    from ..ways import Way
 
 FILES = {  # what lies in a run folder
     "recipe.json": "what was asked, all defaults resolved",
@@ -249,7 +252,7 @@ def asked(found: Results) -> list[tuple[str, str]]:
         ("First weights", _weights(recipe)),
         ("Images", _images(recipe)),
         ("Training", _training(recipe.recipe) if recipe.recipe else ""),
-        ("Pruning", _pruning(recipe.pruning) if recipe.pruning else ""),
+        ("Pruning", _pruning(found.way) if found.way else ""),
         ("Seed", "" if recipe.seed is None else str(recipe.seed)),
     ]
     return [(term, text) for term, text in said if text]
@@ -306,13 +309,14 @@ def _training(recipe: Training) -> str:
     return ", ".join(text.format(given[k]) for k, text in known.items() if given[k])
 
 
-def _pruning(settings: Way) -> str:
-    if settings.way not in ("paper", "iterative"):
-        return _to_target(settings)
+def _pruning(way: Way) -> str:
+    from ..ways import Paper, row_of
+
+    if not isinstance(way, Paper):
+        return _to_target(way, row_of(way).name)
     known: dict[str, tuple[str, Callable[[Any], str]]] = {
         "step": (
-            "one layer at a time loses {} of its filters, those of lowest score "
-            f"({settings.score or 'l1'})",
+            f"one layer at a time loses {{}} of its filters, those of lowest score ({way.score})",
             units.percent,
         ),
         "round_to": ("widths are multiples of {}", str),
@@ -320,7 +324,7 @@ def _pruning(settings: Way) -> str:
         "max_drop": ("as long as validation accuracy stays within {} points of the baseline", str),
         "max_steps": ("at most {} steps", str),
     }
-    given = {k: getattr(settings, k) for k in known}
+    given = {k: getattr(way, k) for k in known}
     said = [(given[k], *how) for k, how in known.items() if given[k] is not None]
     return "; ".join(text.format(show(value)) for value, text, show in said)
 
@@ -345,20 +349,22 @@ def classes(found: Results) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _to_target(settings: Way) -> str:
+def _to_target(way: Way, name: str) -> str:
     """One of the ways that go to a target, in words."""
-    own = settings.settings or Choice()
-    said = [settings.way, prices.goal(own.target) if own.target else "by a plan that was given"]
+    own = way.settings
+    said = [name, prices.goal(own.target) if own.target else "by a plan that was given"]
     said.append(f"score {own.score}, spread {own.method}, repair {own.compensate}")
     if own.distil_steps:
         said.append(f"{own.distil_steps} batches of distillation without labels")
-    for many, what in ((settings.rounds, "rounds"), (settings.cuts, "cuts")):
-        if many:
-            said.append(f"{many} {what}, {settings.schedule} schedule")
-    if settings.retrain_epochs:
-        taught = ", the dense network teaches" if settings.distil else ""
-        rate = f" ({settings.heal})" if settings.heal else ""
-        said.append(f"{_epochs(settings.retrain_epochs)} of retraining{rate}{taught}")
+    rounds, schedule, epochs, heal, distil = (
+        getattr(way, k, None) for k in ("rounds", "schedule", "retrain_epochs", "heal", "distil")
+    )
+    if rounds:
+        said.append(f"{rounds} rounds, {schedule} schedule")
+    if epochs:
+        taught = ", the dense network teaches" if distil else ""
+        rate = f" ({heal})" if heal else ""
+        said.append(f"{_epochs(epochs)} of retraining{rate}{taught}")
     return "; ".join(said)
 
 

@@ -15,6 +15,7 @@ from .tables import ABSENT, Cell, Column, Table
 
 if TYPE_CHECKING:
     from ..tasks import Measure, Task
+    from ..ways import Way
 
 NETWORKS = ("dense", "pruned")
 
@@ -105,6 +106,11 @@ class Results:
         return "training" if self.epochs else "begun"
 
     @property
+    def way(self) -> Way | None:
+        """How it is pruned, as the way's row reads it; None where it is not, or cannot be read."""
+        return _way(self.recipe.pruning)[0]
+
+    @property
     def baseline(self) -> float | None:
         """Validation accuracy of the dense network."""
         return self.dense.validation_accuracy if self.dense else None
@@ -112,7 +118,7 @@ class Results:
     @property
     def limit(self) -> float | None:
         """Validation accuracy below which pruning stops."""
-        drop = self.recipe.pruning.max_drop if self.recipe.pruning else None
+        drop = getattr(self.way, "max_drop", None)  # of the way that goes by the accuracy
         return None if drop is None or self.baseline is None else self.baseline - drop / 100
 
     def labels(self) -> dict[str, str]:
@@ -158,6 +164,16 @@ def read(run: Run) -> Results:
         measurements=measurements,
         left_out=[*odd, *more, *left_out],
     )
+
+
+def _way(told: records.Pruning | None) -> tuple[Way | None, list[str]]:
+    """The value of a way, or the sentence that says why there is none; imports what prunes only here."""
+    from ..ways import way_told
+
+    try:
+        return way_told(told), []
+    except EdgepruneError as e:
+        return None, [f"recipe.json: pruning left out: {e.why}"]
 
 
 def _measurements(
@@ -325,7 +341,8 @@ def go_on(found: Results) -> str:
 
 def missing(found: Results) -> list[str]:
     """What is not there (yet), with the command that makes it."""
-    name, said = found.run.word, list(found.left_out)
+    _, odd = _way(found.recipe.pruning)
+    name, said = found.run.word, [*found.left_out, *odd]
     if not found.dense:
         said.append(f"not trained to the end yet: {go_on(found)}")
     elif not found.pruned:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..data import Dataset, Loader, Split, evaluation_batches
 from ..errors import EdgepruneError
 from ..models import Convention
-from ..records import Epoch
+from ..records import Epoch, plain
 from ..tasks import CLASSIFICATION, Task
 from ..tasks.task import Chance
 from . import chance, forecast, resume
@@ -67,7 +67,7 @@ def fit(
     """
     home = next(model.parameters()).device
     mark = resume.fingerprint(
-        model, recipe.to_json(), convention.to_json(), *_described(dataset), _mark(teacher),
+        model, plain(recipe), plain(convention), *_described(dataset), _mark(teacher),
         *([cutter.words()] if cutter else []),
     )  # fmt: skip
     saved = _saved(state, mark, watch)

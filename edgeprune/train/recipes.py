@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .. import records, tasks
@@ -25,28 +25,10 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One way to train. The defaults are those of ``RECIPES["default"]``."""
+class Recipe(records.Training):
+    """A training whose words stand in the tables here, in `data` and in `tasks`."""
 
     __pydantic_config__: ClassVar[Any] = records.CLOSED
-    epochs: int = 40  # at most; the early stop may end it before
-    batch_size: int = 64  # images in a step, all processes together
-    optimizer: str = "adamw"  # one of OPTIMIZERS
-    lr: float = 3e-3  # the highest learning rate
-    schedule: str = "cosine"  # one of SCHEDULES
-    warmup_epochs: float = 2.0  # linear rise to lr; at most a quarter of all epochs
-    floor: float = 0.05  # cosine: the last learning rate as a share of lr
-    weight_decay: float = 0.02  # for weights; norms and biases have none
-    momentum: float = 0.9  # sgd only
-    label_smoothing: float = 0.1  # share of the target spread over all classes
-    augment: str = "auto"  # data.AUGMENTS; auto: what suits the set (data.augment_for)
-    precision: str = "auto"  # auto: measured, see forecast.choose_precision
-    patience: int = 15  # epochs without a better validation accuracy until it stops; 0: never
-    clip: float = 1.0  # largest norm of the whole gradient; 0: no limit
-    teacher_share: float = 0.5  # with a teacher: share of its loss (losses.distillation)
-    temperature: float = 4.0  # with a teacher: softens both distributions
-    seed: int = 0  # order of the images, augmentation, dropout
-    task: str = "classification"  # one of tasks.TASKS: whose loss, whose score
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -64,13 +46,6 @@ class Recipe:
             raise EdgepruneError(f"recipe: lr {self.lr}", "must be above 0")
         if not self.temperature > 0:
             raise EdgepruneError(f"recipe: temperature {self.temperature}", "must be above 0")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Recipe:
-        return records.value(value, cls, "recipe.json: recipe")
 
     def but(self, **changes: Any) -> Recipe:
         return replace(self, **changes)

@@ -1,6 +1,6 @@
 """What is done with a network from beginning to end; each way to prune is a row, a value and a page."""
 
-from .asked import Asked, asked_of
+from .asked import Asked, asked_of, way_told
 from .dense import dense, result, whole
 from .gradual import Gradual
 from .opening import claim, open_run, opened
@@ -41,5 +41,6 @@ __all__ = [
     "said_inputs",
     "train",
     "way_of",
+    "way_told",
     "whole",
 ]

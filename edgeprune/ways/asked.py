@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from .. import files, records
+from .. import records, train
 from ..errors import EdgepruneError
 from ..runs import Run
-from ..train import Recipe
 from .post_training import Settings
 from .way import Way
 
-NONE = type(None)
-LATER = ("images", "task", "test", "shape", "score_sha256")  # that recipes of earlier versions lack
-KINDS: dict[str, tuple[type, ...]] = {  # of the fields of `Asked`: a recipe may be edited by hand
-    "model": (str,), "init": (str,), "head": (str,), "partial": (bool,), "data": (str, NONE),
-    "task": (str,),
-    "size": (int,), "limit": (int, NONE), "skip_bad": (bool,), "seed": (int,), "images": (str, NONE),
-    "test": (str, NONE), "shape": (str,), "score_sha256": (str, NONE),
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Asked:
-    """Everything that decides a run's networks, all defaults resolved."""
-
-    model: str
-    init: str
-    head: str
-    partial: bool
-    data: str | None  # None: no labels anywhere
-    size: int
-    limit: int | None
-    skip_bad: bool
-    seed: int
-    recipe: Recipe | None  # None: nothing was trained, the weights were given whole
-    pruning: Way | None = None  # None: dense training only
-    images: str | None = None  # unlabelled images that a way without labels looks at
-    task: str = "classification"  # what the answers are, as `tasks.judged` reads it
-    test: str | None = None  # another set that judges; None: the data set's own test part
-    shape: str = ""  # of an example, as --shape says it; "": an image, or what `images` holds
-    score_sha256: str | None = None  # of the user's own criterion, FILE.py:FUNCTION, as it was run
+class Asked(records.Asked[train.Recipe, Way]):
+    """A run's recipe, its training and its way of pruning as the values that work with them."""
 
     @property
-    def training(self) -> Recipe:
+    def training(self) -> train.Recipe:
         """How the dense network was trained; an error where it was not trained here."""
         if self.recipe is None:
             raise EdgepruneError(
@@ -54,55 +27,53 @@ class Asked:
             )
         return self.recipe
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {
-            "recipe": self.recipe.to_json() if self.recipe else None,
-            "pruning": way_to_json(self.pruning),
-        }
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Asked:
-        if not isinstance(value, dict):
-            raise EdgepruneError("recipe.json", "not a recipe")
-        try:
-            known = {k: value[k] for k in cls.__dataclass_fields__ if k in value or k not in LATER}
-            known["recipe"] = Recipe.from_json(known["recipe"]) if known["recipe"] else None
-            known["pruning"] = way_from_json(known["pruning"])
-            for name, kinds in KINDS.items():
-                if type(known.get(name, getattr(cls, name, None))) not in kinds:
-                    raise TypeError(f"{name} is {known.get(name)!r}")
-            return cls(**known)
-        except (KeyError, TypeError, AttributeError, ValueError) as e:
-            raise EdgepruneError("recipe.json", f"not a recipe of this version ({e})") from None
+NAMES = tuple(f.name for f in fields(records.Asked))
 
 
 def asked_of(run: Run) -> Asked:
     """What was asked of a run."""
-    return Asked.from_json(files.read_json(run.recipe_path))
+    return of_recipe(run.recipe())
 
 
-def way_to_json(way: Way | None) -> dict[str, Any] | None:
-    """A way's fields beside its name, as ``recipe.json`` holds them."""
+def of_recipe(recipe: records.Recipe) -> Asked:
+    """What a recipe asks; refused where it does not say of which network, at which size."""
+    if not (recipe.model and recipe.size):
+        lacks = "size" if recipe.model else "model"
+        raise EdgepruneError("recipe.json", f"not a recipe of this version (no {lacks})")
+    same = {name: getattr(recipe, name) for name in NAMES if name not in ("recipe", "pruning")}
+    trained = None if recipe.recipe is None else train.Recipe(**vars(recipe.recipe))
+    return Asked(**same, recipe=trained, pruning=way_told(recipe.pruning))
+
+
+def recipe_of(asked: Asked, made: records.Recipe) -> records.Recipe:
+    """The recipe that asks for it; what asked it, and when, is as in ``made``."""
+    told = {f.name: getattr(made, f.name) for f in fields(made) if f.name not in NAMES}
+    same = {name: getattr(asked, name) for name in NAMES if name != "pruning"}
+    return records.Recipe(**same, pruning=told_of(asked.pruning), **told)
+
+
+def told_of(way: Way | None) -> records.Pruning | None:
+    """A way as a recipe holds it: its name and its fields."""
     from .table import row_of  # the table holds the pages, which read this file
 
-    return None if way is None else {"way": row_of(way).name, **asdict(way)}  # type: ignore[call-overload]
+    return None if way is None else records.Pruning(row_of(way).name, records.plain(way))
 
 
-def way_from_json(value: dict[str, Any] | None) -> Way | None:
-    """A way out of ``recipe.json``; one without a name is the paper's (version 0.1.0)."""
+def way_told(told: records.Pruning | None) -> Way | None:
+    """A way out of a recipe, as its row reads it."""
     from .table import named
 
-    if value is None:
+    if told is None:
         return None
     where = "recipe.json: pruning"
-    name = value.get("way", "paper") if isinstance(value, dict) else None
     try:
-        row = named(str(name))
+        row = named(told.way)
     except KeyError:
-        raise EdgepruneError(where, f"no way {name!r} in this version") from None
-    words = {row.renamed.get(k, k): given for k, given in value.items() if k != "way"}
+        raise EdgepruneError(where, f"no way {told.way!r} in this version") from None
+    words = {row.renamed.get(k, k): given for k, given in told.words.items()}
     if "settings" in words:
-        words["settings"] = records.renewed(words["settings"])
+        words["settings"] = _renewed(words["settings"])
     chosen = words.get("settings")
     unknown = set(words) - {f.name for f in fields(row.value)}
     if isinstance(chosen, dict):
@@ -111,3 +82,17 @@ def way_from_json(value: dict[str, Any] | None) -> Way | None:
         raise EdgepruneError(where, f"unknown keys {sorted(unknown)}")
     way: Way = records.value(words, row.value, where)
     return way
+
+
+def _renewed(choice: Any) -> Any:
+    """A choice as it is written today: a recipe of 0.1.0 has ``keep_flops`` and ``keep_params``."""
+    if not isinstance(choice, dict) or "target" in choice:
+        return choice
+    keys = [k for k in choice if isinstance(k, str) and k.startswith("keep_")]
+    said = {k.removeprefix("keep_"): choice[k] for k in keys if choice[k] is not None}
+    if len(said) > 1:
+        return choice
+    now = {k: v for k, v in choice.items() if k not in keys}
+    for price, share in said.items():
+        now["target"] = {"price": price, "share": share}
+    return now

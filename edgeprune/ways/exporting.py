@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import checkpoint, data, export, graph, tasks
+from .. import checkpoint, data, export, graph, records, tasks
 from ..checkpoint import Loaded
 from ..data import Dataset, Split
 from ..errors import EdgepruneError
@@ -68,7 +68,7 @@ def write(
         "edgeprune.network": network,
         "edgeprune.run": run.name,
         "edgeprune.model": loaded.spec.model,
-        "edgeprune.spec": json.dumps(loaded.spec.to_json()),
+        "edgeprune.spec": json.dumps(records.plain(loaded.spec)),
         "edgeprune.weights": fingerprint(run, network),
         "edgeprune.params": str(cost.params),
         "edgeprune.flops": str(cost.flops),

@@ -13,7 +13,7 @@ from ..errors import EdgepruneError
 from ..models import code
 from ..prune.scores import is_own
 from ..runs import Run
-from .asked import Asked, asked_of
+from .asked import NAMES, Asked, asked_of, recipe_of
 
 
 def open_run(asked: Asked, name: str, argv: Sequence[str]) -> Run:
@@ -36,9 +36,9 @@ def opened(
     run, _ = claim(asked, name)
     with working(run):
         _, new = claim(asked, name)  # somebody may have been faster
-        derived = {"parent": parent.name} if parent is not None and parent.name != name else {}
+        derived = parent is not None and parent.name != name
         if new:
-            write_recipe(run, asked, argv, **derived)
+            write_recipe(run, asked, argv, parent.name if parent is not None and derived else None)
         if (score := _own_score(asked)) is not None:
             code.keep_score(run, score)
         if (
@@ -126,21 +126,28 @@ def _inherit(run: Run, parent: Run) -> None:
                 shutil.copyfile(path, temporary)
 
 
-def write_recipe(run: Run, asked: Asked, argv: Sequence[str], **more: Any) -> None:
+def write_recipe(
+    run: Run,
+    asked: Asked,
+    argv: Sequence[str],
+    parent: str | None = None,
+    fresh: Sequence[str] = (),
+) -> None:
+    """``parent``: the run whose dense network it starts from; ``fresh``: tensors without first weights."""
     there = run.recipe() if run.recipe_path.exists() else records.Recipe()
-    created = there.created or runs.now()
-    if there.parent is not None:
-        more = {"parent": there.parent, **more}
-    head = {
-        "command": "prune" if asked.pruning else "train",
-        "argv": list(argv),
-        "created": created,
-    }
-    files.write_json(run.recipe_path, head | asked.to_json() | {"versions": runs.versions()} | more)
+    made = records.Recipe(
+        command="prune" if asked.pruning else "train",
+        argv=list(argv),
+        created=there.created or runs.now(),
+        fresh=list(fresh),
+        versions=runs.versions(),
+        parent=parent or there.parent,
+    )
+    files.write_json(run.recipe_path, records.plain(recipe_of(asked, made)))
 
 
 def _difference(there: Asked, asked: Asked) -> set[str]:
-    return {k for k in Asked.__dataclass_fields__ if getattr(there, k) != getattr(asked, k)}
+    return {k for k in NAMES if getattr(there, k) != getattr(asked, k)}
 
 
 def _change(key: str, there: Any, asked: Any) -> str:

@@ -15,6 +15,7 @@ from edgeprune import checkpoint, files, records, runs, units
 from edgeprune.cli import app, errors
 from edgeprune.doctor import rounding
 from edgeprune.models import Convention, ModelSpec, fresh
+from edgeprune.records import plain
 
 NETWORK = """
 import torch
@@ -204,8 +205,8 @@ def test_weights_say_of_which_network_they_are(
 ) -> None:
     spec, given = ModelSpec("mobilenetv1-0.25", 5, "original"), Convention(32)
     said = {
-        "edgeprune.model": json.dumps(spec.to_json()),
-        "edgeprune.input": json.dumps(given.to_json()),
+        "edgeprune.model": json.dumps(plain(spec)),
+        "edgeprune.input": json.dumps(plain(given)),
     }
     files.write_tensors("m.safetensors", fresh(spec, 0).state_dict(), said)
     tail = "--images photos --post-training --keep-flops 0.5 --round-to 1 --score l1 --dry-run"
@@ -215,7 +216,7 @@ def test_weights_say_of_which_network_they_are(
     line = refused(f"prune --weights w5.safetensors {tail}", capsys)
     assert "w5.safetensors: does not say of which network it is — add --model NAME" in line
     assert "add --model" in refused("train --weights w5.safetensors --data digits", capsys)
-    said["edgeprune.model"] = json.dumps(ModelSpec("net.py:tiny", 5).to_json())
+    said["edgeprune.model"] = json.dumps(plain(ModelSpec("net.py:tiny", 5)))
     files.write_tensors("n.safetensors", fresh(spec, 0).state_dict(), said)
     assert "add --model" in refused(f"prune --weights n.safetensors {tail}", capsys)  # runs no code
     assert not left()

@@ -12,11 +12,12 @@ import torch
 from edgeprune import files, models
 from edgeprune.errors import EdgepruneError
 from edgeprune.models import Convention, ModelSpec, weights
+from edgeprune.records import plain
 
 SMALL = ModelSpec("mobilenetv1-0.25", classes=10)
 
 
-INPUT = json.dumps(Convention().to_json())
+INPUT = json.dumps(plain(Convention()))
 
 
 def stored(home: Path, name: str, tensors: dict, metadata: dict | None = None) -> None:
@@ -350,8 +351,8 @@ def test_without_weights_one_line_says_which_file_to_put_where(empty_home: Path)
 def test_our_own_metadata_win(tmp_path: Path) -> None:
     convention = Convention(64, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "BGR")
     metadata = {
-        "edgeprune.input": json.dumps(convention.to_json()),
-        "edgeprune.model": json.dumps(SMALL.but(padding="same").to_json()),
+        "edgeprune.input": json.dumps(plain(convention)),
+        "edgeprune.model": json.dumps(plain(SMALL.but(padding="same"))),
     }
     files.write_tensors(tmp_path / "own.safetensors", models.fresh(SMALL, 0).state_dict(), metadata)
     source = weights.read(tmp_path / "own.safetensors")

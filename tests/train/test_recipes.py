@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeprune import records
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import RECIPES, Recipe
 from edgeprune.train.recipes import learning_rate, lowest_lr, named
@@ -53,7 +54,7 @@ def test_cosine_is_half_a_cosine_between_lr_and_its_floor() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_survives_json(name: str) -> None:
     recipe = named(name, pretrained=True)
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert records.parse(json.dumps(records.plain(recipe)), Recipe, "") == recipe
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(EdgepruneError, match="did you mean paper"):
         named("papr", pretrained=False)
     with pytest.raises(EdgepruneError, match="learning_rate: Unexpected keyword"):
-        Recipe.from_json({"learning_rate": 1})
+        records.value({"learning_rate": 1}, Recipe, "")
 
 
 def test_pre_trained_weights_are_trained_more_gently() -> None:
@@ -113,4 +114,4 @@ def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
 
 def test_a_number_beyond_all_bounds_is_one_line() -> None:
     with pytest.raises(EdgepruneError, match="cannot be"):
-        Recipe.from_json(Recipe().to_json() | {"epochs": 10**400})
+        records.value(records.plain(Recipe()) | {"epochs": 10**400}, Recipe, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgeprune import checkpoint, files, graph, prices, records, runs
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Recipe
 from edgeprune.ways import Asked, Gradual, Paper, Settings, Target, Unlabelled, row_of
+from edgeprune.ways.asked import of_recipe, recipe_of
 from edgeprune.ways.sensitivity import Curve
 
 from . import tiny
@@ -122,6 +124,16 @@ def asked(way: object) -> Asked:
     return Asked("m", "scratch", "paper", False, "d", 32, None, False, 0, Recipe(), way)  # type: ignore[arg-type]
 
 
+def written(value: Asked) -> dict:
+    """What ``recipe.json`` holds of it."""
+    told: dict = json.loads(json.dumps(records.plain(recipe_of(value, records.Recipe()))))
+    return told
+
+
+def read(recipe: dict) -> Asked:
+    return of_recipe(records.value(recipe, records.Recipe, "recipe.json"))
+
+
 @pytest.mark.parametrize(
     "way",
     [
@@ -135,22 +147,27 @@ def asked(way: object) -> Asked:
     ],
 )
 def test_what_is_asked_comes_back_from_json(way: object) -> None:
-    import json
+    assert read(written(asked(way))) == asked(way)
 
-    value = asked(way)
-    assert Asked.from_json(json.loads(json.dumps(value.to_json()))) == value
+
+def test_a_recipe_that_names_no_network_is_refused() -> None:
+    for lacks in ("model", "size"):
+        with pytest.raises(EdgepruneError, match=f"not a recipe of this version .no {lacks}"):
+            read({k: v for k, v in written(asked(None)).items() if k != lacks})
+    with pytest.raises(EdgepruneError, match="limit: Input should be a valid integer"):
+        read(written(asked(None)) | {"limit": "many"})
 
 
 def test_recipes_of_earlier_days_are_read() -> None:
-    old = asked(Paper(step=0.5)).to_json()
+    old = written(asked(Paper(step=0.5)))
     del old["images"]
     known = ("step", "max_drop", "retrain_epochs", "max_steps", "round_to", "sensitivity_images")
     old["pruning"] = {k: old["pruning"][k] for k in known}
-    assert Asked.from_json(old) == asked(Paper(step=0.5))
+    assert read(old) == asked(Paper(step=0.5))
     with pytest.raises(EdgepruneError, match="no way 'by magic' in this version"):
-        Asked.from_json(old | {"pruning": {"way": "by magic"}})
+        read(old | {"pruning": {"way": "by magic"}})
     with pytest.raises(EdgepruneError, match="unknown keys \\['steps'\\]"):
-        Asked.from_json(old | {"pruning": {"steps": 3}})
+        read(old | {"pruning": {"steps": 3}})
 
 
 @pytest.mark.parametrize(
@@ -164,9 +181,9 @@ def test_recipes_of_earlier_days_are_read() -> None:
     ],
 )  # fmt: skip
 def test_ways_by_their_former_names_are_read(name: str, words: dict, way: object) -> None:
-    old = asked(None).to_json() | {"pruning": {"way": name, **words}}
-    assert Asked.from_json(old).pruning == way
-    assert Asked.from_json(old).to_json()["pruning"]["way"] == row_of(way).name  # type: ignore[arg-type]
+    old = written(asked(None)) | {"pruning": {"way": name, **words}}
+    assert read(old).pruning == way
+    assert written(read(old))["pruning"]["way"] == row_of(way).name  # type: ignore[arg-type]
 
 
 def test_what_was_given_whole_cannot_be_retrained() -> None:
