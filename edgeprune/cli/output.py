@@ -18,7 +18,9 @@ def show(*tables: Table) -> None:
     """Tables as wide as the terminal; in a pipe wide enough that no value is cut."""
     from rich.console import Console
 
-    for table in tables:
+    for i, table in enumerate(tables):
+        if i:
+            print()
         if sys.stdout.isatty():
             console = Console()
             console.print(table.fitting(console.width).rich())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ def schema(
 
     Example: [b]edgeprune schema result[/b]
     """
+    from .. import records
     from ..report.tables import Column, Table
 
     known = kinds()
@@ -28,11 +30,9 @@ def schema(
         raise EdgepruneError(f"record {record!r}", closest(record, list(known)))
     if record is not None or as_json:
         names = [record] if record is not None else list(known)
-        output.show_json({"schemas": {name: published(known[name]) for name in names}})
+        output.show_json({"schemas": {name: records.schema(known[name][1]) for name in names}})
         return
-    rows = [
-        {"record": n, "where": where, "what": _first_line(k)} for n, (where, k) in known.items()
-    ]
+    rows = [{"record": n, "where": where, "what": _said(k)} for n, (where, k) in known.items()]
     columns = [
         Column("record", align="left"), Column("where", align="left"),
         Column("what", " ", align="left", wraps=True),
@@ -63,12 +63,7 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
     }
 
 
-def published(row: tuple[str, type[Any]]) -> dict[str, Any]:
-    from .. import records
-
-    return records.schema(row[1])
-
-
-def _first_line(kind: type[Any]) -> str:
-    """Without the marks of code that a docstring has; on a terminal they are noise."""
-    return (kind.__doc__ or "").strip().split("\n")[0].replace("``", "")
+def _said(kind: type[Any]) -> str:
+    """A docstring's first paragraph without its marks of code; on a terminal they are noise."""
+    first = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+    return " ".join(first.split()).replace("`", "")

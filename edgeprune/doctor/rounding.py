@@ -42,16 +42,13 @@ FIXED = {"browser": 1, "arm64": 1}  # kinds whose runtime has no blocks of chann
 
 @dataclass(frozen=True)
 class Rounding:
-    """``how``: "measured", or "known" where the sweep was not made or could not tell.
-
-    ``waste``: class -> time over the line, with its interval.
-    """
+    """The multiple that widths want on a device, and what odd widths cost there."""
 
     multiple: records.Count
-    how: str
+    how: str  # "measured", or "known" where the sweep was not made or could not tell
     device: str
     int8: bool = False
-    waste: dict[str, list[float]] | None = None
+    waste: dict[str, list[float]] | None = None  # class -> time over the line, with its interval
     onnxruntime: str | None = None
     created: str | None = None
     format: int = FORMAT

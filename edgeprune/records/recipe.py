@@ -91,8 +91,10 @@ class Asked(Generic[T, W]):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Asked[Training, Pruning]):
-    """What was asked, all defaults resolved, and what asked it; of a run that was only begun any of it
-    may be missing."""
+    """What was asked of a run, all defaults resolved, and which command asked it.
+
+    Of a run that was only begun any of it may be missing.
+    """
 
     __pydantic_config__: ClassVar[Any] = FINITE
     recipe: Training | None = None  # again: pydantic does not see through a base's type variables

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..ways import Way
 
 NETWORKS = ("dense", "pruned")
+Show = Callable[[Any], str]  # a value as people read it
 
 
 @dataclass(frozen=True)
@@ -232,11 +233,29 @@ def comparison(run: Run, results: Results | None = None) -> Table:
         Column("dense_interval", hidden=True),
         Column("pruned_interval", hidden=True),
     ]
-    rows = [*promised_rows(found), *measured_rows(found)] if found.dense else []
+    rows = [vars(r) for r in (*promised_rows(found), *measured_rows(found)) if found.dense]
     return Table(f"{found.run.name}: dense against pruned", columns, rows, notes(found))
 
 
-def promised_rows(found: Results) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Row:
+    """One quantity of the dense network beside the pruned one's."""
+
+    quantity: str
+    unit: str
+    dense: Cell
+    pruned: Cell
+    change: Cell | float | None = None  # pruned / dense - 1; of shares the difference
+    images: int | None = None  # that a share is of
+    dense_interval: list[float] | None = None  # of 95 %
+    pruned_interval: list[float] | None = None
+
+    @property
+    def known(self) -> bool:
+        return self.dense.value is not None or self.pruned.value is not None
+
+
+def promised_rows(found: Results) -> list[Row]:
     """Parameters, FLOPs and weights of both networks, from the run's results."""
     return [
         _row("Parameters", "count", found, "params", units.count),
@@ -245,12 +264,12 @@ def promised_rows(found: Results) -> list[dict[str, Any]]:
     ]
 
 
-def measured_rows(found: Results) -> list[dict[str, Any]]:
+def measured_rows(found: Results) -> list[Row]:
     """Accuracy, file size, latency, memory and realised speed-up, as far as they were measured."""
     onnx = {n: _bytes(found.run.onnx_path(n)) for n in NETWORKS}
     word, task = score_word(found), judged_by(found)
 
-    def told(measure: Measure) -> dict[str, Any]:
+    def told(measure: Measure) -> Row:
         dense, pruned = (_measured(found, network, measure.name) for network in NETWORKS)
         title = measure.title if measure.title.isupper() else measure.title.lower()
         return _quantity(f"Test {title}", "", dense, pruned, measure.show)
@@ -266,7 +285,7 @@ def measured_rows(found: Results) -> list[dict[str, Any]]:
     outputs = found.pruned.outputs if found.pruned else []
     if outputs and not plain_classes(outputs):
         rows = [*rows[:-2], *map(_figure, figures(outputs))]
-    known = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
+    known = [r for r in rows if r.known]
     if not found.measurements:
         return known
     return known + bench_rows(found.measurements[0])
@@ -292,16 +311,16 @@ def _measured(found: Results, network: str, name: str) -> float | None:
     return result.test_measures.get(name) if result else None
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _figure(figure: Figure) -> Row:
     """A row of what an output has kept of the dense network's."""
     return _quantity(figure.quantity, "", None, figure.value, lambda v: figure.text)
 
 
-def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
+def bench_rows(measurement: Measurement) -> list[Row]:
     """What a bench says of both networks; accuracy only where it was asked for."""
     dense, pruned = (measurement.network(name) for name in NETWORKS)
 
-    def row(quantity: str, unit: str, show: Any, *path: str) -> dict[str, Any]:
+    def row(quantity: str, unit: str, show: Show, *path: str) -> Row:
         return _quantity(quantity, unit, _at(dense, *path), _at(pruned, *path), show)
 
     rows = [
@@ -311,7 +330,7 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
         row("Time to load", "s", units.duration, "load", "load_s"),
         row("Peak memory", "bytes", units.size, "memory", "peak"),
     ]
-    rows = [r for r in rows if r["dense"].value is not None or r["pruned"].value is not None]
+    rows = [r for r in rows if r.known]
     ratios = [
         ("Speed-up promised (FLOPs)", "promised_speedup"),
         ("Speed-up measured", "speedup"),
@@ -321,7 +340,7 @@ def bench_rows(measurement: Measurement) -> list[dict[str, Any]]:
         value = getattr(pruned, key, None)
         if value is not None:
             cell = Cell(value, ratio(value, getattr(pruned, f"{key}_interval", None)))
-            rows.append({"quantity": quantity, "unit": "ratio", "pruned": cell})
+            rows.append(Row(quantity, "ratio", Cell(None, ABSENT), cell))
     return rows
 
 
@@ -496,20 +515,35 @@ def ratio(value: float, interval: Sequence[float | None] | None) -> str:
     return f"{value:.2f}× ({'–'.join(ends)})"
 
 
-def _row(quantity: str, unit: str, found: Results, key: str, show: Any) -> dict[str, Any]:
+def _row(quantity: str, unit: str, found: Results, key: str, show: Show) -> Row:
     dense, pruned = (getattr(found.networks.get(n), key, None) for n in NETWORKS)
     return _quantity(quantity, unit, dense, pruned, show)
 
 
-def _shares(quantity: str, found: Results, key: str, images: str) -> dict[str, Any]:
+def _shares(quantity: str, found: Results, key: str, images: str) -> Row:
     """A row of shares of images: each with its interval, where their number is known."""
     row = _row(quantity, "share", found, key, accuracy)
-    for name in NETWORKS:
-        n = getattr(found.networks.get(name), images, None)
-        if row[name].value is not None and n and judged_by(found) is None:
-            row[name] = Cell(row[name].value, units.share_of(row[name].value, n))
-            row |= {"images": n, f"{name}_interval": list(units.wilson(row[name].value, n))}
-    return row
+    if judged_by(found) is not None:  # a score that is no share of the images: no such interval
+        return row
+    dense, pruned = (getattr(found.networks.get(name), images, None) for name in NETWORKS)
+    return replace(
+        row,
+        dense=_of_images(row.dense, dense),
+        pruned=_of_images(row.pruned, pruned),
+        images=(pruned if row.pruned.value is not None else None) or dense,
+        dense_interval=_interval(row.dense, dense),
+        pruned_interval=_interval(row.pruned, pruned),
+    )
+
+
+def _of_images(share: Cell, n: int | None) -> Cell:
+    return (
+        share if share.value is None or not n else Cell(share.value, units.share_of(share.value, n))
+    )
+
+
+def _interval(share: Cell, n: int | None) -> list[float] | None:
+    return None if share.value is None or not n else list(units.wilson(share.value, n))
 
 
 def _of_how_many(found: Results) -> list[str]:
@@ -552,18 +586,15 @@ def apart(found: Results) -> bool | None:
     return not low <= 0 <= high
 
 
-def _quantity(quantity: str, unit: str, dense: Any, pruned: Any, show: Any) -> dict[str, Any]:
-    cells = {
-        n: Cell(v, ABSENT if v is None else show(v))
-        for n, v in (("dense", dense), ("pruned", pruned))
-    }
-    row: dict[str, Any] = {"quantity": quantity, "unit": unit} | cells
+def _quantity(quantity: str, unit: str, dense: Any, pruned: Any, show: Show) -> Row:
+    left, right = (Cell(v, ABSENT if v is None else show(v)) for v in (dense, pruned))
+    change: Cell | float | None = None
     if dense is not None and pruned is not None:
         if unit == "share":
-            row["change"] = Cell(pruned - dense, points(pruned - dense))
+            change = Cell(pruned - dense, points(pruned - dense))
         elif dense:
-            row["change"] = pruned / dense - 1
-    return row
+            change = pruned / dense - 1
+    return Row(quantity, unit, left, right, change)
 
 
 def _share(part: float | None, whole: float | None) -> float | None:
