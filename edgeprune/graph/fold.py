@@ -10,6 +10,7 @@ import operator
 import torch
 from torch import Tensor, fx
 
+from .module import Operators
 from .operators import operator_of
 from .recipe import evaluate
 
@@ -78,7 +79,7 @@ def _recipe(module: fx.GraphModule, front: list[fx.Node]) -> fx.GraphModule:
     for node in front:
         nodes[node].name = _folded_name(node)
     graph.output(tuple(nodes[node] for node in front))
-    return fx.GraphModule(module, graph, class_name="Recipe")
+    return Operators(module, graph, class_name="Recipe")
 
 
 def _computes_constant(node: fx.Node, constant: set[fx.Node]) -> bool:

@@ -40,7 +40,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Whatever a forward keeps (tables in a cache), afterwards every module's attributes are as before."""
     before = [(m, dict(m.__dict__)) for m in model.modules()]
     containers = [
-        (v, v.copy())
+        (v, v.copy() if v else None)  # most are empty
         for _, attributes in before
         for v in attributes.values()
         if isinstance(v, dict | list | set)
@@ -52,8 +52,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             m.__dict__.clear()
             m.__dict__.update(attributes)
         for container, content in containers:
-            container.clear()
-            container.extend(content) if isinstance(container, list) else container.update(content)
+            if container or content:
+                container.clear()
+            if content:
+                fill = container.extend if isinstance(container, list) else container.update
+                fill(content)
 
 
 @contextmanager

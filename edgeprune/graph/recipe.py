@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
+from .module import module_of
 from .tensors import named_tensors, put, unsaved
 
 
@@ -51,22 +52,17 @@ def reduced(
             known[node] = graph.node_copy(node, known.__getitem__)
             known[node].name = node.name
     graph.output(tuple(known[node] for node in wanted))
-    root = nn.Module()
-    for name in {str(n.target) for n in graph.nodes if n.op == "get_attr"}:
-        put(root, name, tensors[name])
-    return fx.GraphModule(root, graph, class_name="Recipe")
+    read = [str(n.target) for n in graph.nodes if n.op == "get_attr"]
+    return module_of(graph, {name: tensors[name] for name in read}, (), "Recipe")
 
 
 def unfolded(module: fx.GraphModule, recipe: fx.GraphModule | None) -> fx.GraphModule:
     """``module`` computing what the recipe computes, around the same tensors; itself without one."""
     if recipe is None:
         return module
-    root = nn.Module()
-    anew = unsaved(module)
     folded = {node.name: node for node in outputs(recipe.graph)}
-    for name, value in {**named_tensors(recipe), **named_tensors(module)}.items():
-        if name not in folded:
-            put(root, name, value, persistent=name not in anew)
+    known_tensors = {**named_tensors(recipe), **named_tensors(module)}
+    tensors = {name: t for name, t in known_tensors.items() if name not in folded}
     graph, known = fx.Graph(), dict[fx.Node, fx.Node]()
     graph.graph_copy(recipe.graph, known)
     for node in module.graph.nodes:
@@ -77,5 +73,5 @@ def unfolded(module: fx.GraphModule, recipe: fx.GraphModule | None) -> fx.GraphM
         else:
             known[node] = graph.node_copy(node, known.__getitem__)
     graph.set_codegen(module.graph._codegen)
-    made = fx.GraphModule(root, graph, class_name=type(module).__name__)
+    made = module_of(graph, tensors, unsaved(module), type(module).__name__)
     return made.train(module.training)

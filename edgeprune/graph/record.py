@@ -35,11 +35,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..records.signature import Inputs
 from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
 from .modes import unchanged
+from .module import module_of
 from .opening import Refused, open_sizes
 from .operators import Operator, row_of, twin_of
 from .operators.pointwise import INTEGERS
 from .operators.writes import View
-from .tensors import put
 
 aten = torch.ops.aten
 META = torch.device("meta")
@@ -55,6 +55,7 @@ class Value(Tensor):
     meta: Tensor
     place: Place
     numbers: Tensor | None = None  # where the forward keeps it beyond the recording
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def of(meta: Tensor, device: torch.device, place: Place) -> Value:
@@ -549,11 +550,10 @@ def record(model: nn.Module, example: Example) -> fx.GraphModule:
 
         frozen = open_sizes(recorder, batch, open_axes(example), at)
         recorder.graph.eliminate_dead_code()
-        used = {str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"}
-        saved, root = set(model.state_dict()), nn.Module()
-    for name in used:
-        put(root, name, recorder.constants[name], persistent=name in saved)
-    module = fx.GraphModule(root, recorder.graph, class_name=type(model).__name__)
+        used = [str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"]
+        saved = set(model.state_dict())
+    tensors = {name: recorder.constants[name] for name in used}
+    module = module_of(recorder.graph, tensors, {*used} - saved, type(model).__name__)
     module.meta["frozen"] = frozen
     return module
 

@@ -15,9 +15,10 @@ from ..graph.inputs import Example
 from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled, Vector
 from ..graph.modes import uncollected
+from ..graph.module import module_of
 from ..graph.recipe import reduced, unfolded
 from ..graph.rewriting import Rewriter
-from ..graph.tensors import named_tensors, put, replace_tensors, unsaved
+from ..graph.tensors import named_tensors, replace_tensors, unsaved
 from .module import Reason, adapt, follow_numbers, patched, trainable
 from .optimizer import follow_optimizer
 from .rewrite import rewrite, written
@@ -143,10 +144,8 @@ def _cut_by_any_name(kept: Kept, known: Mapping[str, str], name: str, value: Ten
 def _graph_module(
     graph: Graph, operators: fx.Graph, tensors: Mapping[str, Tensor]
 ) -> fx.GraphModule:
-    root, anew = nn.Module(), unsaved(graph.model) | unsaved(graph.module)
-    for name, value in tensors.items():
-        put(root, name, value, persistent=name not in anew)
-    module = fx.GraphModule(root, operators, class_name=type(graph.model).__name__)
+    anew = unsaved(graph.model) | unsaved(graph.module)
+    module = module_of(operators, tensors, anew, type(graph.model).__name__)
     module.eval()
     return module
 
