@@ -65,6 +65,14 @@ class Run:
         return self.path / "plan.json"
 
     @property
+    def frontier_path(self) -> Path:
+        """What `edgeprune frontier` found: a row a network; beside it their plans and every sample."""
+        return self.path / "frontier" / "frontier.json"
+
+    def frontier_plan_path(self, number: int) -> Path:
+        return self.frontier_path.with_name(f"{number}.plan.json")
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -16,6 +16,7 @@ from . import (
     doctor,
     errors,
     export,
+    frontier,
     inspect,
     models,
     plot,
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "The main job": (train.train, prune.prune, export.export, bench.bench),
+    "The main job": (train.train, frontier.frontier, prune.prune, export.export, bench.bench),
     "Looking at things": (
         report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
         cost.cost, models.models, datasets.datasets, runs.runs, trust.trust,

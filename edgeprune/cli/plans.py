@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from ..checkpoint import Loaded
     from ..prune import Plan
     from ..ways import Planned
+    from .words import Prune
+
+
+def given(asked: Prune) -> Plan | None:
+    """The plan that is to be applied: that of --plan, or of a network of the run's frontier."""
+    how = asked.how
+    if how.pick is None:
+        return read(how.plan) if how.plan is not None else None
+    if how.plan is not None:
+        raise EdgepruneError("--pick and --plan", "each say what stays", "leave one out")
+    from .. import frontier, runs
+
+    return frontier.plan_of(runs.find(asked.run), how.pick)
 
 
 def read(path: Path) -> Plan:

@@ -18,7 +18,8 @@ def prune(asked: words.Prune) -> None:
 
     [b]In the middle of a training[/b]: --keep-flops 0.5 --during-training.
 
-    [b]Without labels[/b]: --post-training --keep-flops 0.5 --images FOLDER.
+    [b]Without labels[/b]: --post-training --keep-flops 0.5 --images FOLDER; or RUN --pick N, one of the
+    networks that [b]edgeprune frontier[/b] measured.
 
     Killed, it goes on where it was when the same command is typed again.
 
@@ -27,7 +28,7 @@ def prune(asked: words.Prune) -> None:
     from .. import files, ways
     from . import progress
 
-    given = plans.read(asked.how.plan) if asked.how.plan is not None else None
+    given = plans.given(asked)
     way, wanted = asked.way(given), words.wanted(asked)
     with output.aside(), progress.watch() as watch:
         if not asked.how.dry_run:

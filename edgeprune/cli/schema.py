@@ -55,6 +55,7 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
         "spec": ("spec.json", records.Spec),
         "recipe": ("recipe.json", records.Recipe),
         "plan": ("plan.json", Plan),
+        "frontier": ("frontier/frontier.json", records.Frontier),
         "device": ("devices/NAME.json", Device),
         "widths": ("devices/NAME-widths.json", Rounding),
         "int8": ("dense-int8.json, pruned-int8.json", records.Int8),

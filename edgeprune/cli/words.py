@@ -93,6 +93,12 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
     plan: Annotated[
         Path | None, typer.Option("--plan", help="Apply this plan instead of making one.")
     ] = None
+    pick: Annotated[
+        int | None,
+        typer.Option(
+            "--pick", min=1, metavar="N", help="That network of the run's frontier (post-training)."
+        ),
+    ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, change nothing.")] = (
         False
     )
@@ -253,6 +259,7 @@ class Prune:
         own_score(self.choice.score)
         typed["round_to"] = multiple(self.choice.round_to, self.choice.device)
         typed["seed"] = self.rest.seed
+        typed["post_training"] = self.how.post_training or self.how.pick is not None
         known = {
             word: value
             for word, value in typed.items()
@@ -265,7 +272,14 @@ PANELS: tuple[Callable[[Prune], Panel], ...] = (
     lambda words: words.how, lambda words: words.choice, lambda words: words.repair,
     lambda words: words.paper,
 )  # fmt: skip
-NO_WAY = {"way", "plan", "dry_run", "plan_out", "device"}  # that say nothing about how it is pruned
+NO_WAY = {
+    "way",
+    "plan",
+    "pick",
+    "dry_run",
+    "plan_out",
+    "device",
+}  # that say nothing about how it is pruned
 
 
 def wanted(words: Any) -> Wanted:

@@ -198,6 +198,16 @@ def make(
     )
 
 
+def least(graph: Graph, limits: Limits, price: Price) -> float:
+    """The share of the network's price that is left at the narrowest widths within ``limits``."""
+    grids = _grids(graph, limits)
+    grids |= {name: [width] for name, (width, _) in _fixed(graph, limits, grids).items()}
+    sets = _sets(graph, limits, grids)
+    curve = halves.Bound(price.of(graph), sets)
+    narrowest = _narrowest({name: grids[name] for name in sets}, partial(_exact, graph, sets))
+    return curve.at(narrowest) / curve.dense
+
+
 def _bound(name: str, sets: halves.Sets) -> str:
     """Which groups this one is as wide as."""
     others = [n for together in sets.values() if name in together for n in together if n != name]

@@ -24,6 +24,7 @@ from .bench import (
     Warning,
     Weather,
 )
+from .frontier import Frontier, Point
 from .int8 import Int8, Kept
 from .network import Convention, ModelSpec
 from .recipe import Asked, Pruning, Recipe, Training
@@ -74,6 +75,7 @@ __all__ = [
     "Epoch",
     "Event",
     "Format",
+    "Frontier",
     "Inputs",
     "Int8",
     "Judged",
@@ -87,6 +89,7 @@ __all__ = [
     "Options",
     "Other",
     "Output",
+    "Point",
     "Port",
     "Positive",
     "Processor",

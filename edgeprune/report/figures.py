@@ -22,6 +22,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from ..errors import EdgepruneError
+from ..records import Frontier
+from ..records.bench import Interval
 from .charts import Mark, apart
 
 INK, QUIET, RULE = "#1d1d1b", "#6b6a66", "#e3e1dc"
@@ -248,6 +250,51 @@ def history(panels: Mapping[str, History]) -> Figure:
         bottom.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _legend(figure, list(grid.flat))
     return figure
+
+
+def frontier(name: str, found: Frontier) -> Figure:
+    """Answers kept against milliseconds: the dense network, and each smaller one by its number.
+
+    The line joins what is worth taking; intervals are those of 95 %.
+    """
+    points = [p for p in found.points if p.latency.median_s is not None]
+    ms, kept = _ms([p.latency.median_s for p in points]), [p.kept for p in points]
+    with mpl.rc_context(STYLE):
+        figure, (ax,) = _panels({f"{name} on {found.device}": None}, height=3.6, width=5.0)
+        worth = sorted(i for i, p in enumerate(points) if p.beaten_by is None)
+        ax.plot(ms[worth], [kept[i] for i in worth], color=RULE, zorder=1)
+        for i, p in enumerate(points):
+            colour = SECOND if not p.number else ACCENT if p.beaten_by is None else QUIET
+            ax.errorbar(
+                ms[i], kept[i], fmt="s" if not p.number else "o", ms=4.5, color=colour,
+                elinewidth=0.9, xerr=_around(ms[i], _in_ms(p.latency.median_interval_s)),
+                yerr=_around(kept[i], p.kept_interval),
+            )  # fmt: skip
+            ax.annotate(
+                str(p.number) if p.number else "dense", (ms[i], kept[i]), (6, -9),
+                textcoords="offset points", color=colour, fontsize=8,
+            )  # fmt: skip
+        ax.set_xlim(left=0, right=1.12 * float(max(ms, default=1.0)))
+        lowest = min([0.5, *(p.kept_interval[0] if p.kept_interval else p.kept for p in points)])
+        ax.set_ylim(max(0.0, lowest - 0.05), 1.05)
+        ax.set_xlabel(
+            "milliseconds a run" if found.threads == 1 else f"milliseconds, {found.threads} threads"
+        )
+        shares = all(p.kept_interval for p in points if p.number)
+        ax.set_ylabel("dense network's answers kept" if shares else "of the dense outputs kept")
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+def _in_ms(interval: Interval | None) -> Interval | None:
+    return None if interval is None or None in interval else (1e3 * interval[0], 1e3 * interval[1])  # type: ignore[operator]
+
+
+def _around(value: float, interval: Interval | None) -> Any:
+    """An interval as matplotlib wants it: how far down and up from the value."""
+    if interval is None or interval[0] is None or interval[1] is None:
+        return None
+    return [[max(0.0, value - interval[0])], [max(0.0, interval[1] - value)]]
 
 
 def _floor(runs: Iterable[History]) -> tuple[float, float]:

@@ -75,18 +75,8 @@ def computed(work: Work[Unlabelled]) -> PostTraining:
 def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     """Everything into the run, ``pruned.safetensors`` last: with it the run is whole."""
     run, dense = work.run, work.dense
-    dense_widths = {name: group.width for name, group in dense.graph.groups.items()}
     keep = {name: list(units) for name, units in done.plan.keep.items()}
-    if not run.has("dense"):
-        record_result(
-            run, "dense", dense.graph, *_accuracies(work, dense.model, judges), precision="fp32",
-            lowest_lr=None, stopped="given, not trained here",
-        )  # fmt: skip
-        checkpoint.write_spec(
-            run, dense.spec, dense.convention, dense.classes, dense_widths, kept={},
-            signature=dense.signature,
-        )  # fmt: skip
-        checkpoint.write_weights(run, "dense", dense.model, dense.spec, dense.convention)
+    write_dense(work, judges)
     made = position.plan_of(dense.graph, keep, done.plan.method, target_of(work.way.settings))
     ended = reached(made)
     record_result(
@@ -96,9 +86,27 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
         seconds=done.seconds,
     )  # fmt: skip
     files.write_json(run.plan_path, position.recounted(dense.graph, done.plan).to_json())
-    checkpoint.write_spec(run, dense.spec, dense.convention, dense.classes, dense_widths, keep)
+    checkpoint.write_spec(
+        run, dense.spec, dense.convention, dense.classes, dense.graph.widths, keep
+    )
     checkpoint.write_weights(run, "pruned", done.model, dense.spec, dense.convention)
     return ended
+
+
+def write_dense(work: Work[Any], judges: Judges) -> None:
+    """The dense network into a run that has none yet."""
+    run, dense = work.run, work.dense
+    if run.has("dense"):
+        return
+    record_result(
+        run, "dense", dense.graph, *_accuracies(work, dense.model, judges), precision="fp32",
+        lowest_lr=None, stopped="given, not trained here",
+    )  # fmt: skip
+    checkpoint.write_spec(
+        run, dense.spec, dense.convention, dense.classes, dense.graph.widths, kept={},
+        signature=dense.signature,
+    )  # fmt: skip
+    checkpoint.write_weights(run, "dense", dense.model, dense.spec, dense.convention)
 
 
 def dry(work: Work[Unlabelled]) -> Plan:
@@ -106,7 +114,7 @@ def dry(work: Work[Unlabelled]) -> Plan:
     return computed(work).plan
 
 
-def judging(work: Work[Unlabelled]) -> Judges:
+def judging(work: Work[Any]) -> Judges:
     """The labelled images of validation and test, as far as there are any."""
     if work.dataset is not None:
         return work.dataset.validation, work.dataset.test
@@ -120,7 +128,7 @@ def judging(work: Work[Unlabelled]) -> Judges:
 
 
 def _accuracies(
-    work: Work[Unlabelled], model: Any, judges: Judges
+    work: Work[Any], model: Any, judges: Judges
 ) -> tuple[train.Judged | None, train.Judged | None]:
     """On validation and test; None without labels."""
     validation, test = (

@@ -1,0 +1,231 @@
+"""The page of ``edgeprune frontier``: look once, make networks from exact to fast, measure them together.
+
+look at unlabelled images, rank every unit (ways/post_training.py)
+repeat: which network shows most (ladder.py)
+        plan, cut, repair, judge on held-out images, write as .onnx
+measure all of them beside the dense one, interleaved (bench)
+only then write: the dense network, each plan, every sample, the table
+
+The smaller networks' weights are not kept: ``prune --pick N`` makes one again from its plan, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .. import bench, files, records, runs, units
+from ..bench import subject
+from ..bench.devices import Device
+from ..bench.scratch import Scratch
+from ..errors import EdgepruneError
+from ..export.word import of_module
+from ..graph.inputs import Example
+from ..memory import give_back
+from ..prices import Target, price_of
+from ..prune import Plan
+from ..prune.evidence import gather
+from ..prune.plan import least
+from ..records import Output, Request
+from ..runs import Run
+from ..tasks import TASKS
+from ..ways import Settings, Unlabelled, Wanted, Watch, claim, opened, unlabelled, wanted
+from ..ways.dense import refuse_early
+from ..ways.post_training import Look, Ranking, applied, look, parts_of, rank
+from ..ways.table import fingerprint
+from ..ways.way import Work
+from .ladder import beaten, next_share
+
+FEWEST, MOST = 2, 20  # networks besides the dense one
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a frontier."""
+
+    settings: Settings = field(default_factory=Settings)
+    points: int = 7  # networks besides the dense one
+    price: str = "flops"  # that the plans go by
+    device: str = "cpu"
+    request: Request = field(default_factory=lambda: Request(rounds=30, seconds=3.0))
+
+    def __post_init__(self) -> None:
+        if not FEWEST <= self.points <= MOST:
+            raise EdgepruneError(f"--points {self.points}", f"must lie in {FEWEST}..{MOST}")
+        price_of(self.price)
+        for word, value, kept in (
+            ("--target", self.settings.target, None),
+            ("--method", self.settings.method == "search", False),
+        ):
+            if value != kept:
+                raise EdgepruneError(word, "does not apply to a frontier", "leave it out")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The run, and what lies in it now."""
+
+    run: Run
+    frontier: records.Frontier
+
+
+@dataclass(frozen=True)
+class Made:
+    """One network as it was made: enough to measure it and to make it again."""
+
+    file: Path
+    params: int
+    flops: int
+    plan: Plan | None = None  # None: the dense one
+    share: float = 1.0
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def kept(self) -> float:
+        return kept_of(self.outputs)
+
+
+def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Found:
+    """Make and measure the networks, then write them into the run, new or the one that was named."""
+    begun = time.perf_counter()
+    work = _work(words, wish, watch)
+    judges = unlabelled.judging(work)
+    with Scratch() as folder:
+        start, made = _networks(work, wish, folder)
+        measured = bench.measure(
+            [m.file for m in made], out=folder / "bench.json", device=place, label=wish.device,
+            request=wish.request, names=[_name(i) for i in range(len(made))],
+            watch=partial(_measuring, watch, wish.request),
+        )  # fmt: skip
+        points = _points(made, measured.networks, start.judges)
+        frontier = records.Frontier(
+            created=runs.now(), device=wish.device, threads=wish.request.threads, price=wish.price,
+            images=start.judges, points=points, seconds=time.perf_counter() - begun,
+            plans={str(i): fingerprint(m.plan) for i, m in enumerate(made) if m.plan is not None},
+        )  # fmt: skip
+        with work.open():
+            unlabelled.write_dense(work, judges)
+            _write(work.run, made, folder / "bench.json", frontier)
+    return Found(work.run, frontier)
+
+
+def kept_of(outputs: Sequence[Output]) -> float:
+    """What is kept of the dense network: the share of its answers, else of its outputs' variance."""
+    if not outputs:
+        return 1.0
+    found = [o.measures.get("agreement", o.variance_kept) for o in outputs]
+    known = [value for value in found if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else 0.0
+
+
+def answered(outputs: Sequence[Output]) -> bool:
+    """Whether `kept_of` is a share of answers, one an image."""
+    return len(outputs) == 1 and outputs[0].task in TASKS and TASKS[outputs[0].task].counted
+
+
+def _work(words: Wanted, wish: Wish, watch: Watch) -> Work[Any]:
+    """The network, the run, the images; everything that is refused before any work."""
+    way = Unlabelled(wish.settings)
+    there = wanted.given_whole(words, way, watch)
+    asked = replace(there.asked, pruning=None)  # nothing in the run is pruned by this
+    parent = there.parent
+    name = words.name or (parent.name if parent else wanted.default_name(asked))
+    run, _ = claim(asked, name)
+    refuse_early(there.dense.graph, way)
+    examples = wanted.examples(there, watch)
+    if examples is None:
+        raise EdgepruneError("frontier", "has no images to look at", "add --images FOLDER")
+    opening: Callable[[], AbstractContextManager[Any]] = partial(
+        opened, asked, name, words.argv, parent
+    )
+    return Work(run, asked, way, there.dense, there.dataset, watch, None, examples, opening)
+
+
+def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Made]]:
+    """The dense network and those made of it, from exact to fast, each as a file in ``folder``."""
+    assert work.examples is not None
+    settings = work.way.settings
+    start = look(work.dense.model, work.examples, settings, work.rows)
+    dense, tell = start.dense, work.watch.on_progress
+    evidence = gather(dense, start.images, parts=parts_of(settings), told=tell)
+    ranking = rank(dense, evidence, settings, told=tell)
+    del evidence
+    give_back()
+    price = price_of(wish.price).of(dense)
+    smallest = least(dense, settings.limits(), price_of(wish.price))
+    made = [_written(work, start.judge[0], folder / "0.onnx", dense.model)]
+    for number in range(1, wish.points + 1):
+        share = next_share([(m.share, m.kept) for m in made], smallest)
+        if share is None:
+            break
+        tell("networks", number - 1, wish.points)
+        one = _one(work, start, ranking, Target(wish.price, share), folder / f"{number}.onnx")
+        share = price.at(one.plan.widths if one.plan else {}) / price.dense
+        if any(one.plan and m.plan and one.plan.keep == m.plan.keep for m in made):
+            break  # the grid of widths has no more between
+        made.append(replace(one, share=share))
+        work.watch.note(
+            f"{units.percent(share, 0)} of the {price_of(wish.price).word}: keeps "
+            f"{units.percent(one.kept)} of the dense network's "
+            f"{'answers' if answered(one.outputs) else 'outputs'}"
+        )
+    return start, sorted(made, key=lambda m: -m.share)
+
+
+def _one(work: Work[Any], start: Look, ranking: Ranking, target: Target, file: Path) -> Made:
+    settings = replace(work.way.settings, target=target)
+    plan = ranking.plan(start.dense, settings)
+    done = applied(start, plan, settings)
+    one = _written(work, start.judge[0], file, done.model)
+    return replace(one, plan=plan, outputs=done.forecast.outputs)
+
+
+def _written(work: Work[Any], batch: Example, file: Path, model: nn.Module) -> Made:
+    said = work.asked.task
+    of_module(model, file, [batch], task=said)
+    counts = subject.inspect([file])[0].listed()
+    return Made(file, counts.params or 0, counts.flops or 0)
+
+
+def _points(
+    made: Sequence[Made], measured: Sequence[records.Judged], images: int
+) -> list[records.Point]:
+    ahead = beaten(
+        [(j.latency.median_s or math.inf, m.kept) for m, j in zip(made, measured, strict=True)]
+    )
+    return [
+        records.Point(
+            number=number, share=one.share, params=one.params, flops=one.flops, bytes=judged.bytes,
+            kept=one.kept, outputs=list(one.outputs), latency=judged.latency,
+            kept_interval=units.wilson(one.kept, images) if answered(one.outputs) else None,
+            speedup=judged.speedup, speedup_interval=judged.speedup_interval,
+            verdict=judged.verdict, beaten_by=ahead[number],
+        )
+        for number, (one, judged) in enumerate(zip(made, measured, strict=True))
+    ]  # fmt: skip
+
+
+def _write(run: Run, made: Sequence[Made], samples: Path, frontier: records.Frontier) -> None:
+    """Plans and samples first; with the table the frontier is whole."""
+    for number, one in enumerate(made):
+        if one.plan is not None:
+            files.write_json(run.frontier_plan_path(number), one.plan.to_json())
+    files.write_bytes(run.frontier_path.with_name("bench.json"), samples.read_bytes())
+    files.write_json(run.frontier_path, records.plain(frontier))
+
+
+def _name(number: int) -> str:
+    return str(number) if number else "dense"
+
+
+def _measuring(watch: Watch, request: Request, event: records.Event) -> None:
+    if event.round is not None and event.model == 0:
+        watch.on_progress("measuring", min(event.round.round + 1, request.rounds), request.rounds)

@@ -1,0 +1,78 @@
+"""A frontier as people read it: a table, and answers kept against milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import files, records, runs, units
+from ..records import Frontier, Point
+from ..runs import Run
+from .tables import ABSENT, Column, Table
+
+
+def table(name: str, found: Frontier) -> Table:
+    """A row a network, the dense one first."""
+    rows = [
+        {
+            "network": "dense" if not p.number else str(p.number),
+            "seconds": p.latency.median_s, "speedup": p.speedup,
+            "speedup_interval": p.speedup_interval, "kept": p.kept if p.number else None,
+            "kept_interval": p.kept_interval, "flops": p.flops, "params": p.params,
+            "bytes": p.bytes, "note": _note(p),
+        }
+        for p in found.points
+    ]  # fmt: skip
+    answers = "answers kept" if all(p.kept_interval for p in found.points[1:]) else "outputs kept"
+    columns = [
+        Column("network", align="left"),
+        Column("seconds", "latency", units.duration),
+        Column("speedup", "speed-up", lambda v: f"{v:.2f}x"),
+        Column("speedup_interval", "95 %", _of(lambda v: f"{v:.2f}"), spare=True),
+        Column("kept", answers, units.percent),
+        Column("kept_interval", "95 %", _of(lambda v: f"{100 * v:.0f}")),
+        Column("flops", "FLOPs", units.count),
+        Column("params", "parameters", units.count, spare=True),
+        Column("bytes", "file", units.size),
+        Column("note", " ", align="left", wraps=True, spare=True),
+    ]
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    notes = [
+        f"kept: of the dense network's, on {found.images:,} images that took no part; no labels, no training"
+    ]
+    beaten = [str(p.number) for p in found.points if p.beaten_by is not None]
+    if beaten:
+        notes.append(f"not worth taking (another is as fast and keeps more): {', '.join(beaten)}")
+    return Table(f"{name} on {found.device}, {threads}", columns, rows, notes)
+
+
+def _note(point: Point) -> str:
+    if point.beaten_by is not None:
+        return f"beaten by {point.beaten_by or 'dense'}"
+    return "" if point.verdict in ("baseline", "faster") else point.verdict
+
+
+def _of(show: Callable[[float], str]) -> Callable[[Any], str]:
+    def interval(value: Any) -> str:
+        return ABSENT if None in value else f"{show(value[0])} to {show(value[1])}"
+
+    return interval
+
+
+def write(run: Run, found: Frontier) -> list[Path]:
+    """The picture as PNG and SVG, into the run's plots."""
+    from . import figures
+
+    drawn = figures.frontier(run.name, found)
+    made = {"png": figures.png(drawn), "svg": figures.svg(drawn)}
+    paths = [run.path / "plots" / f"frontier.{suffix}" for suffix in made]
+    with run.lock(runs.TELLING):
+        for path, data in zip(paths, made.values(), strict=True):
+            files.write_bytes(path, data)
+    return paths
+
+
+def read(run: Run) -> Frontier | None:
+    """A run's frontier, if it has one."""
+    return records.read(run.frontier_path, Frontier) if run.frontier_path.is_file() else None

@@ -1,0 +1,123 @@
+"""``edgeprune frontier`` as typed: the networks, the files, and one of them taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune import files, frontier, runs
+from edgeprune.cli import app, errors
+from edgeprune.errors import EdgepruneError
+from edgeprune.graph import trace
+from edgeprune.prune import Plan
+
+NETWORK = """
+from torch import nn
+
+def tiny():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, stride=2, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5),
+    )
+"""
+QUICK = "--points 3 --round-to 1 --rounds 4 --seconds 0.1"
+
+
+def call(words: str, capsys: pytest.CaptureFixture[str], code: int = 0) -> tuple[str, str]:
+    found = errors.run(app.app, words.split())
+    seen = capsys.readouterr()
+    assert found == code, seen.err
+    return seen.out, seen.err
+
+
+@pytest.fixture
+def made(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    """The command's JSON; its run is runs/f."""
+    Path("net.py").write_text(NETWORK)
+    built: dict[str, object] = {}
+    exec(NETWORK, built)
+    torch.manual_seed(0)
+    files.write_tensors(Path("w.safetensors"), built["tiny"]().state_dict())  # type: ignore[operator]
+    np.save("x.npy", np.random.default_rng(0).normal(size=(120, 1, 12, 12)).astype(np.float32))
+    words = f"frontier --model net.py:tiny --weights w.safetensors --images x.npy --name f {QUICK} --json"
+    return json.loads(call(words, capsys)[0])  # type: ignore[no-any-return]
+
+
+def test_the_networks_are_made_measured_and_one_is_taken(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.Run(Path("runs/f"))
+    found = frontier.frontier_of(run)
+    assert made["points"] == json.loads(run.frontier_path.read_text())["points"]
+    shares = [p.share for p in found.points]
+    assert shares[0] == found.points[0].kept == 1.0
+    assert shares == sorted(shares, reverse=True)
+    assert len(shares) == 4
+    assert all(p.latency.median_s for p in found.points)
+    for point in found.points[1:]:
+        low, high = point.kept_interval or (1.0, 0.0)
+        assert low - 1e-9 <= point.kept <= high + 1e-9
+    assert all((run.path / "plots" / f"frontier.{kind}").is_file() for kind in ("png", "svg"))
+    assert not run.has("pruned")
+    # the one that is taken is the one that was measured
+    call("prune f --pick 2", capsys)
+    (result,) = (r for r in run.history(runs.records.Result) if r.network == "pruned")
+    assert (result.flops, result.agreement) == (found.points[2].flops, found.points[2].kept)
+    assert result.outputs == found.points[2].outputs
+    plan = Plan.from_json(files.read_json(run.plan_path))
+    assert plan.keep == frontier.plan_of(run, 2).keep
+
+
+def test_a_plan_that_is_not_the_measured_one_is_refused(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.Run(Path("runs/f"))
+    other = files.read_json(run.frontier_plan_path(1))
+    files.write_json(run.frontier_plan_path(2), other)
+    with pytest.raises(EdgepruneError, match="not the plan that was measured"):
+        frontier.plan_of(run, 2)
+    assert "has 1, 2, 3" in call("prune f --pick 9", capsys, 2)[1]
+    assert "leave one out" in call("prune f --pick 1 --plan p.json", capsys, 2)[1]
+    assert not run.has("pruned")
+
+
+def test_words_that_do_not_fit(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("net.py").write_text(NETWORK)
+    assert "2..20" in call("frontier --model net.py:tiny --points 1", capsys, 2)[1]
+    built: dict[str, object] = {}
+    exec(NETWORK, built)
+    files.write_tensors(Path("w.safetensors"), built["tiny"]().state_dict())  # type: ignore[operator]
+    words = "frontier --model net.py:tiny --weights w.safetensors --shape 1x12x12"
+    said = call(words, capsys, 2)[1]
+    assert "--images" in said
+    assert not Path("runs").exists()
+
+
+def test_a_run_without_one_says_how_to_make_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EdgepruneError, match="has no frontier"):
+        frontier.frontier_of(runs.Run(tmp_path))
+
+
+def test_the_least_share_is_that_of_the_narrowest_plan() -> None:
+    from edgeprune import prune
+    from edgeprune.prices import PRICES, Target
+    from edgeprune.prune.plan import Limits, least
+
+    torch.manual_seed(0)
+    built: dict[str, object] = {}
+    exec(NETWORK, built)
+    graph = trace(built["tiny"](), torch.randn(2, 1, 12, 12))  # type: ignore[operator]
+    limits = Limits(floor=0.25, multiple=2)
+    share = least(graph, limits, PRICES["flops"])
+    scores = {name: prune.l1(graph, name) for name in graph.groups}
+    plan = prune.plan.make(graph, scores, Target("flops", share), limits=limits)
+    assert plan.widths == {"0": 4, "2": 6} or min(plan.widths.values()) == 4
+    assert plan.reached()["flops"] == pytest.approx(share)
+    with pytest.raises(EdgepruneError):
+        prune.plan.make(graph, scores, Target("flops", 0.99 * share), limits=limits)
