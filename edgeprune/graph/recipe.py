@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from .module import module_of
-from .tensors import named_tensors, put, unsaved
+from .tensors import fetch, named_tensors, put, unsaved
 
 
 def outputs(graph: fx.Graph) -> list[fx.Node]:
@@ -21,6 +22,25 @@ def evaluate(recipe: fx.GraphModule, module: fx.GraphModule) -> None:
     """Write the folded constants, from the present parameters, into ``module``."""
     for node, value in zip(outputs(recipe.graph), recipe(), strict=True):
         put(module, node.name, value.detach())
+
+
+@torch.no_grad()
+def value_of(recipe: fx.GraphModule, name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    """One of the folded constants, computed from ``tensors``; what is not among them is the recipe's."""
+    known: dict[fx.Node, Any] = {}
+
+    def value(node: fx.Node) -> Any:
+        if node not in known and node.op == "get_attr":
+            target = str(node.target)
+            known[node] = tensors[target] if target in tensors else fetch(recipe, target)
+        elif node not in known:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), value)
+            known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return known[node]
+
+    found = value(next(node for node in outputs(recipe.graph) if node.name == name))
+    assert isinstance(found, Tensor)
+    return found
 
 
 def sources(recipe: fx.GraphModule | None, tensor: str) -> set[str]:

@@ -37,6 +37,7 @@ from ..graph.inputs import Example, call, size
 from ..graph.kept import Keep, kept_classes
 from ..graph.labels import Labelled
 from ..graph.tensors import fetch
+from .computed import writable, write
 from .images import Images
 from .readers import (
     Reader,
@@ -264,7 +265,7 @@ def _front_to_back(
 
 def repairable(pruned: Graph, small: Walk, solver: Solver) -> list[Reader | StandIn]:
     """What can be repaired, front to back."""
-    own = [r for r in find_readers(pruned) if r.weight not in pruned.folded]  # others are computed
+    own = [r for r in find_readers(pruned) if writable(pruned, r.weight)]
     places: list[Reader | StandIn] = [r for r in own if r.has_offset or solver is least_squares]
     return sorted([*places, *find_stand_ins(pruned)], key=lambda place: small.index[place.node])
 
@@ -492,6 +493,7 @@ def _repair(pruned: Graph, reader: Reader, folds: list[Moments], solver: Solver)
     W, result = solver(problem, halves, W0, weights)
     with torch.no_grad():
         weight.copy_(as_weight(reader, W, weight.shape))
+        write(pruned, reader.weight)
         if reader.has_offset:
             _set_offset(reader, tensor, total.offset(W) - b0)
     if large:

@@ -16,10 +16,12 @@ from ..graph.kept import Keep, Kept, kept_classes
 from ..graph.labels import Labelled, Vector
 from ..graph.modes import uncollected
 from ..graph.module import module_of
-from ..graph.recipe import reduced, unfolded
+from ..graph.recipe import evaluate, reduced, unfolded
 from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, replace_tensors, unsaved
-from .module import Reason, adapt, follow_numbers, patched, trainable
+from . import computed
+from .computed import Computed
+from .module import Parts, Reason, adapt, disagrees, follow_numbers, patched, trainable
 from .optimizer import follow_optimizer
 from .rewrite import rewrite, written
 
@@ -71,31 +73,65 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     graph = kept.graph
     rewriter = rewrite(kept)
     module, recipe = _smaller(kept, rewriter)
-    whole = unfolded(module, recipe)
-    model, reason = _patched(rewriter, whole)
+    made = computed.find(kept, named_tensors(module))
+    model, reason, known = _patched(rewriter, module, recipe, made)
     if model is None:
-        model = trainable(whole).train(graph.model.training)
+        model = trainable(unfolded(module, recipe)).train(graph.model.training)
+    elif known is not None:  # what was cut is computed still
+        recipe = known
+        evaluate(recipe, module)
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = str(reason)  # type: ignore[assignment]
     model.edgeprune_layer = reason.layer  # type: ignore[assignment]
-    slices = partial(_cut_by_any_name, kept, _names_in_graph(graph))
+    slices = partial(_cut_by_any_name, kept, _names_in_graph(graph), made if not reason else [])
     if optimizer is not None:
-        made = {name: branch.sources for name, branch in rewriter.stands_for.items()}
+        new = {name: branch.sources for name, branch in rewriter.stands_for.items()}
         follow_optimizer(
-            optimizer, graph.model, model, slices, lambda n: made.get(n) or graph.sources(n)
+            optimizer, graph.model, model, slices, lambda n: new.get(n) or graph.sources(n)
         )
     if ema is not None:
-        _cut_average(ema, model, slices, rewriter)
+        _cut_average(ema, model, slices, rewriter, made, recipe)
     return _narrowed(rewriter, module, model, recipe)
 
 
-def _patched(rewriter: Rewriter, whole: fx.GraphModule) -> tuple[nn.Module | None, Reason]:
-    """The user's class around the smaller tensors, or why not."""
+def _patched(
+    rewriter: Rewriter,
+    module: fx.GraphModule,
+    recipe: fx.GraphModule | None,
+    made: list[Computed],
+) -> tuple[nn.Module | None, Reason, fx.GraphModule | None]:
+    """The user's class around the smaller tensors, or why not; and how it computes its weights."""
     gone = rewriter.kept.emptied()
     if gone:
-        return None, Reason(f"{', '.join(gone)} left as a whole, with the branches that it carried")
-    graph = rewriter.graph
-    return patched(graph.model, whole, rewriter.groups, graph, written(rewriter))
+        said = f"{', '.join(gone)} left as a whole, with the branches that it carried"
+        return None, Reason(said), None
+    graph, whole, numbers = rewriter.graph, unfolded(module, recipe), written(rewriter)
+    tensors = named_tensors(whole)
+    if not made:
+        model, reason = patched(
+            graph.model,
+            Parts(tensors, rewriter.groups, numbers),
+            lambda small: disagrees(small, whole, graph),
+        )
+        return model, reason, None
+    read, found = named_tensors(module), [recipe]
+
+    def differs(small: nn.Module) -> Reason:
+        found[0], reason = computed.computing(graph, small, set(graph.folded) & read.keys(), made)
+        return reason or disagrees(small, unfolded(module, found[0]), graph)
+
+    weights = {one.layer: tensors.pop(one.name) for one in made}
+    for one in made:
+        tensors.update(one.parts(named_tensors(graph.model)))
+    parts = Parts(tensors, rewriter.groups | _groups_of(rewriter, made), numbers, weights)
+    model, reason = patched(graph.model, parts, differs)
+    return model, reason, found[0]
+
+
+def _groups_of(rewriter: Rewriter, made: list[Computed]) -> dict[str, int]:
+    """The groups of convolutions that compute their weight, by the name that it has for Python."""
+    counts = {f"{one.layer}.weight": rewriter.groups.get(one.name) for one in made}
+    return {name: count for name, count in counts.items() if count is not None}
 
 
 def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphModule | None]:
@@ -137,7 +173,12 @@ def _names_in_graph(graph: Graph) -> dict[str, str]:
     return {name: read.get(id(t), name) for name, t in named.items()}
 
 
-def _cut_by_any_name(kept: Kept, known: Mapping[str, str], name: str, value: Tensor) -> Tensor:
+def _cut_by_any_name(
+    kept: Kept, known: Mapping[str, str], made: list[Computed], name: str, value: Tensor
+) -> Tensor:
+    one = next((one for one in made if name in one.axes), None)
+    if one is not None:
+        return one.part(name, value)
     return kept.tensor(known.get(name, name), value)
 
 
@@ -218,7 +259,14 @@ def _groups(
     }
 
 
-def _cut_average(ema: nn.Module, model: nn.Module, slices: Slice, rewriter: Rewriter) -> None:
+def _cut_average(
+    ema: nn.Module,
+    model: nn.Module,
+    slices: Slice,
+    rewriter: Rewriter,
+    made: list[Computed],
+    recipe: fx.GraphModule | None,
+) -> None:
     """Give the averaged copy the cut network's form and its own averages, cut, in place."""
     average = ema.module if isinstance(getattr(ema, "module", None), nn.Module) else ema
     if model.edgeprune_kind != "module":
@@ -229,6 +277,12 @@ def _cut_average(ema: nn.Module, model: nn.Module, slices: Slice, rewriter: Rewr
         )
     named = named_tensors(average)  # type: ignore[arg-type]
     once = {id(t): slices(n, t) for n, t in named.items()}  # tied weights stay tied
+    before = rewriter.graph.recipe
+    if before is not None and recipe is not None:
+        for one in made:
+            for n, value in computed.fitted(one, before, recipe, named).items():
+                once[id(named[n])].detach().copy_(value)
     replace_tensors(average, {n: once[id(t)] for n, t in named.items()})  # type: ignore[arg-type]
-    adapt(average, rewriter.groups)  # type: ignore[arg-type]
+    weights = {one.layer: one.cut(rewriter.constants[one.name], one.whole) for one in made}
+    adapt(average, rewriter.groups | _groups_of(rewriter, made), weights)  # type: ignore[arg-type]
     follow_numbers(average, model, written(rewriter))  # type: ignore[arg-type]

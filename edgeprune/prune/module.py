@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,46 +38,70 @@ class Reason(str):
     @classmethod
     def of(cls, error: Exception, model: nn.Module) -> Reason:
         layer = _layer(model, error)
-        found = cls(f"its forward raises{f' in {layer}' if layer else ''}: {_words(error)}")
+        where = f" in {layer}" if layer else ""
+        return cls.at(layer, f"its forward raises{where}: {_words(error)}")
+
+    @classmethod
+    def at(cls, layer: str, said: str) -> Reason:
+        """That it is a layer's."""
+        found = cls(said)
         found.layer = layer
         return found
 
 
-def patched(
-    model: nn.Module,
-    graph: fx.GraphModule,
-    groups: Mapping[str, int],
-    whole: Graph,
-    written: Numbers,
-) -> tuple[nn.Module | None, Reason]:
-    """``(copy of model around the graph's smaller tensors, "")``, or ``(None, why its forward differs)``.
+@dataclass(frozen=True)
+class Parts:
+    """What a cut makes of a module: its smaller tensors, and what its layers are to count anew."""
 
-    ``written``: the sizes that operators of a module's own forward bear, and what became of them; where
-    an attribute of the module is such a size, it follows, if the forward then agrees.
-    """
-    named, tensors = named_tensors(model), named_tensors(graph)
-    foreign = [name for name in tensors if name not in named]
+    tensors: Mapping[str, Tensor]
+    groups: Mapping[str, int]  # of convolutions and group norms, by the name of their weight
+    written: (
+        Numbers  # the sizes that operators of a module's own forward bear, and what became of them;
+    )
+    # where an attribute of the module is such a size, it follows, if the forward then agrees
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # that layers compute, by layer
+
+
+Differs = Callable[[nn.Module], Reason]  # why a copy's forward is not the cut graph's; "": it is
+
+
+def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module | None, Reason]:
+    """``(copy of model around the smaller tensors, "")``, or ``(None, why its forward differs)``."""
+    named = named_tensors(model)
+    foreign = [name for name in parts.tensors if name not in named]
     if foreign:
         said = f"{foreign[0]} is computed or made by the cut, not a tensor of the module"
         return None, Reason(said)
     if isinstance(model, fx.GraphModule):
         return None, Reason("the network is an fx.GraphModule")
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
-    memo: dict[int, Any] = {id(named[name]): value for name, value in tensors.items()}
+    memo: dict[int, Any] = {id(named[name]): value for name, value in parts.tensors.items()}
+    memo.update(_computed(model, parts.weights))
     try:
         small = copy.deepcopy(model, memo)
         restore(small, model, memo)
     except Exception as e:
         return None, Reason(f"it cannot be copied: {_words(e)}")
-    by_id = {id(named[name]): count for name, count in groups.items()}
-    adapt(small, {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id})
-    before = renumber(small, written)
-    reason = _disagrees(small, graph, whole)
+    by_id = {id(named[name]): count for name, count in parts.groups.items() if name in named}
+    by_name = {name: by_id[id(t)] for name, t in named.items() if id(t) in by_id}
+    adapt(small, {**parts.groups, **by_name}, parts.weights)
+    before = renumber(small, parts.written)
+    reason = differs(small)
     if reason and before:  # one of them was no size
         for module, attribute, value in before:
             setattr(module, attribute, value)
-        reason = reason if _disagrees(small, graph, whole) else Reason()
+        reason = reason if differs(small) else Reason()
     return (None if reason else small), reason
+
+
+def _computed(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Weights that a hook left as an attribute when it last computed them: none is copied as it is."""
+    return {
+        id(value): weights.get(prefix, value).detach().clone()
+        for prefix, m in model.named_modules()
+        for value in vars(m).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
@@ -92,15 +117,18 @@ def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
     set_modes({new: old.training for new, old in pairs})
 
 
-def adapt(model: nn.Module, groups: Mapping[str, int]) -> None:
+def adapt(
+    model: nn.Module, groups: Mapping[str, int], weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Set each layer's own counts to what its tensors now have.
 
-    ``groups``: of convolutions and group norms, by the name of their weight.
+    ``groups``: of convolutions and group norms, by the name of their weight. ``weights``: that layers
+    compute, by layer.
     """
     for name, layer in model.named_modules():
         own = {**layer._buffers, **layer._parameters}
         found = (own.get(leaf) for leaf in ("weight", "running_mean", "weight_ih_l0", "weight_ih"))
-        weight = next((t for t in found if t is not None), None)
+        weight = next((t for t in found if t is not None), (weights or {}).get(name))
         if weight is not None:
             _adapt(layer, weight, groups.get(f"{name}.weight".removeprefix(".")))
 
@@ -139,7 +167,7 @@ def renumber(model: nn.Module, written: Numbers) -> list[tuple[nn.Module, str, A
         module = model.get_submodule(path)
         for name, value in list(vars(module).items()):
             new = _renumbered(value, sizes)
-            if new != value:
+            if new is not value and new != value:
                 before.append((module, name, value))
                 setattr(module, name, new)
     return before
@@ -165,7 +193,7 @@ def _renumbered(value: Any, sizes: Sizes) -> Any:
 # -- does the module's own Python agree? -----------------------------------------------------------
 
 
-def _disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
+def disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
     """Why the module's forward is not the cut graph's ("" if it is): operator by operator, or else
     on a fresh example."""
     with evaluating(small), quiet():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..errors import EdgepruneError
 from ..graph import Graph
+from .computed import layer_of
 from .cut import narrow
 from .plan import Plan
 
@@ -17,7 +18,7 @@ Planned = Callable[
 
 def own_class(graph: Graph, planned: Planned) -> Plan:
     """Plan and cut until the cut network has the model's class, keeping whole the groups of each layer
-    whose forward raises.
+    whose forward raises, or which cannot compute a smaller weight.
 
     Raises :class:`EdgepruneError` where no layer raises and the class is lost all the same.
     """
@@ -40,9 +41,10 @@ def own_class(graph: Graph, planned: Planned) -> Plan:
 
 
 def _groups(graph: Graph, layer: str) -> list[str]:
-    """The groups that lie on a tensor of the layer."""
+    """The groups that lie on a tensor of the layer, or on a weight that it computes."""
+    computed = {name for name in graph.folded if layer_of(graph, name) == layer}
     return [
         name
         for name, group in graph.groups.items()
-        if any(site.tensor.startswith(f"{layer}.") for site in group.sites)
+        if any(s.tensor in computed or s.tensor.startswith(f"{layer}.") for s in group.sites)
     ]
