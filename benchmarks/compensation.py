@@ -273,7 +273,7 @@ def measure(case: Case, seed: int, kept: Path, most: int | None) -> None:
         )
         looked, looking = seen.at(settings)
         begun = time.process_time()
-        plan = pt.choose(graph, looked, settings)
+        plan = pt.ranked(graph, looked, settings).plan(graph, settings)
         pruned, _ = pt.repair(graph, plan.keep, looked.images, settings)
         pt.distilled(
             graph, pruned, plan.keep, Photos(case.calibrating, case.convention),

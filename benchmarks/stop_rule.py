@@ -86,9 +86,8 @@ def compare(run: Run, words: Asked) -> list[dict[str, Any]]:
     pixels = dataset.train.images(np.sort(rng.permutation(len(dataset.train))[:CALIBRATE]))
     images = calibration(Photos(pixels, whole.convention), 2, words.seed)
     settings = pt.Settings(target=prices.Target("flops", share), compensate="lstsq", views=2)
-    plan = pt.choose(
-        whole.graph, gather(whole.graph, images, parts=pt.parts_of(settings)), settings
-    )
+    looked = gather(whole.graph, images, parts=pt.parts_of(settings))
+    plan = pt.ranked(whole.graph, looked, settings).plan(whole.graph, settings)
     for epochs in range(MOST_EPOCHS + 1):
         pruned, _ = pt.repair(whole.graph, plan.keep, images, settings)
         if epochs:

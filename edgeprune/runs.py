@@ -81,6 +81,10 @@ class Run:
         """One JSON file a measurement, every sample in it."""
         return self.path / "bench"
 
+    def visit_path(self, number: int) -> Path:
+        """Every sample of a visit that was made to the device while planning."""
+        return self.path / "visits" / f"{number}.json"
+
     @property
     def code_folder(self) -> Path:
         """The user's own FILE.py and what it imports from beside it, where the model is that."""

@@ -48,7 +48,7 @@ def show(planned: Planned, plan_out: Path | None, as_json: bool, device: str = "
     from ..ways import position
 
     dense = planned.dense
-    made = position.recounted(dense.graph, planned.plan)
+    made = position.recounted(dense.graph, planned.plan, planned.prices)
     if plan_out is not None:
         files.write_json(plan_out, made.to_json())
         output.note(f"the plan: {plan_out} (edgeprune prune … --plan {plan_out} applies it)")

@@ -15,6 +15,7 @@ from . import complete, options, output
 from .typed import Each, Panel, flat
 
 if TYPE_CHECKING:
+    from ..prices import Target
     from ..prune import Plan
     from ..ways import Wanted, Way
 
@@ -41,15 +42,17 @@ class What(Panel, title="What to prune"):
 
 
 def targets() -> dict[str, Any]:
-    """``--keep-NAME`` of each price."""
+    """The options that say how far: ``--keep-NAME`` of each price, and the forms of their own."""
     from ..prices import PRICES
+    from ..records import FORMS
 
-    return {
+    shares = {
         name: typer.Option(
             row.option, metavar="SHARE", help=f"Share of the {row.word} to keep, 0 to 1."
         )
         for name, row in PRICES.items()
     }
+    return shares | {n: typer.Option(form.option, help=form.help) for n, form in FORMS.items()}
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,27 @@ class Choice(Panel, title="Which filters leave"):
         typer.Option(
             "--device",
             autocompletion=complete.devices,
-            help="Where it will run, for --round-to auto; as in bench. Default: cpu.",
+            help="Where it will run, for --target-ms, --speedup and --round-to auto; as in bench. "
+            "Default: cpu.",
         ),
     ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads it will run on there (1); with a time."),
+    ] = None
+
+    def target(self, typed: Mapping[str, float]) -> Target | None:
+        """How far, of what was typed; a time is meant for --device and --threads."""
+        from ..prices import Place, one
+
+        found = one(typed, Place(self.device or "cpu", self.threads or 1))
+        if self.threads is not None and (found is None or found.place is None):
+            raise EdgepruneError(
+                f"--threads {self.threads}",
+                "only decides --target-ms and --speedup",
+                "leave it out",
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -250,14 +271,14 @@ class Prune:
 
     def way(self, given: Plan | None) -> Way:
         """The way that is asked for; ``given`` is the plan of --plan."""
-        from ..prices import one
         from ..ways import way_of
 
         typed = {name: value for panel in PANELS for name, value in flat(panel(self)).items()}
-        typed["target"] = one(typed["target"])
+        typed["target"] = self.choice.target(typed["target"])
         typed["keep"] = tuple(typed["keep"] or ()) or None
         own_score(self.choice.score)
-        typed["round_to"] = multiple(self.choice.round_to, self.choice.device)
+        timed = typed["target"] is not None and typed["target"].place is not None
+        typed["round_to"] = multiple(self.choice.round_to, self.choice.device, timed)
         typed["seed"] = self.rest.seed
         typed["post_training"] = self.how.post_training or self.how.pick is not None
         known = {
@@ -272,14 +293,8 @@ PANELS: tuple[Callable[[Prune], Panel], ...] = (
     lambda words: words.how, lambda words: words.choice, lambda words: words.repair,
     lambda words: words.paper,
 )  # fmt: skip
-NO_WAY = {
-    "way",
-    "plan",
-    "pick",
-    "dry_run",
-    "plan_out",
-    "device",
-}  # that say nothing about how it is pruned
+# words that say nothing about how it is pruned
+NO_WAY = {"way", "plan", "pick", "dry_run", "plan_out", "device", "threads"}
 
 
 def wanted(words: Any) -> Wanted:
@@ -304,8 +319,11 @@ def own_score(score: str | None) -> None:
         scores.SCORES[score] = scores.own(score, code.function(score, "--score"))
 
 
-def multiple(text: str, device: str | None = None) -> int:
-    """``auto`` -> the multiple of channels that the runtime of ``device`` (None: cpu) computes in."""
+def multiple(text: str, device: str | None = None, timed: bool = False) -> int:
+    """``auto`` -> the multiple of channels that the runtime of ``device`` (None: cpu) computes in.
+
+    ``timed``: the device is where a time is meant, too.
+    """
     if text == "auto":
         from ..doctor import rounding
 
@@ -313,8 +331,11 @@ def multiple(text: str, device: str | None = None) -> int:
         if device is not None:
             output.note(f"widths in multiples of {found}, as {device} computes")
         return found
-    if device is not None:
-        raise EdgepruneError(f"--device {device}", "only decides --round-to auto", "leave one out")
+    if device is not None and not timed:
+        raise EdgepruneError(
+            f"--device {device}", "only decides --target-ms, --speedup and --round-to auto",
+            "leave one out",
+        )  # fmt: skip
     if not text.isdigit() or not 1 <= int(text) <= 1024:
         raise EdgepruneError(f"--round-to {text}", "neither auto nor a number in 1..1024")
     return int(text)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .price import Curve, Price, Target, one
+from ..records import Place, Target
+from .price import Curve, Price, one
 from .table import PRICES, goal, on, options, price_of
 
-__all__ = ["PRICES", "Curve", "Price", "Target", "goal", "on", "one", "options", "price_of"]
+__all__ = [
+    "PRICES",
+    "Curve",
+    "Place",
+    "Price",
+    "Target",
+    "goal",
+    "on",
+    "one",
+    "options",
+    "price_of",
+]

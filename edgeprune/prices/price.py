@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .. import records
 from ..errors import EdgepruneError
-from ..records import Target
+from ..records import FORMS, Place, Target, form_of
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -31,16 +30,29 @@ class Price:
     word: str  # what people read
     show: Callable[[float], str]  # a value with its unit
     of: Callable[[Graph], Curve]
+    treads: int = 1  # of a staircase: how far down its grid a search looks for what saves most
+    near: float = 0.0  # share of the goal that is near enough
 
     @property
     def option(self) -> str:
-        return records.option_of(self.name)
+        """How a share of it is typed."""
+        return form_of(self.name, shares=True).option
 
 
-def one(shares: Mapping[str, float | None]) -> Target | None:
-    """The one target among shares by price, most of them None; None where no share is given."""
-    given = [Target(name, share) for name, share in shares.items() if share is not None]
+def one(typed: Mapping[str, float | None], place: Place | None = None) -> Target | None:
+    """The one target among what was typed, most of it None; None where nothing is given.
+
+    ``typed``: by a name of `records.FORMS`, else by the price of which a share is to stay; ``place``:
+    where a time is meant.
+    """
+    given = [_meant(name, number, place) for name, number in typed.items() if number is not None]
     if len(given) > 1:
         options = " and ".join(target.option for target in given)
         raise EdgepruneError(options, "a plan wants one target", "leave one out")
     return given[0] if given else None
+
+
+def _meant(name: str, number: float, place: Place | None) -> Target:
+    form = FORMS.get(name) or form_of(name, shares=True)
+    own = {"share" if form.shares else "value": form.meant(number)}
+    return Target(form.price, **own, place=place if form.price == "ms" else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import units
 from ..errors import EdgepruneError, closest
-from ..records import Target
+from ..records import FORMS, Target
 from .price import Curve, Price
 
 if TYPE_CHECKING:
@@ -59,15 +59,16 @@ def price_of(name: str, prices: Mapping[str, Price] | None = None) -> Price:
 
 
 def goal(target: Target) -> str:
-    """``50.0 % of the FLOPs stay``; a price that this version does not know is named as it is."""
+    """``50.0 % of the FLOPs stay``, ``12 ms a run at most on cpu, 1 thread``; a price that this version
+    does not know is named as it is."""
     row = PRICES.get(target.price)
-    word, show = (row.word, row.show) if row else (target.price, str)
-    if target.share is not None:
-        return f"{units.percent(target.share)} of the {word} stay"
-    return f"{word} of {show(target.value or 0.0)} at most"
+    if target.share is not None and target.price != "ms":
+        return f"{units.percent(target.share)} of the {row.word if row else target.price} stay"
+    said = target.form.said(target.share or target.value or 0.0)
+    return said + (f" on {target.place}" if target.place else "")
 
 
 def options() -> str:
-    """How a target is typed: ``--keep-flops, --keep-params, --keep-bytes or --keep-macs``."""
-    *some, last = (row.option for row in PRICES.values())
+    """How a target is typed: ``--keep-flops, --keep-params, …, --target-ms, --speedup or --target-mb``."""
+    *some, last = [*(p.option for p in PRICES.values()), *(f.option for f in FORMS.values())]
     return f"{', '.join(some)} or {last}" if some else last

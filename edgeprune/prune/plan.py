@@ -24,7 +24,7 @@ from ..errors import EdgepruneError, closest
 from ..graph import Graph, can_vanish, cost
 from ..graph.kept import kept_classes
 from ..graph.vanish import left
-from ..prices import PRICES, Price, Target, price_of
+from ..prices import PRICES, Price, Target, options, price_of
 from ..prices import Curve as PriceCurve
 from ..records import CLOSED, Amount, Count, Share
 from . import halves
@@ -154,8 +154,7 @@ def make(
     target's price stands in (default: the counts; `prices.on` has a device's milliseconds too).
     """
     if target is None and not limits.shares:
-        options = " or ".join(row.option for row in PRICES.values())
-        raise EdgepruneError("a plan", "wants one target", f"give {options}")
+        raise EdgepruneError("a plan", "wants one target", f"give {options()}")
     grids = _grids(graph, limits)
     fixed = _fixed(graph, limits, grids)
     grids |= {name: [width] for name, (width, _) in fixed.items()}
@@ -174,10 +173,12 @@ def make(
         goal = share[row.name] * price.dense
         may = partial(_exact, graph, sets)
         _reachable(price, grids, row, target, _narrowest(grids, may))
-        greedily = partial(_greedy, grids, _summed(curves or {}, sets), price, widths, may)
+        greedily = partial(
+            _greedy, grids, _summed(curves or {}, sets), price, widths, may, row.treads
+        )
         steps = _ordered(method, grids, _ranked(scores, sets), greedily)
         _walk(widths, steps, price, goal, may)
-        _settle(widths, grids, price, goal, may)
+        _settle(widths, grids, price, goal, may, row)
         dense = {row.name: price.dense, **dense}
         promised = {row.name: price.at(widths)}
     widths, grids = halves.spread(widths, sets), {n: grids[f] for f in sets for n in sets[f]}
@@ -301,36 +302,42 @@ def _greedy(
     price: PriceCurve,
     widths: Mapping[str, int],
     may: May,
+    treads: int = 1,
 ) -> Iterator[Step]:
     """Always the group whose loss rises least per cost saved at ``widths``, which the walk changes.
 
-    Savings only shrink as other groups get narrower, so a price computed earlier is too good at
-    worst: the first of the queue is priced anew, and taken if it is still the first.
+    Of each group the best of the next ``treads`` places counts: on a staircase one step may save nothing,
+    and the next one two steps' worth. Savings only shrink as other groups get narrower, so a price
+    computed earlier is too good at worst: the first of the queue is priced anew, and taken if it is still
+    the first.
     """
     loss = {
         name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()
     }
 
-    def priced(order: int, name: str, place: int) -> tuple[float, int, str, int]:
-        step = Step(name, grids[name][place], grids[name][place + 1])
-        if not step.after and not may({**widths, name: 0}):
-            return np.inf, order, name, place
-        saved = price.at(widths) - price.at({**widths, name: step.after})
-        rise = float(loss[name][step.after] - loss[name][step.before])
-        return rise / max(saved, 1e-12), order, name, place
+    def priced(order: int, name: str, place: int) -> tuple[float, int, str, int, int]:
+        grid, here = grids[name], price.at(widths)
+        best, to = np.inf, place + 1
+        for lower in range(place + 1, min(place + 1 + treads, len(grid))):
+            if not grid[lower] and not may({**widths, name: 0}):
+                continue
+            saved = here - price.at({**widths, name: grid[lower]})
+            rise = float(loss[name][grid[lower]] - loss[name][grid[place]])
+            best, to = min((best, to), (rise / max(saved, 1e-12), lower))
+        return best, order, name, place, to
 
     queue = [priced(i, name, 0) for i, name in enumerate(grids) if len(grids[name]) > 1]
     heapq.heapify(queue)
     while queue:
-        _, order, name, place = heapq.heappop(queue)
+        _, order, name, place, _ = heapq.heappop(queue)
         again = priced(order, name, place)
         if queue and again > queue[0]:
             heapq.heappush(queue, again)
             continue
-        after = grids[name][place + 1]
-        yield Step(name, grids[name][place], after)
-        if widths[name] == after and place + 2 < len(grids[name]):
-            heapq.heappush(queue, priced(order, name, place + 1))
+        to = again[-1]
+        yield Step(name, grids[name][place], grids[name][to])
+        if widths[name] == grids[name][to] and to + 1 < len(grids[name]):
+            heapq.heappush(queue, priced(order, name, to))
 
 
 def _walk(
@@ -358,16 +365,19 @@ def _settle(
     price: PriceCurve,
     goal: float,
     may: May,
+    row: Price,
 ) -> None:
     """Single steps up or down, the best first, while they bring the cost nearer to the goal."""
     open_groups = [name for name, g in grids.items() if len(g) > 1]
     while True:
         best = abs(price.at(widths) - goal)
+        if best <= row.near * goal:
+            return
         chosen: tuple[str, int] | None = None
         for name in open_groups:
             place = grids[name].index(widths[name])
-            for other in (place - 1, place + 1):
-                if 0 <= other < len(grids[name]):
+            for other in range(place - row.treads, place + row.treads + 1):
+                if 0 <= other < len(grids[name]) and other != place:
                     then = {**widths, name: grids[name][other]}
                     if not (then[name] and widths[name]) and not may(then):
                         continue
@@ -471,28 +481,34 @@ def _reachable(
     goal = target.of(price.dense)
     least = price.at(narrowest) / price.dense
     most = price.at({name: g[0] for name, g in grids.items()}) / price.dense
-    asked = f"{row.option} {target.share if target.share is not None else target.value}"
-
-    def said(share: float) -> str:
-        """As the target was given: a share, or a value."""
-        return f"{share:g}" if target.share is not None else f"{share * price.dense:g}"
-
     if goal < least * (1 - 1e-9):
         raise EdgepruneError(
-            asked,
-            f"at least {_up(least)} of the {row.word} stay at these floors and multiples",
-            f"ask for {row.option} {said(_up(least))} or more, or lower --floor or --round-to",
+            str(target),
+            f"at least {_said(least, row, target, price)} stay at these floors and multiples",
+            f"ask for {target.at_least(least, price.dense)} or more, or lower --floor or --round-to",
         )
+    if goal > 1 + 1e-9:
+        raise EdgepruneError(
+            str(target), f"the dense network has {row.show(price.dense)} of {row.word} as it is",
+            "ask for less",
+        )  # fmt: skip
     if goal > most * (1 + 1e-9) and most < 1:
         raise EdgepruneError(
-            asked,
-            f"the shares given leave {most:.4f} of the {row.word}",
-            f"ask for {row.option} {said(round(most, 4))} or less",
+            str(target),
+            f"the shares given leave {_said(most, row, target, price)}",
+            f"ask for {target.typed(most if target.share is not None else most * price.dense)} or less",
         )
 
 
 def _up(share: float) -> float:
     return float(np.ceil(share * 1000) / 1000)
+
+
+def _said(share: float, row: Price, target: Target, price: PriceCurve) -> str:
+    """A share in words, as the target was given: ``0.25 of the FLOPs``, ``3.2 MiB of weights``."""
+    if target.share is not None and not target.form.falls:
+        return f"{_up(share)} of the {row.word}"
+    return f"{row.show(share * price.dense)} of {row.word}"
 
 
 def _reason(

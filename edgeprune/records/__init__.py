@@ -39,12 +39,12 @@ from .run import (
     Sensitivity,
     Spec,
     Step,
-    Target,
+    Visit,
     line_of,
     of_line,
-    option_of,
 )
 from .signature import Inputs, Port, Signature
+from .target import FORMS, Form, Place, Target, form_of
 from .typed import (
     CLOSED,
     FINITE,
@@ -63,6 +63,7 @@ from .typed import (
 __all__ = [
     "CLOSED",
     "FINITE",
+    "FORMS",
     "Amount",
     "Asked",
     "Bench",
@@ -74,6 +75,7 @@ __all__ = [
     "Environment",
     "Epoch",
     "Event",
+    "Form",
     "Format",
     "Frontier",
     "Inputs",
@@ -89,6 +91,7 @@ __all__ = [
     "Options",
     "Other",
     "Output",
+    "Place",
     "Point",
     "Port",
     "Positive",
@@ -111,11 +114,12 @@ __all__ = [
     "Target",
     "Timed",
     "Training",
+    "Visit",
     "Warning",
     "Weather",
+    "form_of",
     "line_of",
     "of_line",
-    "option_of",
     "parse",
     "plain",
     "read",

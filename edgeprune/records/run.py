@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Gt
 
 from ..errors import EdgepruneError
 from .network import Convention, ModelSpec
@@ -81,6 +83,31 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Visit:
+    """A network of planned widths, its weights not yet repaired, measured on the device beside the dense one.
+
+    Predictions are the device's profile's, as they were before any visit. Every sample is in ``file``.
+    """
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+    kind: Literal["visit"] = "visit"
+    step: Count  # 1, 2, ... of the visits
+    asked: str  # as it was typed
+    device: str
+    threads: Positive
+    widths: dict[str, Count]  # of every group
+    predicted_ms: Annotated[float, Gt(0)]
+    predicted_dense_ms: Annotated[float, Gt(0)]
+    expected_ms: Annotated[float, Gt(0)]  # with what earlier visits corrected
+    measured_ms: Annotated[float, Gt(0)]  # median
+    dense_ms: Annotated[float, Gt(0)]
+    contended: bool = False  # other programs ran
+    warnings: list[str] = field(default_factory=list)
+    file: str | None = None  # in the run
+    seconds: float | None = None  # that it took
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """One output of a network beside the dense one's, on examples that took no part in its making."""
 
@@ -128,11 +155,12 @@ class Other:
     line: dict[str, Any]
 
 
-Record = Epoch | Sensitivity | Step | Result | Other
+Record = Epoch | Sensitivity | Step | Visit | Result | Other
 KINDS: dict[str, type[Any]] = {
     "epoch": Epoch,
     "sensitivity": Sensitivity,
     "step": Step,
+    "visit": Visit,
     "result": Result,
 }
 
@@ -194,42 +222,3 @@ class Spec:
     kept: dict[str, list[Count]]  # group -> units that are left; {} = all
     signature: Signature | None = None  # what goes in and comes out; None: one image of `input`
     code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION, or FILE.onnx
-
-
-# -- how much is to stay, in a recipe and in a plan -------------------------------------------------
-
-
-def option_of(price: str) -> str:
-    """How a target in this price is typed."""
-    return f"--keep-{price}"
-
-
-@dataclass(frozen=True)
-class Target:
-    """How much is to stay of a price: a ``share`` of the dense network's (0..1), or a ``value``."""
-
-    __pydantic_config__: ClassVar[Any] = FINITE
-    price: str  # a name of prices.PRICES
-    share: float | None = None
-    value: float | None = None  # in the price's own unit
-
-    def __post_init__(self) -> None:
-        if (self.share is None) == (self.value is None):
-            raise EdgepruneError(
-                f"a target in {self.price}", "wants a share or a value", "give one"
-            )
-        if self.share is not None and not 0 < self.share <= 1:
-            raise EdgepruneError(f"{self.option} {self.share}", "must lie above 0 and not above 1")
-        if self.value is not None and not 0 < self.value < float("inf"):
-            raise EdgepruneError(f"{self.option} {self.value}", "must be a positive number")
-
-    def __str__(self) -> str:
-        return f"{self.option} {self.share if self.share is not None else self.value:g}"
-
-    @property
-    def option(self) -> str:
-        return option_of(self.price)
-
-    def of(self, dense: float) -> float:
-        """The share of ``dense``, what the whole network costs."""
-        return self.share if self.share is not None else (self.value or 0.0) / dense

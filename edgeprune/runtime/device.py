@@ -43,19 +43,21 @@ class Device:
         )
 
 
-def kept(device: str = "cpu") -> Device | None:
+def kept(device: str = "cpu", threads: int = 1) -> Device | None:
     """What is known of ``device``; None where it was never probed (this machine: with this runtime)."""
-    path = profile_path(device)
+    path = profile_path(device, threads)
     return load(path) if path.is_file() else None
 
 
-def profile_path(device: str = "cpu") -> Path:
-    """``devices/NAME.json`` in the home folder; of this machine: its processor and onnxruntime."""
+def profile_path(device: str = "cpu", threads: int = 1) -> Path:
+    """``devices/NAME.json`` in the home folder, of 2 threads ``NAME-2t.json``; of this machine: its
+    processor and onnxruntime."""
     from importlib import metadata
 
     own = f"{cpu()} ort {metadata.version('onnxruntime')}" if device == "cpu" else device
     words = re.sub(r"[^A-Za-z0-9.]+", "-", own).strip("-")
-    return fetch.home() / "devices" / f"{words.lower()[:120]}.json"
+    many = f"-{threads}t" if threads > 1 else ""
+    return fetch.home() / "devices" / f"{words.lower()[:120]}{many}.json"
 
 
 def load(path: Path) -> Device:

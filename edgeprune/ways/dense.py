@@ -19,6 +19,7 @@ from ..models.fit import Fit as Filled
 from ..models.weights import Source
 from ..records import Signature
 from ..runs import Run
+from . import aim
 from .asked import Asked
 from .examples import convention_of
 from .opening import write_recipe
@@ -219,6 +220,7 @@ def refuse_early(traced: Graph, way: Way | None) -> None:
             {name: prune.l1(traced, name) for name in traced.groups},
             settings.target,
             limits=settings.limits(),
+            prices=aim.rows(settings.target),
         )
 
 

@@ -26,10 +26,10 @@ from ..prune import Plan
 from . import position, rounds, schedules
 from .dense import trained_in
 from .heal import healing
-from .position import Position, target_of
+from .position import Position
 from .post_training import Settings
 from .record import Recorder
-from .target import goal_of, reached, share_left
+from .target import at_last, goal_of, reached
 from .way import SETTINGS, Row, Words, Work, between, names, own, settings_of
 
 FIRST: Mapping[str, Any] = {"score": "l1", "compensate": "none"}  # the optimizer's state goes on
@@ -84,8 +84,8 @@ def page(work: Work[Gradual]) -> str:
             watch=Recorder(run, work.watch, "pruned", "retrain", 1),
             teacher=dense.model if way.distil else None, cutter=cuts,
         )  # fmt: skip
-        made = position.plan_of(dense.graph, cuts.kept, "", target_of(way.settings))
-        now = position.write(run, Position(cuts.done, cuts.kept, reached(made)), cuts.graph)
+        made = position.plan_of(dense.graph, cuts.kept, "", work.goal, work.prices)
+        now = position.write(run, Position(cuts.done, cuts.kept, reached(work, made)), cuts.graph)
     position.finish(work, now)
     assert now.ended
     return now.ended
@@ -110,11 +110,10 @@ class Cuts(train.Cutter):
         if number <= self.done:
             return None
         self.done = number
-        goal = schedules.kept(way.schedule, number / way.rounds, goal_of(way.settings))
-        left = share_left(way.settings, self.whole, self.graph, goal)
-        plan = rounds.plan_to(
-            self.graph, left, self.images, way.settings, rounds.widths(self.whole)
-        )
+        goal = schedules.kept(way.schedule, number / way.rounds, goal_of(self.work))
+        plan_at = rounds.planner(self.work, self.graph, self.images)
+        last = number == way.rounds
+        plan = at_last(self.work, plan_at, self.kept) if last else plan_at(goal, self.work.prices)
         keep = dict(plan.keep)
         self.kept = prune.compose(self.kept, keep)
         self.graph = prune.narrow(self.graph, keep, optimizer=optimizer)
@@ -136,8 +135,7 @@ def due(way: Gradual, share: float) -> int:
 def dry(work: Work[Gradual]) -> Plan:
     """All cuts at once, from the dense network; nothing is written."""
     images = rounds.images_to_look_at(work) if work.dataset is not None else None
-    whole, way = work.dense.graph, work.way
-    return rounds.plan_to(whole, goal_of(way.settings), images, way.settings, rounds.widths(whole))
+    return rounds.planner(work, work.dense.graph, images)(goal_of(work), work.prices)
 
 
 ROW = Row(

@@ -12,8 +12,8 @@ from .. import checkpoint, files, graph, train
 from ..prices import PRICES
 from ..prune import Plan
 from ..runs import Run
+from .aim import Rows
 from .dense import record_result, result
-from .post_training import Settings
 from .record import Watch
 from .way import Work
 
@@ -86,7 +86,9 @@ def finish(work: Work[Any], position: Position, method: str | None = None) -> No
             run, "pruned", traced, validation, test,
             steps=position.step, stopped=position.ended,
         )  # fmt: skip
-        made = plan_of(dense.graph, position.kept, method or settings.method, target_of(settings))
+        made = plan_of(
+            dense.graph, position.kept, method or settings.method, work.goal, work.prices
+        )
         files.write_json(run.plan_path, made.to_json())
         checkpoint.write_spec(
             run, dense.spec, dense.convention, dense.classes, widths(dense.graph), position.kept
@@ -96,9 +98,14 @@ def finish(work: Work[Any], position: Position, method: str | None = None) -> No
 
 
 def plan_of(
-    dense: Graph, kept: Mapping[str, list[int]], method: str, target: Mapping[str, float] = {}
-) -> Plan:
-    """What a procedure kept, as a plan for the dense network: it can be applied to another run."""
+    dense: Graph, kept: Mapping[str, list[int]], method: str, target: Mapping[str, float] = {},
+    table: Rows = PRICES,
+) -> Plan:  # fmt: skip
+    """What a procedure kept, as a plan for the dense network: it can be applied to another run.
+
+    A target in a price that ``table`` does not hold (a time, where no device is at hand) is left out.
+    """
+    target = {name: share for name, share in target.items() if name in table}
     left = {n: len(kept[n]) if n in kept else g.width for n, g in dense.groups.items()}
     return Plan(
         network=dense.fingerprint,
@@ -109,31 +116,27 @@ def plan_of(
             for n, g in dense.groups.items()
         },
         target=dict(target),
-        dense=costs(dense, {}, target),
-        promised=costs(dense, left, target),
+        dense=costs(dense, {}, target, table),
+        promised=costs(dense, left, target, table),
     )
 
 
-def recounted(dense: Graph, plan: Plan) -> Plan:
+def recounted(dense: Graph, plan: Plan, table: Rows = PRICES) -> Plan:
     """``plan``, whose file may have been edited, with what it really promises."""
     kept = {n: list(units) for n, units in plan.keep.items()}
-    again = plan_of(dense, kept, plan.method, plan.target)
+    again = plan_of(dense, kept, plan.method, plan.target, table)
     reasons = plan.reasons if plan.promised == again.promised else {}
     return replace(again, reasons={n: reasons.get(n, r) for n, r in again.reasons.items()})
 
 
-def costs(dense: Graph, widths: Mapping[str, int], also: Iterable[str] = ()) -> dict[str, float]:
+def costs(
+    dense: Graph, widths: Mapping[str, int], also: Iterable[str], table: Rows
+) -> dict[str, float]:
     """What a plan promises: the counts of the network at these widths, and other prices of the table."""
     found: Any = graph.cost(dense, widths)
     counts = {what: getattr(found, what) for what in ("params", "flops", "macs", "bytes")}
-    others = [name for name in also if name in PRICES and name not in counts]
-    return counts | {name: PRICES[name].of(dense).at(widths) for name in others}
-
-
-def target_of(settings: Settings) -> dict[str, float]:
-    """``{"flops": 0.5}``, ``{"params": 0.5}``, or {} where no target was set."""
-    target = settings.target
-    return {} if target is None or target.share is None else {target.price: target.share}
+    others = [name for name in also if name not in counts]
+    return counts | {name: table[name].of(dense).at(widths) for name in others}
 
 
 def widths(traced: Graph) -> dict[str, int]:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from ..prune.scores import criterion, elimination_of, is_own, scored, sound
 from ..prune.search import Weights, search, weighted
 from ..records import Output, Port
 from ..tasks import TASKS, Comparison, Task
+from . import aim
 from .examples import BATCH, Examples, Rows, calibration, endless, plain, split
 from .remaining import Amounts, Remaining, Told, work_of
 
@@ -92,7 +94,8 @@ class Settings:
 
     def towards(self, share: float) -> Settings:
         """The same with ``share`` (0..1) of its price as the target."""
-        return replace(self, target=Target(self.target.price if self.target else "flops", share))
+        target = self.target or Target("flops", 1.0)
+        return replace(self, target=replace(target, share=share, value=None))
 
     def limits(self, whole: Mapping[str, int] | None = None) -> Limits:
         """What bounds the widths; ``whole``: the dense ones, where the network was pruned before."""
@@ -192,19 +195,26 @@ def post_training(
     told: Told = silent,
     given: Plan | None = None,
     rows: Rowed | None = None,
+    settle: aim.Settle = aim.at_once,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``examples``; it is left as it is.
 
     ``given`` is a plan for this network, applied instead of making one; ``rows`` are the outputs that
-    are compared, each by its task (default: as they are seen). Raises :class:`EdgepruneError` for too
-    few examples, weights that are not numbers, and targets that cannot be reached.
+    are compared, each by its task (default: as they are seen); ``settle`` makes
+    the plan, from what it would be for any share of any price.
+    Raises :class:`EdgepruneError` for too few examples, weights that are not numbers, and targets that
+    cannot be reached.
     """
     begun = time.perf_counter()
     start = look(model, examples, settings, rows)
     looking, choosing, trying, repairing, distilling, judged = _phases(start, settings, told)
     if given is None:
         evidence = gather(start.dense, start.images, parts=parts_of(settings), told=looking)
-        made = choose(start.dense, evidence, settings, told=choosing, trying=trying)
+        ranking = ranked(
+            start.dense, evidence, settings, told=choosing, trying=trying,
+            table=aim.rows(settings.target),
+        )  # fmt: skip
+        made = settle(partial(ranking.towards, start.dense, settings))
         del evidence
         give_back()  # by what was looked at, to the maps of the repair
     else:
@@ -309,13 +319,21 @@ class Ranking:
     curves: plan.Curves | None  # what each width of a group loses; None: the score does not say
 
     def plan(
-        self, dense: Graph, settings: Settings, whole: Mapping[str, int] | None = None
-    ) -> Plan:
+        self, dense: Graph, settings: Settings, whole: Mapping[str, int] | None = None,
+        table: aim.Rows | None = None,
+    ) -> Plan:  # fmt: skip
         limits = settings.limits(whole)
         return plan.make(
             dense, self.scores, settings.target, method=settings.method, limits=limits,
-            curves=self.curves,
+            curves=self.curves, prices=table,
         )  # fmt: skip
+
+    def towards(
+        self, dense: Graph, settings: Settings, share: float | None, table: aim.Rows
+    ) -> Plan:
+        """The plan to ``share`` of the dense network's price (None: to what the settings say)."""
+        wanted = settings if share is None else settings.towards(share)
+        return self.plan(dense, wanted, None, table)
 
 
 def rank(
@@ -333,24 +351,25 @@ def rank(
     return Ranking({name: e.score() for name, e in order.items()}, curves)
 
 
-def choose(
+def ranked(
     dense: Graph, evidence: Evidence, settings: Settings, *, told: Part = silent,
     losses: Mapping[str, Sequence[float]] | None = None, whole: Mapping[str, int] | None = None,
-    trying: Part = silent,
-) -> Plan:  # fmt: skip
-    """Scores, and from them the plan.
+    trying: Part = silent, table: aim.Rows | None = None,
+) -> Ranking:  # fmt: skip
+    """The ranking that plans are made from; with method search its curves are weighted by trials.
 
     ``losses`` at every width, if measured (method sensitivity); ``whole``: the widths that the floor
-    is a share of, if ``dense`` has been pruned already.
+    is a share of, if ``dense`` has been pruned already; ``table`` prices the trials.
     """
     ranking = rank(dense, evidence, settings, told=told, losses=losses)
+    if settings.method != "search" or ranking.curves is None:
+        return ranking
 
-    def made(curves: plan.Curves | None) -> Plan:
-        return replace(ranking, curves=curves).plan(dense, settings, whole)
+    def made(curves: plan.Curves) -> Plan:
+        return replace(ranking, curves=curves).plan(dense, settings, whole, table)
 
-    if settings.method == "search" and ranking.curves is not None:
-        return made(searched(dense, evidence.images, ranking.curves, made, settings, trying))
-    return made(ranking.curves)
+    curves = searched(dense, evidence.images, ranking.curves, made, settings, trying)
+    return replace(ranking, curves=curves)
 
 
 def searched(

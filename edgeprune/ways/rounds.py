@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .. import graph, models, prune, records, train
+from ..prices import price_of
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
 from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
+from .aim import Rows
 from .dense import result, trained_in
 from .examples import calibration, of_split
 from .heal import TAUGHT, heal, healing
 from .position import widths
-from .post_training import Settings, choose, parts_of, repair
+from .post_training import Settings, parts_of, ranked, repair
 from .record import Recorder
 from .way import Work
 
@@ -90,18 +92,35 @@ def score(traced: Graph, group: str, evidence: Evidence | None, settings: Settin
     return scored(traced, criterion(settings.score), evidence, [group])[group]
 
 
-def plan_to(
-    traced: Graph, share: float, images: Images | None, settings: Settings,
-    whole: Mapping[str, int], losses: Losses | None = None,
-) -> Plan:  # fmt: skip
-    """A plan that keeps ``share`` of the present network's FLOPs (or parameters).
+PlanAt = Callable[
+    [float, Rows], "Plan"
+]  # how much of the dense network's price stays, by which table
 
-    ``whole``: the dense network's widths. ``losses``: of each group at every width, where they were
-    measured (sensitivity.py).
+
+def planner(
+    work: Work[Any], traced: Graph, images: Images | None, losses: Losses | None = None
+) -> PlanAt:
+    """What makes plans for the present network ``traced`` from one look at the images.
+
+    ``losses``: of each group at every width, where they were measured (sensitivity.py).
     """
-    wanted = settings.towards(share)
+    settings, dense = work.way.settings, work.dense.graph
     seen = look(traced, images, settings)
-    return choose(traced, seen, wanted, losses=losses, whole=whole)  # type: ignore[arg-type]
+    whole = widths(dense)
+    ranking = ranked(traced, seen, settings, losses=losses, whole=whole, table=work.prices)  # type: ignore[arg-type]
+
+    def plan_at(share: float, table: Rows) -> Plan:
+        wanted = settings.towards(share_left(settings, dense, traced, share, table))
+        return ranking.plan(traced, wanted, whole, table)
+
+    return plan_at
+
+
+def share_left(settings: Settings, dense: Graph, now: Graph, share: float, table: Rows) -> float:
+    """``share`` of what the dense network costs, as a share of what the present one costs."""
+    price = price_of(settings.target.price if settings.target else "flops", table)
+    whole, present = (price.of(g).dense for g in (dense, now))
+    return min(1.0, share * whole / present)
 
 
 def smaller(traced: Graph, keep: prune.Keep, images: Images | None, settings: Settings) -> Graph:

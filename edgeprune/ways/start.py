@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from .. import prices, runs
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
+from ..prices import Price
 from ..prune import Plan
 from ..runs import Run
 from . import position
@@ -36,6 +38,7 @@ class Planned:
     plan: Plan
     dense: Loaded
     note: str  # what the plan does not show
+    prices: Mapping[str, Price]  # what it is counted in
 
 
 def train(wanted: Wanted, watch: Watch) -> Run:
@@ -70,7 +73,7 @@ def dry(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Planned:
     examples = None if row.labels else words.examples(there, watch)
     work = Work(run, asked, way, network, there.dataset, watch, given, examples)
     refuse_early(network.graph, way)
-    return Planned(row.dry(work), network, row.dry_note(way))
+    return Planned(row.dry(work), network, row.dry_note(way), work.prices)
 
 
 def _row(way: Way, wanted: Wanted) -> Row[Any]:

@@ -12,20 +12,22 @@ no stop by accuracy: the target decides, and what it cost is told.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import prune
 from ..errors import EdgepruneError
 from ..graph import Graph
-from ..prices import price_of
+from ..prices import visits as decide
 from ..prune import Plan
 from ..prune.images import Images
 from . import position, rounds, schedules, sensitivity
-from .position import Position, target_of
+from .position import Position
 from .post_training import Settings
 from .rounds import Means, Outcome
 from .sensitivity import Curve
+from .visiting import Visiting
 from .way import SETTINGS, Row, Words, Work, between, check_heal, names, own, settings_of
 
 
@@ -75,8 +77,10 @@ def _round(work: Work[Target], means: Means, curves: Sequence[Curve], now: Posit
     way, number, started = work.way, now.step + 1, time.perf_counter()
     traced = position.read_network(work, now)
     if work.given is None:
-        share = schedules.kept(way.schedule, number / way.rounds, goal_of(way.settings))
-        keep = plan_towards(work, traced, share, means.images, curves).keep
+        share = schedules.kept(way.schedule, number / way.rounds, goal_of(work))
+        plan_at = planner(work, traced, means.images, curves)
+        last = number == way.rounds
+        keep = (at_last(work, plan_at, now.kept) if last else plan_at(share, work.prices)).keep
     else:
         keep = work.given.keep
     kept = prune.compose(now.kept, keep)
@@ -89,7 +93,8 @@ def _round(work: Work[Target], means: Means, curves: Sequence[Curve], now: Posit
     rounds.record(work, smaller, number, outcome)
     ended = None
     if number == way.rounds:
-        ended = reached(position.plan_of(work.dense.graph, kept, "", target_of(way.settings)))
+        made = position.plan_of(work.dense.graph, kept, "", work.goal, work.prices)
+        ended = reached(work, made)
     after = position.write(work.run, Position(number, kept, ended), smaller)
     rounds.retrained(work.run).unlink(missing_ok=True)
     return after
@@ -106,7 +111,7 @@ def dry(work: Work[Target]) -> Plan:
         curves = measured(work, images, "fp32", keep=False)
     elif work.way.settings.method == "sensitivity":
         raise EdgepruneError("--method sensitivity", "is measured on images", "name --data")
-    return plan_towards(work, work.dense.graph, goal_of(work.way.settings), images, curves)
+    return plan_towards(work, work.dense.graph, goal_of(work), images, curves)
 
 
 def measured(
@@ -122,26 +127,39 @@ def plan_towards(
     work: Work[Target], traced: Graph, share: float, images: Images | None, curves: Sequence[Curve]
 ) -> Plan:
     """A plan for the present network ``traced`` that leaves ``share`` of the *dense* one."""
-    widths = rounds.widths(work.dense.graph)
-    left = share_left(work.way.settings, work.dense.graph, traced, share)
-    losses = sensitivity.losses(curves, rounds.widths(traced), widths)
-    return rounds.plan_to(traced, left, images, work.way.settings, widths, losses)
+    return planner(work, traced, images, curves)(share, work.prices)
 
 
-def share_left(settings: Settings, dense: Graph, now: Graph, share: float) -> float:
-    """``share`` of what the dense network costs, as a share of what the present one costs."""
-    price = price_of(settings.target.price if settings.target else "flops")
-    whole, present = (price.of(g).dense for g in (dense, now))
-    return min(1.0, share * whole / present)
+def planner(
+    work: Work[Target], traced: Graph, images: Images | None, curves: Sequence[Curve]
+) -> rounds.PlanAt:
+    """What makes the plans of a round from one look."""
+    losses = sensitivity.losses(curves, rounds.widths(traced), rounds.widths(work.dense.graph))
+    return rounds.planner(work, traced, images, losses)
 
 
-def goal_of(settings: Settings) -> float:
-    return next(iter(target_of(settings).values()))
+def goal_of(work: Work[Any]) -> float:
+    return next(iter(work.goal.values()))
 
 
-def reached(made: Plan) -> str:
+def at_last(work: Work[Any], plan_at: rounds.PlanAt, kept: Mapping[str, list[int]]) -> Plan:
+    """The plan that ends at the target, beside what is left by earlier rounds: the device judges a time."""
+    goal = goal_of(work)
+    return Visiting(work, kept).plan(
+        lambda share, table: plan_at(goal if share is None else share, table)
+    )
+
+
+def reached(work: Work[Any], made: Plan) -> str:
     """How a way to a target ends, in words."""
-    return f"target reached: {made.sentence()}" if made.target else "the plan is applied"
+    target, visits = work.way.settings.target, work.visits
+    if target is None or not made.target:
+        return "the plan is applied"
+    if not visits:
+        return f"target reached: {made.sentence()}"
+    chosen = visits[decide.best(target, visits)]
+    head = "target reached" if decide.met(target, chosen) else "as near as the device allows"
+    return f"{head}: {decide.sentence(target, visits, chosen)}"
 
 
 ROW = Row(

@@ -15,10 +15,11 @@ from ..data import Split
 from ..errors import EdgepruneError
 from ..prune import Plan
 from . import position
+from .aim import Settle
 from .dense import record_result
-from .position import target_of
 from .post_training import PostTraining, Settings, post_training
 from .target import reached
+from .visiting import Visiting
 from .way import SETTINGS, Row, Words, Work, names, own, settings_of
 
 Judges = tuple[Split | None, Split | None]  # validation, test; None: no labels
@@ -50,21 +51,21 @@ def page(work: Work[Unlabelled]) -> str:
     A command that is killed starts over; whatever it had written is written again.
     """
     judges = judging(work)  # refused before the work, not after it
-    done = computed(work)
+    done = computed(work, Visiting(work).plan)
     with work.open():
         ended = write(work, done, judges)
     return f"{ended}; {done.seconds:.0f} s"
 
 
-def computed(work: Work[Unlabelled]) -> PostTraining:
-    """The smaller network; nothing is written, the loss is told."""
+def computed(work: Work[Unlabelled], settle: Settle) -> PostTraining:
+    """The smaller network; nothing of it is written, the loss is told."""
     if work.examples is None:
         raise EdgepruneError(
             "--post-training", "has no images to look at", "add --images FOLDER or --data NAME"
         )
     done = post_training(
         work.dense.model, work.examples, work.way.settings, work.watch.on_progress, work.given,
-        work.rows,
+        work.rows, settle,
     )  # fmt: skip
     for note in done.notes:
         work.watch.note(note)
@@ -77,15 +78,16 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     run, dense = work.run, work.dense
     keep = {name: list(units) for name, units in done.plan.keep.items()}
     write_dense(work, judges)
-    made = position.plan_of(dense.graph, keep, done.plan.method, target_of(work.way.settings))
-    ended = reached(made)
+    ended = reached(work, done.plan)
     record_result(
         run, "pruned", done.graph, *_accuracies(work, done.model, judges),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
         variance_kept=done.forecast.variance_kept, outputs=list(done.forecast.outputs),
         seconds=done.seconds,
     )  # fmt: skip
-    files.write_json(run.plan_path, position.recounted(dense.graph, done.plan).to_json())
+    files.write_json(
+        run.plan_path, position.recounted(dense.graph, done.plan, work.prices).to_json()
+    )
     checkpoint.write_spec(
         run, dense.spec, dense.convention, dense.classes, dense.graph.widths, keep
     )
@@ -110,8 +112,8 @@ def write_dense(work: Work[Any], judges: Judges) -> None:
 
 
 def dry(work: Work[Unlabelled]) -> Plan:
-    """The plan, and what it is expected to cost."""
-    return computed(work).plan
+    """The plan, by what is predicted alone, and what it is expected to cost."""
+    return computed(work, lambda plan_at: plan_at(None, work.prices)).plan
 
 
 def judging(work: Work[Any]) -> Judges:

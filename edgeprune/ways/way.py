@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .. import tasks
+from .. import records, tasks
 from ..errors import EdgepruneError, closest
 from ..prices import Target
 from ..prune.plan import METHODS
 from ..tasks import Task
+from . import aim
 from .post_training import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +57,27 @@ class Work(Generic[W]):
     examples: Examples | None = None  # without labels, for a way that wants none
     open: Callable[[], AbstractContextManager[Any]] = nullcontext
     # locks the run and writes its recipe, for a way that writes only when all is computed
+
+    @property
+    def prices(self) -> aim.Rows:
+        """The table that the way's target is counted in, as visits to the device corrected it."""
+        return aim.rows(self.way.settings.target, self.visits)
+
+    @property
+    def visits(self) -> list[records.Visit]:
+        """Those of this run that were made for what is asked now, in their order."""
+        target = self.way.settings.target
+        if target is None or target.place is None:
+            return []
+        asked = (str(target), target.place.device, target.place.threads)
+        made = self.run.history(records.Visit)
+        found = [v for v in made if (v.asked, v.device, v.threads) == asked]
+        return sorted(found, key=lambda v: v.step)
+
+    @property
+    def goal(self) -> dict[str, float]:
+        """How much of which price of the dense network is to stay: ``{"flops": 0.5}``, or {}."""
+        return aim.share_of(self.way.settings.target, self.dense.graph, self.prices)
 
     @property
     def task(self) -> Task:

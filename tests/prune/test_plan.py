@@ -188,8 +188,17 @@ def test_a_plan_in_milliseconds_by_share_or_by_value(graph: Graph, method: str) 
     assert plan.Plan.from_json(json.loads(json.dumps(by_share.to_json()))) == by_share
     with pytest.raises(EdgepruneError, match="doctor --probe"):
         plan.make(graph, l1_scores(graph), Target("ms", 0.6))
-    with pytest.raises(EdgepruneError, match="ask for --keep-ms"):
-        plan.make(graph, l1_scores(graph), Target("ms", value=1e-3), prices={"ms": STAIRS})
+    for target, said in (
+        (Target("ms", value=1e-3), "--target-ms"),
+        (Target("ms", 0.01), "--speedup"),
+    ):
+        with pytest.raises(EdgepruneError, match=f"predicted time stay .* ask for {said}") as e:
+            plan.make(graph, l1_scores(graph), target, prices={"ms": STAIRS})
+        possible = float(str(e.value).partition(f"ask for {said} ")[2].split()[0])
+        own = {"value": possible} if said == "--target-ms" else {"share": 1 / possible}
+        plan.make(graph, l1_scores(graph), Target("ms", **own), prices={"ms": STAIRS})
+    with pytest.raises(EdgepruneError, match="predicted time as it is"):
+        plan.make(graph, l1_scores(graph), Target("ms", value=1.1 * dense), prices={"ms": STAIRS})
 
 
 def test_predicted_times_are_those_of_the_predictor(graph: Graph) -> None:

@@ -12,11 +12,11 @@ from torch import nn
 
 from edgeprune import prune
 from edgeprune.graph import Graph, cost, trace
-from edgeprune.prices import Target
+from edgeprune.prices import PRICES, Target
 from edgeprune.records import Result
 from edgeprune.train import Recipe
 from edgeprune.train.recipes import learning_rate
-from edgeprune.ways import gradual, rounds, sensitivity, target
+from edgeprune.ways import gradual, rounds, sensitivity
 from edgeprune.ways.post_training import Settings
 from edgeprune.ways.sensitivity import Curve
 
@@ -106,11 +106,11 @@ def test_a_round_counts_from_the_dense_network(three: Graph) -> None:
         Settings(target=Target("flops", 0.4)),
         Settings(target=Target("params", 0.4)),
     ):
-        left = target.share_left(settings, three, small, 0.4)
+        left = rounds.share_left(settings, three, small, 0.4, PRICES)
         what = settings.target.price
         of = getattr(cost(small), what) / getattr(cost(three), what)
         assert left == pytest.approx(0.4 / of)
-        assert target.share_left(settings, three, small, 0.6) == 1.0
+        assert rounds.share_left(settings, three, small, 0.6, PRICES) == 1.0
     assert there == pytest.approx(0.5, abs=0.02)
 
 
