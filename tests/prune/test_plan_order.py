@@ -12,7 +12,7 @@ from torch import nn
 from edgeprune import prune
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph, cost, trace
-from edgeprune.prices import Target, price_of
+from edgeprune.prices import Price, Target, price_of
 from edgeprune.prune import plan
 
 
@@ -139,6 +139,29 @@ def test_a_loss_that_seems_to_fall_is_that_of_before() -> None:
     found = plan._greedy(grids, curves, Alike(), widths, always)  # type: ignore[arg-type]
     order = " ".join(f"{s.group}{s.after}" for s in taken(widths, found))
     assert order == "a3 a2 a1 b3 b2 b1"
+
+
+class Stairs:
+    """a is computed in pairs of units, four a pair; each unit of b costs one."""
+
+    def at(self, widths: Mapping[str, int]) -> float:
+        return float(4 * -(-widths["a"] // 2) + widths["b"])
+
+
+@pytest.mark.parametrize(("treads", "first"), [(1, "b3 b2 b1 a3 a2 a1"), (2, "a2 b3 b2 b1 a1")])
+def test_a_staircase_is_looked_down(treads: int, first: str) -> None:
+    """One unit of a saves nothing, two save four and lose two; a unit of b saves one and loses one."""
+    curves = {"a": [9.0, 3, 2, 1, 0], "b": [9.0, 3, 2, 1, 0]}
+    grids, widths = {"a": [4, 3, 2, 1], "b": [4, 3, 2, 1]}, {"a": 4, "b": 4}
+    found = plan._greedy(grids, curves, Stairs(), widths, always, treads)  # type: ignore[arg-type]
+    assert " ".join(f"{s.group}{s.after}" for s in taken(widths, found)) == first
+
+
+@pytest.mark.parametrize(("near", "width"), [(0.0, 5), (0.19, 5), (0.21, 6)])
+def test_near_enough_is_left_alone(near: float, width: int) -> None:
+    widths, row = {"a": 6}, Price("n", "n", str, lambda graph: Alike(), near=near)  # type: ignore[arg-type, return-value]
+    plan._settle(widths, {"a": [6, 5, 4]}, Alike(), 5.0, always, row)  # type: ignore[arg-type]
+    assert widths == {"a": width}
 
 
 @pytest.mark.parametrize("seed", range(4))
