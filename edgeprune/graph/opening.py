@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, fx
 
 from ..errors import first_line
+from .tape import Step, Tape, arguments, as_graph, differing, steps_in
 
 aten = torch.ops.aten
-Plan = dict[fx.Node, list["Formula | None"]]  # of each argument of what follows a size
+Plan = dict[Step, list["Formula | None"]]  # of each argument of what follows a size
 Vector = tuple[int, ...]  # an integer, at each size recorded
 MORE = 5  # examples: from 2 to 7, which no size does that grows as said below
 LARGE = 8  # the least size of an axis of which that is known
@@ -48,18 +49,20 @@ class Refused(Exception):  # noqa: N818 - what was done with it
 class Recording(Protocol):
     """Operators, and what they read besides the inputs, at one size."""
 
-    graph: fx.Graph
+    tape: Tape
     constants: dict[str, Tensor]
 
 
 At = Callable[[int, Mapping[int, int]], Recording]  # (batch, axis -> what is added to its size)
 
 
-def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dict[int, str]:
-    """Write what follows the inputs' sizes as nodes, in place; why each of ``axes`` that is frozen is.
+def open_sizes(
+    first: Recording, batch: int, axes: Sequence[int], at: At
+) -> tuple[dict[int, str], Plan]:
+    """Why each of ``axes`` that is frozen is, and what follows the inputs' sizes.
 
     ``at(batch, {axis: more})`` is the recording at another batch, with more on every input's axis.
-    Raises :class:`Refused` where the batch cannot be open. Each node's ``meta["open"]`` is the axes
+    Raises :class:`Refused` where the batch cannot be open. Each step's ``meta["open"]`` is the axes
     of its tensor that may have another size, ``meta["elsewhere"]`` its shape at another size.
     """
     frozen: dict[int, str] = {}
@@ -68,22 +71,35 @@ def open_sizes(first: Recording, batch: int, axes: Sequence[int], at: At) -> dic
         points = _batches(first, batch, at)
         chosen, found = _space(first, batch, axes, at, frozen, points)
         others = [*chosen, *points]
-    for nodes in zip(*(r.graph.nodes for r in (first, *others)), strict=True):
-        values = [n.meta.get("val") for n in nodes]
-        nodes[0].meta["open"] = _differing(values)
-        if nodes[0].meta["open"]:
-            nodes[0].meta["elsewhere"] = tuple(values[1].shape)
-    builder = _Builder(first.graph)
-    for node in list(first.graph.nodes):
-        if node in found:
-            _rewrite(node, builder, iter(found[node]))
-    return frozen
+    for steps in _together([first, *others]):
+        values = [s.value for s in steps]
+        meta = steps[0].meta
+        meta["open"] = differing(values)
+        if meta["open"]:
+            meta["elsewhere"] = tuple(values[1].shape)
+    return frozen, found
+
+
+def as_nodes(tape: Tape, plan: Plan) -> fx.Graph:
+    """The tape as an fx graph in which what follows the inputs' sizes is computed of them."""
+    graph, nodes = as_graph(tape)
+    builder = _Builder(graph, nodes)
+    for step, formulas in plan.items():
+        _rewrite(nodes[step], builder, iter(formulas))
+    return graph
 
 
 def _rewrite(node: fx.Node, builder: _Builder, formulas: Iterator[Formula | None]) -> None:
     node.args, node.kwargs = fx.node.map_aggregate(  # type: ignore[assignment]
         (node.args, node.kwargs), lambda v: builder.of(next(formulas), v)
     )
+
+
+def _together(every: Sequence[Recording]) -> Iterator[tuple[Step, ...]]:
+    """The same step of each recording; what the module holds is the same in all."""
+    for steps in zip(*(r.tape.nodes for r in every), strict=True):
+        if steps[0].tape is not None:
+            yield steps
 
 
 # -- at which sizes --------------------------------------------------------------------------------
@@ -101,7 +117,7 @@ def _at_once(
         _check_constants(first.constants, found.constants, "the size")
     except Exception:  # each is asked alone
         return [], {}
-    for old, new in zip(_written(first.graph), _written(found.graph), strict=True):
+    for old, new in zip(first.tape.written(), found.tape.written(), strict=True):
         if old != new or type(old) is not type(new):
             multiple = type(old) is type(new) is int and old % batch == 0
             if not multiple or new * batch != old * (batch + MORE) or not _large(first, axes):
@@ -111,7 +127,7 @@ def _at_once(
 
 def _large(first: Recording, axes: Sequence[int]) -> bool:
     """Whether sizes and their products grow by less than the batch does."""
-    shapes = [n.meta["val"].shape for n in first.graph.nodes if n.op == "placeholder"]
+    shapes = [s.value.shape for s in first.tape.nodes if s.op == "placeholder"]
     return all(n >= LARGE for shape in shapes for n in shape[min(axes, default=len(shape)) :])
 
 
@@ -121,7 +137,7 @@ def _batches(first: Recording, batch: int, at: At) -> list[Recording]:
     _check_alike(first, second, "another batch")
     _check_constants(first.constants, second.constants, "the batch")
     lines = 0
-    for old, new in zip(_written(first.graph), _written(second.graph), strict=True):
+    for old, new in zip(first.tape.written(), second.tape.written(), strict=True):
         if old != new or type(old) is not type(new):
             if type(old) is not int or type(new) is not int:
                 raise Refused("its forward writes a number that depends on the batch")
@@ -174,7 +190,7 @@ def _sizes_of(
     except Refused:
         odd = []
     more: Sequence[Sequence[int]] = [EVEN[0], *FURTHER] if odd else EVEN
-    if odd and _written(checked(odd[0]).graph) == _written(first.graph):
+    if odd and checked(odd[0]).tape.written() == first.tape.written():
         more = ()
     chosen = [*odd, *(checked(recorded(each)) for each in more[:1])]
     plan = _plan([first, *points, *chosen], len(points))
@@ -190,18 +206,22 @@ def _is_known(formula: Formula | None) -> bool:
 
 
 def _check_alike(here: Recording, there: Recording, where: str) -> None:
-    """The same operators in the same order, whatever their numbers are."""
-    kinds = [
-        [v if callable(v) else type(v) for v in _written(each.graph)] for each in (here, there)
-    ]
+    """The same operators on the same operands in the same order, whatever their numbers are."""
+    kinds = [list(map(_kind, each.tape.written())) for each in (here, there)]
     if kinds[0] != kinds[1]:
         raise Refused(f"its forward does other things at {where}")
 
 
+def _kind(written: Any) -> Any:
+    """A step or an operator itself; of all else the type."""
+    return written if type(written) in (tuple, Step) or callable(written) else type(written)
+
+
 def _check_answers(here: Recording, there: Recording, batch: int, more: int = 0) -> None:
     """An answer for each example, whatever the size (a reshape to ``[-1, 16, 256]`` may give more)."""
-    for a, b in zip(*(r.graph.output_node().all_input_nodes for r in (here, there)), strict=True):
-        shapes = [getattr(n.meta.get("val"), "shape", ()) for n in (a, b)]
+    given = (list(steps_in(r.tape.output.args)) for r in (here, there))
+    for a, b in zip(*given, strict=True):
+        shapes = [getattr(s.value, "shape", ()) for s in (a, b)]
         if shapes[0][:1] == (batch,) and shapes[1][:1] != (batch + more,):
             raise Refused("at another size it gives another number of answers")
 
@@ -220,29 +240,6 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return alike and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
-def _written(graph: fx.Graph) -> list[Any]:
-    """Every operator, and everything that is written among its arguments, in order."""
-    found: list[Any] = []
-    for node in graph.nodes:
-        found.append(node.target)
-        found += [v for v in _arguments(node) if not isinstance(v, fx.Node)]
-    return found
-
-
-def _arguments(node: fx.Node) -> list[Any]:
-    """What stands among a node's arguments, in order."""
-    found: list[Any] = []
-    fx.node.map_aggregate((node.args, node.kwargs), found.append)
-    return found
-
-
-def _differing(values: Sequence[Any]) -> tuple[int, ...]:
-    """The axes of a node's tensor that have another size at some of the sizes recorded."""
-    if not all(isinstance(v, Tensor) and v.ndim == values[0].ndim for v in values):
-        return ()
-    return tuple(d for d in range(values[0].ndim) if len({v.shape[d] for v in values}) > 1)
-
-
 # -- integers as formulas --------------------------------------------------------------------------
 
 
@@ -250,7 +247,7 @@ def _differing(values: Sequence[Any]) -> tuple[int, ...]:
 class Formula:
     """The size of a node's axis (``axis`` given), or ``function`` of a formula and of another or a number."""
 
-    node: fx.Node  # that every size in it is of
+    step: Step  # that every size in it is of
     axis: int = 0
     function: Callable[[int, int], int] | None = None
     of: Formula | None = None
@@ -258,7 +255,7 @@ class Formula:
 
     def then(self, function: Callable[[int, int], int], by: Formula | int, idle: int) -> Formula:
         """``function(this, by)``; this where ``by`` does nothing."""
-        return self if by == idle else Formula(self.node, 0, function, self, by)
+        return self if by == idle else Formula(self.step, 0, function, self, by)
 
 
 def _plan(every: list[Recording], batches: int) -> Plan:
@@ -267,49 +264,48 @@ def _plan(every: list[Recording], batches: int) -> Plan:
     ``every``: the first recording, ``batches`` at other batches, the rest at other sizes. Raises
     :class:`Refused` where an integer has none.
     """
-    known, found = _Sizes(), dict[fx.Node, list[Formula | None]]()
-    given = next((n for n in every[0].graph.nodes if n.op == "placeholder"), None)
-    for nodes in zip(*(r.graph.nodes for r in every), strict=True):
-        written = list(zip(*(_arguments(n) for n in nodes), strict=True))
+    known, found = _Sizes(), dict[Step, list[Formula | None]]()
+    given = next((s for s in every[0].tape.nodes if s.op == "placeholder"), None)
+    for steps in _together(every):
         formulas: list[Formula | None] = []
-        for values in written:
-            if isinstance(values[0], fx.Node) or all(v == values[0] for v in values):
+        for values in zip(*map(arguments, steps), strict=True):
+            if isinstance(values[0], Step) or all(v == values[0] for v in values):
                 formulas.append(None)
             elif any(type(v) is not int for v in values):
                 raise Refused("its forward writes a number that depends on the size")
             else:
                 assert given is not None
-                formulas.append(known.formula(values, nodes[0], given, batches))
+                formulas.append(known.formula(values, steps[0], given, batches))
         if any(formulas):
-            found[nodes[0]] = formulas
-        known.add(nodes[0], [n.meta.get("val") for n in nodes])
+            found[steps[0]] = formulas
+        known.add(steps[0], [s.value for s in steps])
     return found
 
 
 @dataclass(eq=False)
 class _Sizes:
-    """The sizes of the nodes so far, and their products, as they are at each size recorded."""
+    """The sizes of the steps so far, and their products, as they are at each size recorded."""
 
     known: dict[Vector, Formula] = field(default_factory=dict)
     made: dict[tuple[Vector, frozenset[Vector]], Formula] = field(default_factory=dict)
-    of_node: dict[fx.Node, dict[Vector, Formula]] = field(default_factory=dict)
+    of_step: dict[Step, dict[Vector, Formula]] = field(default_factory=dict)
     alike: dict[tuple[Vector, ...], dict[Vector, Formula]] = field(default_factory=dict)
 
-    def add(self, node: fx.Node, values: Sequence[Any]) -> None:
-        axes = _differing(values)
+    def add(self, step: Step, values: list[Any]) -> None:
+        axes = differing(values)
         if not axes:
             return
         sizes = tuple(tuple(int(v.shape[d]) for v in values) for d in axes)
         if sizes not in self.alike:
-            self.alike[sizes] = dict(_products(node, axes, sizes))
+            self.alike[sizes] = dict(_products(step, axes, sizes))
             self.known = {**self.alike[sizes], **self.known}
-        self.of_node[node] = self.alike[sizes]
+        self.of_step[step] = self.alike[sizes]
 
-    def formula(self, v: Vector, node: fx.Node, given: fx.Node, batches: int) -> Formula:
-        """The formula of an integer of ``node`` that has these values."""
+    def formula(self, v: Vector, step: Step, given: Step, batches: int) -> Formula:
+        """The formula of an integer of ``step`` that has these values."""
         near: dict[Vector, Formula] = {}
-        for operand in node.all_input_nodes:
-            near |= self.of_node.get(operand, {})
+        for operand in dict.fromkeys(steps_in((step.args, step.kwargs))):
+            near |= self.of_step.get(operand, {})
         key = v, frozenset(near)
         if key not in self.made:
             if all(n == v[0] for n in v[1 + batches :]):
@@ -326,7 +322,7 @@ class _Sizes:
         return self.made[key]
 
     def _candidates(self, v: Vector, near: Mapping[Vector, Formula]) -> Iterator[Formula]:
-        """Of the node's own operands first; lines first, then floors, then rests."""
+        """Of the step's own operands first; lines first, then floors, then rests."""
         for known in (near, self.known):
             for form in (_line, _floor, _rest):
                 for sizes, formula in known.items():
@@ -336,20 +332,20 @@ class _Sizes:
 
 
 def _products(
-    node: fx.Node, axes: Sequence[int], sizes: Sequence[Vector]
+    step: Step, axes: Sequence[int], sizes: Sequence[Vector]
 ) -> Iterator[tuple[Vector, Formula]]:
-    """The sizes of some axes of a node, and their products."""
+    """The sizes of some axes of a step's tensor, and their products."""
     of = dict(zip(axes, sizes, strict=True))
     for count in range(len(axes), 0, -1):  # a size of one axis overrides an equal product
         for first, *rest in combinations(axes, count):
-            vector, formula = of[first], Formula(node, first)
+            vector, formula = of[first], Formula(step, first)
             for d in rest:
                 vector = tuple(map(operator.mul, vector, of[d]))
-                formula = formula.then(operator.mul, Formula(node, d), 1)
+                formula = formula.then(operator.mul, Formula(step, d), 1)
             yield vector, formula
 
 
-def _of_batch(v: Vector, known: Mapping[Vector, Formula], given: fx.Node) -> Formula:
+def _of_batch(v: Vector, known: Mapping[Vector, Formula], given: Step) -> Formula:
     """A line in the batch, whatever the sizes."""
     sizes = next(s for s, f in known.items() if f == Formula(given, 0))
     found = _line(v, sizes, Formula(given, 0))
@@ -413,6 +409,7 @@ class _Builder:
     """The nodes of formulas, each once, right behind the node of which the sizes are."""
 
     graph: fx.Graph
+    nodes: Mapping[Step, fx.Node]
     known: dict[Formula, fx.Node] = field(default_factory=dict)
     last: dict[fx.Node, fx.Node] = field(default_factory=dict)  # behind which the next one stands
 
@@ -428,9 +425,10 @@ class _Builder:
     def _node(self, formula: Formula) -> fx.Node:
         if formula in self.known:
             return self.known[formula]
+        source = self.nodes[formula.step]
         if formula.function is None or formula.of is None:
-            value = formula.node.meta["val"].shape[formula.axis]
-            made = self._call(formula.node, aten.sym_size.int, (formula.node, formula.axis), value)
+            value = formula.step.value.shape[formula.axis]
+            made = self._call(source, aten.sym_size.int, (source, formula.axis), value)
         else:
             parts = [
                 self._node(part) if isinstance(part, Formula) else part
@@ -438,7 +436,7 @@ class _Builder:
             ]
             values = [p.meta["val"] if isinstance(p, fx.Node) else p for p in parts]
             value = formula.function(*values)
-            made = self._call(formula.node, formula.function, tuple(parts), value)
+            made = self._call(source, formula.function, tuple(parts), value)
         self.known[formula] = made
         return made
 

@@ -9,7 +9,7 @@ on the way, so that the graph is functional and open in its sizes:
   becomes the operator's out-of-place twin and climbs to the root (``slice_scatter``, the inverse
   permutation ...); a view that is read after a write is made anew.
 - **Sizes.** The forward is recorded at other sizes too, and what follows them becomes a formula
-  (:mod:`.opening`).
+  (:mod:`.opening`). So a recording is light (:mod:`.tape`), and one alone becomes an fx graph.
 - **The module's own state.** Parameters and buffers are values for a while; every attribute and
   container of every module is put back as it was, also after an exception.
 """
@@ -22,8 +22,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -36,10 +36,11 @@ from ..records.signature import Inputs
 from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
 from .modes import unchanged
 from .module import module_of
-from .opening import Refused, open_sizes
+from .opening import Refused, as_nodes, open_sizes
 from .operators import Operator, row_of, twin_of
 from .operators.pointwise import INTEGERS
 from .operators.writes import View
+from .tape import Step, Tape, mapped
 
 aten = torch.ops.aten
 META = torch.device("meta")
@@ -47,12 +48,14 @@ HERE = (os.path.dirname(torch.__file__) + os.sep, __file__)  # frames that are n
 QUANTISED = {"quantized", "qat", "observer", "fake_quantize"}  # in the names of torch.ao's modules
 NOTHING = torch.empty(0, device=META)  # statistics that a frozen norm does not give
 LOCK = threading.RLock()  # a module's tensors are replaced for all threads
+ATOMS = frozenset({int, float, bool, str, type(None), torch.dtype})  # hold no tensor
 
 
 class Value(Tensor):
     """A tensor without numbers; ``place`` says where in the recording it comes from."""
 
     meta: Tensor
+    memory: int  # which is the address of the storage
     place: Place
     numbers: Tensor | None = None  # where the forward keeps it beyond the recording
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -64,7 +67,7 @@ class Value(Tensor):
                 Value, meta.shape, strides=meta.stride(), storage_offset=meta.storage_offset(),
                 dtype=meta.dtype, device=device,
             )  # fmt: skip
-        value.meta, value.place = meta, place
+        value.meta, value.memory, value.place = meta, meta.untyped_storage()._cdata, place
         return value
 
     @classmethod
@@ -103,7 +106,7 @@ def _real(value: Value) -> Tensor:
     return value.numbers
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Memory:
     """What views share; ``version`` counts the writes into it."""
 
@@ -111,12 +114,12 @@ class Memory:
     owned: bool = True  # False: a parameter or buffer, into which a forward may not write
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Place:
-    """A value's node, and the view of ``base`` that it is (none: the root of its memory)."""
+    """A value's step, and the view of ``base`` that it is (none: the root of its memory)."""
 
     memory: Memory
-    node: fx.Node
+    step: Step
     base: Value | None = None
     view: View | None = None
     version: int = 0
@@ -125,21 +128,72 @@ class Place:
 # -- the recording ---------------------------------------------------------------------------------
 
 
+def _without_numbers(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+
+
+class Held:
+    """What a module holds: its tensors as values, the same in all of its recordings."""
+
+    def __init__(self, model: nn.Module) -> None:
+        _check_modules(model)
+        self.model = model
+        self.names = _names(model)  # id of a tensor -> its qualified name
+        self.paths = {id(m): name for name, m in model.named_modules()}
+        self.values: dict[int, Value] = {}  # by the tensor's id
+        self.constants: dict[str, Tensor] = {}  # by name
+        self.steps: list[Step] = []
+        self.slots: list[tuple[dict[str, Any], str, Value]] = []  # where the module has them
+        for m in model.modules():
+            for kind in (m._parameters, m._buffers):
+                self.slots += [(kind, n, self._value(t)) for n, t in kind.items() if t is not None]
+
+    def _value(self, tensor: Tensor) -> Value:
+        if id(tensor) not in self.values:
+            name = self.names[id(tensor)]
+            self.constants[name] = tensor
+            step = Step("get_attr", name, free=True)
+            step.meta["val"] = meta = _without_numbers(tensor)
+            self.steps.append(step)
+            place = Place(Memory(owned=False), step)
+            self.values[id(tensor)] = Value.of(meta, tensor.device, place)
+        return self.values[id(tensor)]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is asked of an operator each time that it runs."""
+
+    row: Operator
+    name: str
+    mutable: bool
+    takes_device: bool
+    takes_tensor: bool
+
+    @classmethod
+    def of(cls, func: Any) -> Known:
+        taken = func._schema.arguments
+        return cls(
+            row_of(func), _name(func), func._schema.is_mutable,
+            any(a.name == "device" for a in taken), any(str(a.type) == "Tensor" for a in taken),
+        )  # fmt: skip
+
+
 @dataclass(eq=False)
 class Recorder(TorchDispatchMode):
     """One run of a forward, operator by operator."""
 
-    names: Mapping[int, str]  # id of a tensor that the module holds -> its qualified name
-    graph: fx.Graph = field(default_factory=fx.Graph)
-    constants: dict[str, Tensor] = field(default_factory=dict)  # read, by name
-    leaves: dict[int, Value] = field(default_factory=dict)
+    held: Held
+    told: bool = True  # each step says which module's forward it is of, and where it stands
     path: list[str] = field(default_factory=lambda: [""])  # of the modules whose forward runs
-    free: set[fx.Node] = field(default_factory=set)  # that no input reaches
-    made: list[weakref.ref[Value]] = field(default_factory=list)  # of free nodes
+    made: list[weakref.ref[Value]] = field(default_factory=list)  # of free steps
+    known: dict[Any, Known] = field(default_factory=dict)  # operators
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.first: fx.Node | None = None  # before which leaves are written
+        self.tape = Tape(self.held.steps)
+        self.constants = dict(self.held.constants)  # read, by name
+        self.leaves = dict(self.held.values)
 
     # -- values --
 
@@ -149,31 +203,24 @@ class Recorder(TorchDispatchMode):
         return nest_of(inputs, list(map(self._input, flat(example), places)))
 
     def _input(self, example: Tensor, name: str) -> Value:
-        meta = torch.empty_strided(
-            example.shape, example.stride(), dtype=example.dtype, device="meta"
-        )
-        node = self.graph.placeholder(name)
-        return self._new(node, meta, example.device)
+        step = self.tape.add(Step("placeholder", name))
+        return self._new(step, example)
 
     def leaf(self, tensor: Tensor) -> Value:
         """The value of a tensor that the module holds, or that its forward makes of literals."""
         if id(tensor) not in self.leaves:
-            name = self.names.get(id(tensor), f"lifted_{len(self.constants)}")
+            name = self.held.names.get(id(tensor), f"lifted_{len(self.constants)}")
             self.constants[name] = tensor
-            meta = torch.empty_strided(
-                tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
-            )
-            node = self.graph.get_attr(name)
-            self.free.add(node)
-            self.leaves[id(tensor)] = self._new(node, meta, tensor.device, owned=False)
+            step = self.tape.add(Step("get_attr", name, free=True))
+            self.leaves[id(tensor)] = self._new(step, tensor, owned=False)
         return self.leaves[id(tensor)]
 
-    def _new(self, node: fx.Node, meta: Tensor, device: torch.device, owned: bool = True) -> Value:
-        node.meta["val"] = meta
-        return Value.of(meta, device, Place(Memory(owned=owned), node))
+    def _new(self, step: Step, tensor: Tensor, owned: bool = True) -> Value:
+        step.meta["val"] = meta = _without_numbers(tensor)
+        return Value.of(meta, tensor.device, Place(Memory(owned=owned), step))
 
-    def read(self, value: Value) -> fx.Node:
-        """The node that holds ``value`` now: a view of written memory is made anew."""
+    def read(self, value: Value) -> Step:
+        """The step that gives ``value`` now: a view of written memory is made anew."""
         place = value.place
         if place.version != place.memory.version:
             assert place.base is not None
@@ -182,36 +229,44 @@ class Recorder(TorchDispatchMode):
             meta = value.meta
             if view.index is not None:  # the parts beside it are made anew with it
                 meta = view.func(place.base.meta, *view.args, **view.kwargs)
-            node = self.call(view.func, (place.base, *view.args), view.kwargs, meta)
+            step = self.call(view.func, (place.base, *view.args), view.kwargs, meta)
             if view.index is not None:
-                node = self.graph.call_function(operator.getitem, (node, view.index))
-            node.meta.update({**place.node.meta, "val": value.meta})
-            place.node, place.version = node, place.memory.version
-        return place.node
+                step = self.tape.call_function(operator.getitem, (step, view.index))
+            step.meta = {**step.meta, **place.step.meta, "val": value.meta}
+            place.step, place.version = step, place.memory.version
+        return place.step
 
-    def call(self, func: Any, args: Any, kwargs: Any, meta: Any) -> fx.Node:
-        """A node of ``func``; values become the nodes that hold them now."""
-        node_args = _mapped(args, self.read)
-        node_kwargs = _mapped(kwargs, self.read)
-        node = self.graph.create_node("call_function", func, node_args, node_kwargs, _name(func))
-        where = self.path[-1]
-        node.meta = {"val": meta, "nn_module_stack": {where: (where, "")}, "stack_trace": _frame()}
-        if all(n in self.free for n in node.all_input_nodes):
-            self.free.add(node)
-        return node
+    def call(self, func: Any, args: Any, kwargs: Any, meta: Any) -> Step:
+        """A step of ``func``; values become the steps that give them now."""
+        step = Step(
+            "call_function", func, _mapped(args, self.read), _mapped(kwargs, self.read),
+            self._of(func).name, all(v.place.step.free for v in _values((args, kwargs))),
+        )  # fmt: skip
+        step.meta["val"] = meta
+        if self.told:
+            where = self.path[-1]
+            step.meta["nn_module_stack"] = {where: (where, "")}
+            step.meta["stack_trace"] = _frame()
+        return self.tape.add(step)
+
+    def _of(self, func: Any) -> Known:
+        if func not in self.known:
+            self.known[func] = Known.of(func)
+        return self.known[func]
 
     # -- operators --
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = _lifted(args, self), _lifted(kwargs or {}, self)
-        row = row_of(func)
+        known = self._of(func)
+        row = known.row
         if row.refused is not None and _in_force(func, args, kwargs):
-            raise Refused(f"its forward {row.refused[0]} ({_name(func)})", row.refused[1])
+            raise Refused(f"its forward {row.refused[0]} ({known.name})", row.refused[1])
         if row.asks:
             return self._number(func, args, kwargs)
         if row.guard:
             return None
-        if func._schema.is_mutable:
+        if known.mutable:
             return self._write(func, args, kwargs)
         if row.hands_on:
             return self._handed_on(args[0])
@@ -223,9 +278,9 @@ class Recorder(TorchDispatchMode):
     def _number(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What an operator tells of a tensor that neither an input nor training changes (a stride)."""
         asked = list(_values((args, kwargs)))
-        known: dict[fx.Node, Any] = {}
+        known: dict[Step, Any] = {}
         refused = Refused(f"{_name(func)} asks for a tensor's numbers")
-        if not all(v.place.node in self.free for v in asked):
+        if not all(v.place.step.free for v in asked):
             raise refused
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = (
@@ -242,71 +297,71 @@ class Recorder(TorchDispatchMode):
         return Value.of(x.meta, x.device, x.place)
 
     def _result(self, func: Any, args: Any, kwargs: Any) -> Any:
-        row = row_of(func)
-        out: Any = _as_first(row, args, kwargs)
+        known, values = self._of(func), list(_values((args, kwargs)))
+        row = known.row
+        out: Any = _as_first(row, args, values)
         if out is None:
-            out = _on_shapes(func, args, kwargs)
+            out = _on_shapes(func, known, args, kwargs)
         if row.frozen:
             out = (out[0] if isinstance(out, tuple) else out, NOTHING, NOTHING)
-        values = list(_values((args, kwargs)))
-        device = _device(args, kwargs, values)
-        operands = {v.meta.untyped_storage()._cdata: v for v in values}
         if isinstance(out, Tensor) and row.moves and _same_place(out, args[0]):
             return self._handed_on(args[0])
-        node = self.call(func, args, kwargs, out)
+        device = _device(args, kwargs, values)
+        step = self.call(func, args, kwargs, out)
         if isinstance(out, Tensor):
-            return self._placed(node, out, device, operands, View(func, args[1:], kwargs, None, 0))
+            return self._placed(step, out, device, values, (func, args, kwargs, None))
         if not isinstance(out, list | tuple):
             return out
         results = []
         for i, part in enumerate(out):
             if isinstance(part, Tensor) and part is not NOTHING:
-                getitem = self.graph.call_function(operator.getitem, (node, i))
-                getitem.meta = {**node.meta, "val": part}
-                view = View(func, args[1:], kwargs, i, 0)
-                results.append(self._placed(getitem, part, device, operands, view))
+                getitem = Step("call_function", operator.getitem, (step, i), free=step.free)
+                getitem.meta = {**step.meta, "val": part}
+                self.tape.add(getitem)
+                made = func, args, kwargs, i
+                results.append(self._placed(getitem, part, device, values, made))
             else:
                 results.append(part)
         return type(out)(results) if type(out) in (list, tuple) else results
 
     def _placed(
-        self, node: fx.Node, meta: Tensor, device: torch.device, operands: Mapping[int, Value], view: View
-    ) -> Value:  # fmt: skip
-        """A result: in the memory of an operand, or in new memory."""
-        base = operands.get(meta.untyped_storage()._cdata)
-        if base is None:
-            return self._known(Value.of(meta, device, Place(Memory(), node)))
-        view = replace(view, offset=int(meta.storage_offset() - base.meta.storage_offset()))
-        memory = base.place.memory
-        return self._known(Value.of(meta, device, Place(memory, node, base, view, memory.version)))
-
-    def _known(self, value: Value) -> Value:
-        if all(n in self.free for n in value.place.node.all_input_nodes):
+        self, step: Step, meta: Tensor, device: torch.device, values: list[Value], made: Any
+    ) -> Value:
+        """A result, ``made`` so: in the memory of an operand, or in new memory."""
+        value = Value.of(meta, device, Place(Memory(), step))
+        base = next((v for v in reversed(values) if v.memory == value.memory), None)
+        if base is not None:
+            func, args, kwargs, index = made
+            offset = int(meta.storage_offset() - base.meta.storage_offset())
+            memory, view = base.place.memory, View(func, args[1:], kwargs, index, offset)
+            value.place = Place(memory, step, base, view, memory.version)
+        if step.free:
             self.made.append(weakref.ref(value))
         return value
 
     def keep(self) -> bool:
         """Give what the forward keeps (a table in a cache) its numbers; whether there is such a thing."""
         kept = [value for value in (each() for each in self.made) if value is not None]
-        known: dict[fx.Node, Any] = {}
+        known: dict[Step, Any] = {}
         with torch.inference_mode(False), torch.no_grad():
             for value in kept:
                 value.numbers = self._computed(self.read(value), known).clone()
         return bool(kept)
 
-    def _computed(self, node: fx.Node, known: dict[fx.Node, Any]) -> Any:
-        """What a node that no input reaches computes."""
-        if node not in known:
-            if node.op == "get_attr":
-                known[node] = self.constants[str(node.target)]
-            elif node.op != "call_function":
+    def _computed(self, step: Step, known: dict[Step, Any]) -> Any:
+        """What a step that no input reaches computes."""
+        if step not in known:
+            if step.op == "get_attr":
+                known[step] = self.constants[step.target]
+            elif step.op != "call_function":
                 raise Refused("its forward keeps what it computed of an input")
             else:
-                args, kwargs = fx.map_arg(
-                    (node.args, node.kwargs), lambda n: self._computed(n, known)
+                args, kwargs = (
+                    mapped(each, lambda s: self._computed(s, known))
+                    for each in (step.args, step.kwargs)
                 )
-                known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        return known[node]
+                known[step] = step.target(*args, **kwargs)
+        return known[step]
 
     # -- writes in place --
 
@@ -339,20 +394,20 @@ class Recorder(TorchDispatchMode):
             x = self._result(aten.expand_as.default, (x, target), {})
         return x
 
-    def _climb(self, target: Value, node: fx.Node) -> None:
-        """``target`` is ``node`` from now on, and so is its part of everything that it is a view of."""
+    def _climb(self, target: Value, step: Step) -> None:
+        """``target`` is ``step`` from now on, and so is its part of everything that it is a view of."""
         place, climbed = target.place, [target.place]
         while place.base is not None and place.view is not None:
             base, view = place.base, place.view
             whole, back = self.read(base), row_of(view.func).back
             if back is None:
                 raise Refused(f"its forward writes into {_name(view.func)} of a tensor")
-            place.node = node
-            node = back(self.graph, node, whole, base.meta, view)
-            node.meta = {**place.node.meta, "val": base.meta}
+            place.step = step
+            step = back(self.tape, step, whole, base.meta, view)
+            step.meta = {**place.step.meta, "val": base.meta}
             place = base.place
             climbed.append(place)
-        place.node = node
+        place.step = step
         place.memory.version += 1
         for each in climbed:
             each.version = place.memory.version
@@ -369,7 +424,7 @@ def _in_force(func: Any, args: Any, kwargs: Any) -> bool:
 def _same_place(meta: Tensor, value: Any) -> bool:
     """Whether a move moved nothing."""
     return isinstance(value, Value) and bool(
-        meta.untyped_storage()._cdata == value.meta.untyped_storage()._cdata
+        meta.untyped_storage()._cdata == value.memory
         and meta.shape == value.meta.shape
         and meta.stride() == value.meta.stride()
         and meta.storage_offset() == value.meta.storage_offset()
@@ -388,37 +443,40 @@ def _mapped(value: Any, f: Callable[[Value], Any]) -> Any:
     if isinstance(value, Value):
         return f(value)
     if isinstance(value, list | tuple):
-        return _like(value, [_mapped(v, f) for v in value])
+        return _like(value, [v if type(v) in ATOMS else _mapped(v, f) for v in value])
     if isinstance(value, dict):
-        return {k: _mapped(v, f) for k, v in value.items()}
+        return {k: _mapped(v, f) for k, v in value.items()} if value else value
     return value
 
 
 def _like(value: Any, parts: list[Any]) -> Any:
     """``parts`` in the type of ``value``, a list, a tuple or one with names."""
+    if type(value) is list:
+        return parts
     return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
 
 
 def _values(value: Any) -> Iterator[Value]:
-    if isinstance(value, Value):
-        yield value
-    elif isinstance(value, list | tuple):
-        for v in value:
-            yield from _values(v)
-    elif isinstance(value, dict):
-        yield from _values(list(value.values()))
+    for part in value.values() if isinstance(value, dict) else value:
+        if type(part) in ATOMS:
+            continue
+        if isinstance(part, Value):
+            yield part
+        elif isinstance(part, list | tuple | dict):
+            yield from _values(part)
 
 
 def _lifted(value: Any, r: Recorder) -> Any:
     """Tensors of the module, literals of its forward and what it kept, as values."""
-    if isinstance(value, Value) and value.place.node.graph is not r.graph:
-        return r.leaf(_real(value))
-    if isinstance(value, Tensor) and not isinstance(value, Value):
+    if isinstance(value, Value):
+        tape = value.place.step.tape
+        return value if tape is r.tape or tape is None else r.leaf(_real(value))
+    if isinstance(value, Tensor):
         return r.leaf(value)
     if isinstance(value, list | tuple):
-        return _like(value, [_lifted(v, r) for v in value])
+        return _like(value, [v if type(v) in ATOMS else _lifted(v, r) for v in value])
     if isinstance(value, dict):
-        return {k: _lifted(v, r) for k, v in value.items()}
+        return {k: _lifted(v, r) for k, v in value.items()} if value else value
     return value
 
 
@@ -426,28 +484,27 @@ def _meta(value: Value) -> Tensor:
     return value.meta
 
 
-def _on_shapes(func: Any, args: Any, kwargs: Any) -> Any:
+def _on_shapes(func: Any, known: Known, args: Any, kwargs: Any) -> Any:
     """The operator itself, on tensors without numbers."""
     args = [META if isinstance(a, torch.device) else a for a in _mapped(args, _meta)]
     try:
-        return func(*args, **_on_meta(func, kwargs))
+        return func(*args, **_on_meta(known, kwargs))
     except NotImplementedError:
         raise Refused(
-            f"the shape of {_name(func)} depends on a tensor's numbers",
+            f"the shape of {known.name} depends on a tensor's numbers",
             "give the part before it: of a detector the backbone and the head, without what"
             " chooses among its boxes",
         ) from None
 
 
-def _as_first(row: Operator, args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+def _as_first(row: Operator, args: Any, values: list[Value]) -> Tensor | None:
     """The first operand's like, where the row says so, for real numbers in the plain layout; else None.
 
     The operator's own code takes a hundred times as long to say it.
     """
-    first = args[0]
-    if row.like is None or not isinstance(first, Value):
+    if row.like is None or not isinstance(args[0], Value):
         return None
-    x, others = first.meta, [v.meta for v in _values((args[1:], kwargs))]
+    x, *others = [v.meta for v in values]
     if not x.dtype.is_floating_point or not x.is_contiguous():
         return None
     if any(t.dtype != x.dtype for t in others) or any(isinstance(a, complex) for a in args):
@@ -455,12 +512,10 @@ def _as_first(row: Operator, args: Any, kwargs: Mapping[str, Any]) -> Tensor | N
     return x.clone() if row.like(x, others) else None
 
 
-def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _on_meta(known: Known, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments with shapes for values; what is made is made without numbers."""
     found = {k: v.meta if isinstance(v, Value) else v for k, v in kwargs.items()}
-    if any(a.name == "device" for a in func._schema.arguments) and (
-        "device" in found or not any(str(a.type) == "Tensor" for a in func._schema.arguments)
-    ):
+    if known.takes_device and ("device" in found or not known.takes_tensor):
         found["device"] = META
     return found
 
@@ -489,21 +544,18 @@ def _frame() -> str:
 
 
 @contextmanager
-def _borrowed(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+def _borrowed(held: Held) -> Iterator[None]:
     """Parameters and buffers are values; afterwards every module's attributes are as they were."""
-    with unchanged(model):
-        for m in list(model.modules()):
-            for kind in (m._parameters, m._buffers):
-                for name, tensor in kind.items():
-                    if tensor is not None:
-                        kind[name] = recorder.leaf(tensor)  # type: ignore[assignment]
+    with unchanged(held.model):
+        for container, name, value in held.slots:
+            container[name] = value
         yield
 
 
 @contextmanager
-def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+def _paths(recorder: Recorder) -> Iterator[None]:
     """Which module's forward runs, while it runs."""
-    names = {id(m): name for name, m in model.named_modules()}
+    names = recorder.held.paths
 
     def enter(module: nn.Module, _: Any) -> None:
         recorder.path.append(names.get(id(module), recorder.path[-1]))
@@ -544,25 +596,27 @@ def record(model: nn.Module, example: Example) -> fx.GraphModule:
         recorder = settled(model, example)
 
         def at(n: int, more: Mapping[int, int]) -> Recorder:
-            other = run(model, empty(inputs, example, n, more))
+            other = run(recorder.held, empty(inputs, example, n, more), told=False)
             other.keep()  # tables of this size, in a cache of the forward's own
             return other
 
-        frozen = open_sizes(recorder, batch, open_axes(example), at)
-        recorder.graph.eliminate_dead_code()
-        used = [str(n.target) for n in recorder.graph.nodes if n.op == "get_attr"]
+        frozen, plan = open_sizes(recorder, batch, open_axes(example), at)
+        graph = as_nodes(recorder.tape, plan)
+        graph.eliminate_dead_code()
+        used = [str(n.target) for n in graph.nodes if n.op == "get_attr"]
         saved = set(model.state_dict())
     tensors = {name: recorder.constants[name] for name in used}
-    module = module_of(recorder.graph, tensors, {*used} - saved, type(model).__name__)
+    module = module_of(graph, tensors, {*used} - saved, type(model).__name__)
     module.meta["frozen"] = frozen
     return module
 
 
-def settled(model: nn.Module, example: Example) -> Recorder:
+def settled(model: nn.Module, example: Example, told: bool = True) -> Recorder:
     """One recording at this size alone, in which what the forward keeps is read, not computed."""
     with LOCK:
-        recorder = run(model, example)
-        return run(model, example) if recorder.keep() else recorder
+        held = Held(model)
+        recorder = run(held, example, told)
+        return run(held, example, told) if recorder.keep() else recorder
 
 
 def _check_modules(model: nn.Module) -> None:
@@ -587,19 +641,23 @@ def _quantised(bases: tuple[str, ...]) -> bool:
     )
 
 
-def run(model: nn.Module, example: Example) -> Recorder:
-    """One recording; its graph returns what the forward does, in the same lists and dicts."""
-    _check_modules(model)
-    recorder = Recorder(_names(model))
+def run(held: Held, example: Example, told: bool = True) -> Recorder:
+    """One recording; it gives what the forward does, in the same lists and dicts.
+
+    ``told``: whether its steps bear the module and the line that they are of.
+    """
+    recorder, model = Recorder(held, told), held.model
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator without a rule
     try:
-        with torch.inference_mode(), _borrowed(model, recorder), _paths(model, recorder):
+        paths = _paths(recorder) if told else nullcontext()
+        with torch.inference_mode(), _borrowed(held), paths:
             args, kwargs = arguments(recorder.inputs(example, inputs_of(model, example)))
             with recorder:
                 out = model(*args, **kwargs)
             _check_given(out)
-            recorder.graph.output(_mapped(_lifted(out, recorder), recorder.read))
+            given = _mapped(_lifted(out, recorder), recorder.read)
+            recorder.tape.add(Step("output", "output", (given,)))
             del out  # what still lives is kept by the forward
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

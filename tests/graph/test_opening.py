@@ -127,6 +127,10 @@ def attended(m: Forward, y: Tensor) -> Tensor:
     return m.last(F.scaled_dot_product_attention(q, q, q).transpose(1, 2).reshape(n, c, h, w))
 
 
+def _minus(a: Tensor, b: Tensor, turned: int) -> Tensor:
+    return b - a if turned else a - b
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "unet": UNet, "anchors": Anchored, "pyramid": Pyramid,
     "espcn": lambda: Forward(lambda m, y: F.pixel_shuffle(m.last(y), 2)),
@@ -141,6 +145,7 @@ FROZEN: dict[str, tuple[Callable[[Forward, Tensor], Any], str]] = {
     "flattened": (lambda m, y: m.linear(y.flatten(1)), "raises"),
     "table of places": (lambda m, y: m.last(y + m.place), "raises"),
     "another forward": (lambda m, y: m.last(y if y.shape[2] % 2 else y.relu()), "other things"),
+    "other operands": (lambda m, y: m.last(_minus(y, y.relu(), y.shape[2] % 2)), "other things"),
     "cut back": (lambda m, y: m.last(F.pad(y, [0, 0, 0, -y.shape[2] % 4])[:, :, :y.shape[2]]),
                  "other things"),  # PyTorch tells nobody of a slice that takes all
     "a number": (lambda m, y: m.last(y * (1 / y.shape[3])), "depends on the size"),

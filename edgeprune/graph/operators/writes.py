@@ -1,7 +1,7 @@
 """What a write into a view does to the tensor that it is a view of.
 
-``back(graph, part, whole, base, view)``: the node of ``base`` in which ``part`` stands where ``view``
-was taken from; ``whole`` is the base's node before the write.
+``back(tape, part, whole, base, view)``: the step of ``base`` in which ``part`` stands where ``view``
+was taken from; ``whole`` is the base's step before the write.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+
+from ..tape import Step, Tape
 
 aten = torch.ops.aten
 
@@ -31,63 +33,53 @@ class View:
         return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
 
 
-Back = Callable[[fx.Graph, fx.Node, fx.Node, Tensor, View], fx.Node]
+Back = Callable[[Tape, Step, Step, Tensor, View], Step]
 
 
-def slice_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+def slice_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     names = (("dim", 0), ("start", None), ("end", None), ("step", 1))
     written = [view.argument(i, name, default) for i, (name, default) in enumerate(names)]
-    return graph.call_function(aten.slice_scatter.default, (whole, part, *written))
+    return tape.call_function(aten.slice_scatter.default, (whole, part, *written))
 
 
-def narrow_back(
-    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
-) -> fx.Node:
+def narrow_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     dim, start, length = view.args
     bounds = (dim, start, start + length)
-    return graph.call_function(aten.slice_scatter.default, (whole, part, *bounds))
+    return tape.call_function(aten.slice_scatter.default, (whole, part, *bounds))
 
 
-def split_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+def split_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     dim = view.argument(1, "dim", 0)
     start = view.offset // base.stride(dim)
-    bounds = (dim, start, start + part.meta["val"].shape[dim])
-    return graph.call_function(aten.slice_scatter.default, (whole, part, *bounds))
+    bounds = (dim, start, start + part.value.shape[dim])
+    return tape.call_function(aten.slice_scatter.default, (whole, part, *bounds))
 
 
-def select_back(
-    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
-) -> fx.Node:
+def select_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     place = (view.argument(0, "dim"), view.argument(1, "index"))
-    return graph.call_function(aten.select_scatter.default, (whole, part, *place))
+    return tape.call_function(aten.select_scatter.default, (whole, part, *place))
 
 
-def unbind_back(
-    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
-) -> fx.Node:
+def unbind_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     place = (view.argument(0, "dim", 0), view.index)
-    return graph.call_function(aten.select_scatter.default, (whole, part, *place))
+    return tape.call_function(aten.select_scatter.default, (whole, part, *place))
 
 
-def shape_back(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
-    return graph.call_function(aten.reshape.default, (part, list(base.shape)))
+def shape_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
+    return tape.call_function(aten.reshape.default, (part, list(base.shape)))
 
 
-def permute_back(
-    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
-) -> fx.Node:
+def permute_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     dims = [d % base.ndim for d in view.argument(0, "dims")]
     back = [dims.index(d) for d in range(base.ndim)]
-    return graph.call_function(aten.permute.default, (part, back))
+    return tape.call_function(aten.permute.default, (part, back))
 
 
-def transpose_back(
-    graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View
-) -> fx.Node:
+def transpose_back(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     """Two axes changed places: they change back."""
-    return graph.call_function(view.func, (part, *view.args), dict(view.kwargs))
+    return tape.call_function(view.func, (part, *view.args), dict(view.kwargs))
 
 
-def itself(graph: fx.Graph, part: fx.Node, whole: fx.Node, base: Tensor, view: View) -> fx.Node:
+def itself(tape: Tape, part: Step, whole: Step, base: Tensor, view: View) -> Step:
     """The operator returned its argument as it was."""
-    return graph.call_function(aten.alias.default, (part,))
+    return tape.call_function(aten.alias.default, (part,))
