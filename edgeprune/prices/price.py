@@ -32,6 +32,9 @@ class Price:
     of: Callable[[Graph], Curve]
     treads: int = 1  # of a staircase: how far down its grid a search looks for what saves most
     near: float = 0.0  # share of the goal that is near enough
+    off: float = (
+        0.0  # share by which a prediction was off at worst; what it alone rules out is refused
+    )
 
     @property
     def option(self) -> str:

@@ -86,8 +86,8 @@ def _counted(found: Cost) -> list[Row]:
     return [row for row in found.rows if row.kind in COUNTED]
 
 
-def milliseconds(model: Model) -> Price:
-    """The row of the device that ``model`` was learnt from."""
+def milliseconds(model: Model, off: float = 0.0) -> Price:
+    """The row of the device that ``model`` was learnt from, ``off`` by this share at worst."""
     return Price(
         "ms",
         "predicted time",
@@ -95,4 +95,5 @@ def milliseconds(model: Model) -> Price:
         lambda graph: Milliseconds(graph, model),
         treads=TREADS,
         near=NEAR,
+        off=off,
     )

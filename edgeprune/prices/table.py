@@ -37,11 +37,11 @@ PRICES: dict[str, Price] = {
 }
 
 
-def on(device: Model) -> dict[str, Price]:
-    """The prices where a device's profile is there: its milliseconds too."""
+def on(device: Model, off: float = 0.0) -> dict[str, Price]:
+    """The prices where a device's profile is there: its milliseconds too, ``off`` by so much at worst."""
     from .seconds import milliseconds
 
-    row = milliseconds(device)
+    row = milliseconds(device, off)
     return {**PRICES, row.name: row}
 
 

@@ -94,7 +94,7 @@ def corrected(row: Price, visits: Sequence[Visit]) -> Price:
     def of(graph: Graph) -> Curve:
         return Corrected(row.of(graph), points(visits))
 
-    return replace(row, word="time", of=of)
+    return replace(row, word="time", of=of, off=0.0)
 
 
 def sentence(target: Target, visits: Sequence[Visit], chosen: Visit) -> str:

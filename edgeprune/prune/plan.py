@@ -169,7 +169,7 @@ def make(
     if target is not None:
         row = price_of(target.price, prices)
         price = halves.Bound(row.of(graph), sets)
-        share = {row.name: target.of(price.dense)}
+        share = {row.name: min(1.0, target.of(price.dense))}
         goal = share[row.name] * price.dense
         may = partial(_exact, graph, sets)
         _reachable(price, grids, row, target, _narrowest(grids, may))
@@ -481,13 +481,13 @@ def _reachable(
     goal = target.of(price.dense)
     least = price.at(narrowest) / price.dense
     most = price.at({name: g[0] for name, g in grids.items()}) / price.dense
-    if goal < least * (1 - 1e-9):
+    if goal < least * (1 - max(row.off, 1e-9)):
         raise EdgepruneError(
             str(target),
             f"at least {_said(least, row, target, price)} stay at these floors and multiples",
             f"ask for {target.at_least(least, price.dense)} or more, or lower --floor or --round-to",
         )
-    if goal > 1 + 1e-9:
+    if goal > 1 + max(row.off, 1e-9):
         raise EdgepruneError(
             str(target), f"the dense network has {row.show(price.dense)} of {row.word} as it is",
             "ask for less",

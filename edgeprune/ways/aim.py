@@ -42,7 +42,7 @@ def rows(target: Target | None, visits: Sequence[Visit] = ()) -> Rows:
             str(target), f"nothing predicts times on {place} yet",
             f"edgeprune doctor --probe{words} measures what it takes, once",
         )  # fmt: skip
-    table = prices.on(known.model)
+    table = prices.on(known.model, known.error.worst)
     return {**table, "ms": corrected(table["ms"], visits)}
 
 
@@ -52,4 +52,4 @@ def share_of(target: Target | None, graph: Graph, table: Rows) -> dict[str, floa
         return {}
     if target.share is not None:
         return {target.price: target.share}
-    return {target.price: target.of(prices.price_of(target.price, table).of(graph).dense)}
+    return {target.price: min(1.0, target.of(prices.price_of(target.price, table).of(graph).dense))}

@@ -61,6 +61,11 @@ class Visiting:
                     break  # its grid has nothing nearer
                 seen.append(self._known(len(seen) + 1, widths) or self._visit(folder, seen, made))
                 plans.append(made)
+                if target.of(seen[-1].dense_ms) >= 1 and target.share is None:
+                    raise EdgepruneError(
+                        str(target), f"the dense network was measured at {seen[-1].dense_ms:.3g} ms on "
+                        f"{target.place}", "ask for less",
+                    )  # fmt: skip
         chosen = decide.best(target, seen)
         self.work.watch.note(decide.sentence(target, seen, seen[chosen]))
         return self._as_measured(plans[chosen], seen[chosen])
@@ -70,8 +75,8 @@ class Visiting:
         table = aim.rows(self.target, seen)
         dense = table["ms"].of(self.work.dense.graph).dense
         try:
-            return plan_at(decide.aimed(self.target).of(dense), table)
-        except EdgepruneError:
+            return plan_at(min(1.0, decide.aimed(self.target).of(dense)), table)
+        except EdgepruneError:  # then in the words of what was asked
             return plan_at(min(1.0, self.target.of(dense)), table)
 
     def _keep(self, made: Plan) -> dict[str, list[int]]:

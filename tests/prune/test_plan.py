@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -267,3 +268,19 @@ def test_another_network_is_refused(graph: Graph) -> None:
                   torch.randn(2, 3, 16, 16))  # fmt: skip
     with pytest.raises(EdgepruneError):
         made.check(other)
+
+
+def test_what_a_prediction_may_be_wrong_about_is_not_refused(graph: Graph) -> None:
+    """30 % off at worst: 1.2 times the dense network's time may be less than it, in truth."""
+    stairs = Stairs(graph)
+    narrow = stairs.at(dict.fromkeys(graph.groups, 1))
+    for value, word in ((1.2 * stairs.dense, "as it is"), (0.8 * narrow, "stay at")):
+        target, made = Target("ms", value=value), {}
+        for off in (0.1, 0.3):
+            row = {"ms": replace(STAIRS, off=off)}
+            if off == 0.3:
+                made = plan.make(graph, l1_scores(graph), target, prices=row).promised
+                continue
+            with pytest.raises(EdgepruneError, match=word):
+                plan.make(graph, l1_scores(graph), target, prices=row)
+        assert made["ms"] in (stairs.dense, min(narrow, made["ms"]))
