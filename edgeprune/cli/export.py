@@ -53,6 +53,14 @@ def export(
             "--calibrate", min=1, metavar="N", help="Of so many images (with --int8; default 200)."
         ),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--int8-method",
+            metavar="STEPS+RANGES",
+            help="How 8 bits are found (with --int8): equalise, bias, lstsq, then minmax or mse.",
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
@@ -70,8 +78,13 @@ def export(
     from .. import checkpoint, runs
     from ..ways import exporting
 
-    if calibrate is not None and not int8:
-        raise EdgepruneError(f"--calibrate {calibrate}", "is of int8 alone", "add --int8")
+    for option, value in (("--calibrate", calibrate), ("--int8-method", method)):
+        if value is not None and not int8:
+            raise EdgepruneError(f"{option} {value}", "is of int8 alone", "add --int8")
+    if method is not None:
+        from .. import quantise
+
+        quantise.checked(method)
     found = runs.find(run)
     present = [network for network in runs.NETWORKS if found.has(network)]
     if not present:
@@ -84,7 +97,7 @@ def export(
         for network, loaded in networks.items():
             output.note(f"exporting {network} …")
             written[network] = exporting.write(found, loaded, network, images, opset, words)
-        eight = quantised(found, networks, images, calibrate) if int8 else {}
+        eight = quantised(found, networks, images, calibrate, method) if int8 else {}
     if as_json:
         documents = {network: e.to_json() for network, e in written.items()}
         documents |= {network: document(e) for network, e in eight.items()}
@@ -111,16 +124,23 @@ def tell(run: Run, written: dict[str, Exported]) -> None:
 
 
 def quantised(
-    run: Run, networks: dict[str, Loaded], images: Judging, calibrate: int | None
+    run: Run,
+    networks: dict[str, Loaded],
+    images: Judging,
+    calibrate: int | None,
+    method: str | None,
 ) -> dict[str, Written]:
     """The int8 file of each network; what it gives is told before it is there."""
+    from .. import quantise
     from ..ways import quantising
 
     examples = quantising.calibrating(run, calibrate or quantising.CALIBRATED)
     written = {}
     for network, loaded in networks.items():
         output.note(f"exporting {network} in 8 bits …")
-        one = quantising.write(run, loaded, network, examples, images, told)
+        one = quantising.write(
+            run, loaded, network, examples, images, told, method or quantise.USUAL
+        )
         written[one.told.network] = one
     return written
 
@@ -132,6 +152,9 @@ def told(name: str, found: Int8) -> None:
     first = main_figure(found.beside_float)
     kept = f"{first[0].lower()} kept to {first[1]}, " if first else ""
     size = f"{units.size(found.bytes)} of {units.size(found.float_bytes)}"
+    if found.in_float:
+        layers = ", ".join(f"{k.layer} ({units.percent(k.loss, 1)})" for k in found.in_float)
+        output.note(f"{name}: left in float, with what their 8 bits would lose: {layers}")
     output.note(f"{name}: {kept}on {found.images:,} held-out examples; {size}")
 
 

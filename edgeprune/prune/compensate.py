@@ -52,7 +52,7 @@ from .readers import (
     scale_of,
     weight_matrix,
 )
-from .walk import Walk
+from .walk import Through, Walk
 
 RIDGES = (10.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # l as a share of the mean of diag(S)
 USUAL = 2  # the ridge that is tried first
@@ -239,7 +239,15 @@ def mean(
     dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told = silent
 ) -> list[Repaired]:
     """Fold the mean of what was lost into the next offset, front to back, in place."""
-    return _front_to_back(dense, pruned, keep, images, told, _mean_only)
+    return _front_to_back(dense, pruned, keep, images, told, mean_only)
+
+
+def through(
+    dense: Graph, same: Graph, images: Images, passed: Through, solver: Solver, told: Told = silent
+) -> list[Repaired]:
+    """Repair in place a network of the same widths whose values are ``passed`` on as something else (rounded,
+    say): each layer gives from these what the dense one gave, as far as the ``solver`` finds it."""
+    return _front_to_back(dense, same, {}, images, told, solver, passed)
 
 
 Stays = NDArray[np.bool_]  # for each label of the dense graph
@@ -247,12 +255,13 @@ Solver = Callable[[Regression, list[Regression], Tensor, Tensor], tuple[Tensor, 
 
 
 def _front_to_back(
-    dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver
-) -> list[Repaired]:
+    dense: Graph, pruned: Graph, keep: Keep, images: Images, told: Told, solver: Solver,
+    passed: Through | None = None,
+) -> list[Repaired]:  # fmt: skip
     dense.constants(), pruned.constants()  # bring what is computed from parameters up to date
     stays = kept_classes(dense, keep).mask
     whole = Walk(dense.module, images.batches, order_of(dense))
-    small = Walk(pruned.module, images.batches, order_of(pruned))
+    small = Walk(pruned.module, images.batches, order_of(pruned), passed)
     places = repairable(pruned, small, solver)
     report: list[Repaired] = []
     for done, place in enumerate(places):
@@ -266,7 +275,7 @@ def _front_to_back(
 def repairable(pruned: Graph, small: Walk, solver: Solver) -> list[Reader | StandIn]:
     """What can be repaired, front to back."""
     own = [r for r in find_readers(pruned) if writable(pruned, r.weight)]
-    places: list[Reader | StandIn] = [r for r in own if r.has_offset or solver is least_squares]
+    places: list[Reader | StandIn] = [r for r in own if r.has_offset or solver is not mean_only]
     return sorted([*places, *find_stand_ins(pruned)], key=lambda place: small.index[place.node])
 
 
@@ -580,7 +589,7 @@ def least(value: Callable[[int], float], n: int, start: int = USUAL) -> tuple[in
     return at, found[at]
 
 
-def _mean_only(
+def mean_only(
     both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
 ) -> tuple[Tensor, Repaired]:
     left = float((both.bare.clamp_min(0) * weights).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,15 @@ from ..graph.inputs import Example, flat
 from ..graph.operators import operator_of
 from ..graph.tensors import fetch
 
+Through = Callable[[fx.Node, Any], Any]
+
 
 class Walk:
     """``module`` (a graph's) run side by side on all ``batches``, as far as was asked.
 
     Parameters are read when an operator runs, so what is replaced ahead of the walk takes effect.
-    ``order``: another order of the operators in which they can run.
+    ``order``: another order of the operators in which they can run; ``through``: what becomes of an
+    operator's result before anything reads it.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class Walk:
         module: fx.GraphModule,
         batches: Sequence[Example],
         order: Sequence[fx.Node] | None = None,
+        through: Through | None = None,
     ) -> None:
         self.module = module
         self.nodes = list(module.graph.nodes if order is None else order)
@@ -34,6 +38,7 @@ class Walk:
         self.at = [0 for _ in batches]  # the next operator to run, for each batch
         self.values: list[dict[fx.Node, Any]] = [{} for _ in batches]  # live ones, for each batch
         self.batches = batches
+        self.through = through
 
     def node(self, name: str) -> fx.Node:
         return self.nodes[self.index[name]]
@@ -49,6 +54,8 @@ class Walk:
                 values = self.values[i]
                 for node in self.nodes[self.at[i] : end]:
                     run(self.module, [node], values, x)
+                    if self.through is not None and node in values:
+                        values[node] = self.through(node, values[node])
                     for used in [node, *node.all_input_nodes]:
                         if self.last[used] <= self.index[node.name] and used in values:
                             del values[used]

@@ -1,4 +1,4 @@
-"""From a float file and examples to the network in 8 bits, by one of the methods."""
+"""From a float file and examples to the network in 8 bits: steps of repair, then a rule of ranges."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 from ..errors import EdgepruneError, closest
 from ..graph.inputs import Example, size
 from ..models.onnx.file import opset_of
+from ..prune.compensate import Repaired
 from ..records import Kept
 from .file import Proto, prepared, quantised
+from .network import network
 from .observe import observe
 from .ranges import RANGES, Range
+from .repair import STEPS
+from .sensitive import sensitive
 
 USUAL = "minmax"
 
@@ -26,19 +30,37 @@ class Made:
     examples: int  # that calibrated
     ranges: Mapping[str, Range]
     in_float: Sequence[Kept] = ()
+    repaired: Sequence[Repaired] = ()
 
     @property
     def opset(self) -> int:
         return opset_of(self.proto)
 
 
+def checked(method: str) -> str:
+    """Itself, where all its words are known."""
+    *steps, last = method.split("+")
+    for words, known in ((steps, list(STEPS)), ([last], list(RANGES))):
+        for word in words:
+            if word not in known:
+                raise EdgepruneError(f"int8 method {method!r}", closest(word, known))
+    return method
+
+
 def of_file(path: Path, examples: Sequence[Example], method: str = USUAL) -> Made:
-    """The network of the float file ``path`` in 8 bits; the file is left as it is."""
-    if method not in RANGES:
-        raise EdgepruneError(f"method {method!r}", closest(method, list(RANGES)))
+    """The network of the float file ``path`` in 8 bits; the file is left as it is.
+
+    ``method``: steps of `repair.STEPS` in their order and a rule of `ranges.RANGES`: ``lstsq+mse``.
+    """
+    *steps, last = checked(method).split("+")
     if not examples:
         raise EdgepruneError("int8", "no examples to take the ranges from", "give some images")
-    proto = prepared(path)
-    ranges = {name: RANGES[method](seen) for name, seen in observe(proto, examples).items()}
-    made = quantised(proto, ranges)
-    return Made(made, method, sum(size(x) for x in examples), ranges)
+    proto, repaired = prepared(path), []
+    if steps:
+        found = network(proto, examples)
+        repaired = [each for step in steps for each in STEPS[step](found, RANGES[last])]
+        proto = found.written()
+    ranges = {name: RANGES[last](seen) for name, seen in observe(proto, examples).items()}
+    in_float = sensitive(proto, ranges, examples)
+    made = quantised(proto, ranges, [kept.layer for kept in in_float])
+    return Made(made, method, sum(size(x) for x in examples), ranges, in_float, repaired)

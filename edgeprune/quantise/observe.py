@@ -30,7 +30,7 @@ def observe(proto: Proto, batches: Iterable[Example]) -> dict[str, Seen]:
         if value.name in made - there and _floats(value):
             watched.graph.output.append(value)
     floats = {v.name for v in [*proto.graph.input, *watched.graph.output] if _floats(v)}
-    found: dict[str, _Growing] = {}
+    found: dict[str, Growing] = {}
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = Path(folder, "watched.onnx")
         onnx.save(watched, path)
@@ -39,7 +39,7 @@ def observe(proto: Proto, batches: Iterable[Example]) -> dict[str, Seen]:
         for x in batches:
             for name, value in _run(running, x, names).items():
                 if name in floats:
-                    found.setdefault(name, _Growing(name)).add(value)
+                    found.setdefault(name, Growing(name)).add(value)
     if not found:
         raise EdgepruneError("int8", "no examples to take the ranges from", "give some images")
     return {name: growing.seen() for name, growing in found.items()}
@@ -59,7 +59,7 @@ def _floats(value: onnx.ValueInfoProto) -> bool:
     return found
 
 
-class _Growing:
+class Growing:
     """A tensor over the batches."""
 
     def __init__(self, name: str) -> None:

@@ -49,6 +49,9 @@ class Range:
         return found
 
 
+Rule = Callable[[Seen], Range]
+
+
 def minmax(seen: Seen) -> Range:
     return Range(min(seen.low, 0.0), max(seen.high, 0.0))
 
@@ -85,4 +88,4 @@ def _histogram(values: Floats, whole: Range) -> tuple[Floats, Floats]:
     return (sums[there] / counts[there]).astype(np.float32), counts[there].astype(np.float32)
 
 
-RANGES: dict[str, Callable[[Seen], Range]] = {"minmax": minmax, "mse": mse}
+RANGES: dict[str, Rule] = {"minmax": minmax, "mse": mse}

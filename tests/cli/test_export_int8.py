@@ -114,3 +114,11 @@ def test_without_images(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> No
     assert errors.run(app, ["export", "r", "--int8"]) == 2
     with pytest.raises(EdgepruneError, match="no images to take the ranges from"):
         quantising.calibrating(run, 5)
+
+
+def test_a_method_that_is_not_there_is_refused_before_anything_is_written(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "did you mean lstsq?" in refused("export r --int8 --int8-method lsts+mse", capsys)
+    assert "add --int8" in refused("export r --int8-method mse", capsys)
+    assert not run.exported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -118,6 +119,15 @@ def restore_dropout(root: nn.Module, node: fx.Node) -> None:
 # Operators that PyTorch tags as pointwise need no row.
 POINTWISE = Operator("", pointwise, vectors=True)
 
+
+def between(
+    x: Any, min: Any = -1.0, max: Any = 1.0, *, min_val: Any = None, max_val: Any = None
+) -> tuple[float, float]:
+    """The ends of hardtanh, and of clamp, which may lack one."""
+    low, high = min if min_val is None else min_val, max if max_val is None else max_val
+    return (-math.inf if low is None else low, math.inf if high is None else high)
+
+
 CHANCE = (
     "draws random numbers",
     "draw them only in training (if self.training), or give them as an input",
@@ -126,12 +136,15 @@ INTEGERS = ("is quantised", "prune the float network, and quantise what is left"
 
 ROWS = (
     Operator(
-        "relu relu6 leaky_relu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh "
-        "hardswish hardsigmoid hardtanh clamp mul sub div neg abs exp sqrt rsqrt",
+        "leaky_relu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh "
+        "hardswish hardsigmoid mul sub div neg abs exp sqrt rsqrt",
         pointwise,
         vectors=True,
         like=fits,
     ),
+    Operator("relu", pointwise, vectors=True, like=fits, clips=lambda x: (0.0, math.inf)),
+    Operator("relu6", pointwise, vectors=True, like=fits, clips=lambda x: (0.0, 6.0)),
+    Operator("hardtanh clamp", pointwise, vectors=True, like=fits, clips=between),
     Operator("add", pointwise, vectors=True, sums=True, like=fits),
     # Of these some overloads carry no tag.
     Operator("softsign floor_divide where masked_fill complex", pointwise, vectors=True),

@@ -50,6 +50,9 @@ class Operator:
     per_channel: bool = False  # a batch norm: one scale and offset a channel
     frozen: bool = False  # with running statistics: (x, weight, bias, mean, var, momentum, eps)
     sums: bool = False  # the sum of two maps
+    clips: Callable[..., tuple[Any, Any]] | None = (
+        None  # of its arguments: the ends between which it lets its first one through as it is
+    )
     averages: bool = False  # over places: of equal values it makes this value
     guard: bool = False  # an assertion: not recorded
     asks: bool = False  # for a tensor's numbers, which a recording has not
