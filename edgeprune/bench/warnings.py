@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from .. import units
 from ..records import Judged, Measured, Timed, Warning
+from ..runs import parent_of
 
 
 def warnings(networks: Sequence[Judged], measured: Measured) -> list[Warning]:
     """All warnings on a runner's document ``measured`` and the ``networks`` of its summary."""
     found = [
         w
-        for check in (_clock, _contended, _unseen, _threads, _unheeded, _short)
+        for check in (_clock, _contended, _unseen, _threads, _unheeded, _short, _slower)
         if (w := check(networks, measured))
     ]
     for network, model in zip(networks, measured.models, strict=True):
@@ -89,6 +90,25 @@ def _short(networks: Sequence[Judged], measured: Measured) -> Warning | None:
         f"stopped after {fewest} usable runs, {wanted} were wanted",
         f"the limit of {measured.options.limit:.0f} s a model was reached",
         "raise --seconds and --limit, or bench on a quieter machine",
+    )
+
+
+def _slower(networks: Sequence[Judged], measured: Measured) -> Warning | None:
+    """A network in 8 bits that is slower than the float one that it was made from."""
+    medians = {n.name: n.latency.median_s for n in networks}
+    said, slow = [], []
+    for name, own in medians.items():
+        parent = parent_of(name)
+        before = medians.get(parent) if parent != name else None
+        if own is not None and before is not None and own > before:
+            said.append(f"{name} is {own / before:.2f}x slower than {parent}")
+            slow.append(name)
+    if not said:
+        return None
+    return Warning(
+        ", ".join(said),
+        "this processor or runtime computes 8 bits no faster, or much of the network stays in float",
+        f"deploy the float file here; edgeprune doctor says which layers of {slow[0]}.onnx are slow",
     )
 
 

@@ -114,15 +114,18 @@ def doctor(asked: Doctor) -> None:
 
 
 def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | None) -> Case:
-    """Profile the networks, tell and write what was found; the last one's case."""
+    """Profile the networks, tell and write what was found; the last one's case, of a run's in float."""
     from .. import doctor as room
-    from ..runs import TELLING
+    from ..runs import TELLING, parent_of
 
     sizes = shapes(asked.shape or [], models)
     counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
     cases = examined(models, names, asked.device, sizes)
     predicts = kept(asked.device)
-    found = [room.findings(c, cases[0] if i else None) for i, c in enumerate(cases)]
+    by_name = {c.network.name: c for c in cases}
+    beside = [by_name.get(parent_of(c.network.name), cases[0]) for c in cases]
+    beside = [cases[0] if b is c else b for b, c in zip(beside, cases, strict=True)]
+    found = [room.findings(c, None if b is c else b) for c, b in zip(cases, beside, strict=True)]
     entries = ledger(cases, predicts, counted)
     told = document(cases, found, predicts, entries, models)
     folder = asked.out or (run.path / "doctor" if run is not None else None)
@@ -135,7 +138,7 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
         output.show_json(told)
     if folder is not None:
         output.note(f"ledger.md, .csv and .png, and every value: {folder}")
-    return cases[-1]
+    return [c for c in cases if parent_of(c.network.name) == c.network.name][-1]
 
 
 def examined(

@@ -47,10 +47,16 @@ class Case:
 
 
 def findings(case: Case, dense: Case | None = None) -> list[Finding]:
-    """All findings, the most expensive first; with ``dense`` also what became of its promise."""
+    """All findings, the most expensive first; with ``dense`` also what became of its promise.
+
+    Of a network in 8 bits ``dense`` is the float one that it was made from.
+    """
     found = [f for check in FINDINGS for f in check(case)]
     found.sort(key=lambda f: -f.seconds)
-    return ([promise(case, dense)] if dense is not None else []) + found
+    if dense is None:
+        return found
+    own = case.network.int8 and not dense.network.int8
+    return [in_8_bits(case, dense) if own else promise(case, dense), *found]
 
 
 def questions(network: Network) -> list[tuple[Layer, int, int]]:
@@ -439,6 +445,29 @@ def promise(case: Case, dense: Case) -> Finding:
         cause = f"furthest behind their share: {_names(worst)}; see the findings below"
         next = "mend the most expensive finding first"
     return Finding("promise", seen, cause, next, short)
+
+
+def in_8_bits(case: Case, parent: Case) -> Finding:
+    """What 8 bits are worth beside the float network, and which parts of it take no part."""
+    a, b = parent.network, case.network
+    came = a.seconds / b.seconds
+    how = f"{came:.2f}x faster" if came >= 1 else f"{1 / came:.2f}x slower"
+    floats = [x for x in b.layers if x.layout != "int8"]
+    beside = sorted(b.others, key=lambda o: -o.seconds)[:3]
+    cause = (
+        f"{len(b.layers) - len(floats)} of {len(b.layers)} layers run in int8"
+        + (f"; {_names(floats)} in float: {ms(_sum(floats))}" if floats else "")
+        + "".join(
+            f"; {o.operator} {ms(o.seconds)}" for o in beside if o.seconds > WORTH * b.seconds
+        )
+    )
+    return Finding(
+        "int8 slower" if came < 1 else "int8", f"{how} than {a.name}, which it was made from", cause,
+        "deploy the float file on this machine: 8 bits do not pay here"
+        if came < 1
+        else "mend what still runs in float, then the findings below",
+        max(b.seconds - a.seconds, 0.0), tuple(x.name for x in floats),
+    )  # fmt: skip
 
 
 def _ratio(before: Sequence[Layer], after: Sequence[Layer], what: str) -> str:

@@ -109,3 +109,23 @@ def test_where_each_begins() -> None:
     ):
         assert seen(lambda n, m, c=change, v=quiet: c(n, m, v)) == []
         assert len(seen(lambda n, m, c=change, v=loud: c(n, m, v))) == 1
+
+
+def test_8_bits_that_are_slower_than_their_float_network() -> None:
+    def told(**medians: float) -> list[records.Warning]:
+        networks = [
+            records.Judged(
+                name=name.replace("_", "-"), unswitched_share=0.9,
+                latency=records.Latency(clock="wall", samples=100, median_s=median),
+            )
+            for name, median in medians.items()
+        ]  # fmt: skip
+        models = GOOD["models"] * len(networks)
+        measured = records.value(GOOD | {"models": models}, records.Measured, "measured")
+        return warnings(networks, measured)
+
+    assert told(dense=2.0, pruned=1.0, dense_int8=1.9, pruned_int8=0.9) == []
+    (found,) = told(dense=2.0, pruned=1.0, dense_int8=1.0, pruned_int8=1.5)
+    assert found.seen == "pruned-int8 is 1.50x slower than pruned"
+    assert "pruned-int8.onnx" in found.next
+    assert told(dense=2.0, pruned_int8=3.0) == []  # its float network was not measured

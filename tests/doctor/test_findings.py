@@ -160,3 +160,23 @@ def test_less_than_promised_names_who_is_behind(run: dict[str, Network]) -> None
     f = findings(pruned, dense)[0]
     assert f.kind == "promise"
     assert f.seconds > 0 or "nothing to mend" in f.next
+
+
+def test_8_bits_beside_the_float_network_that_they_came_from(run: dict[str, Network]) -> None:
+    eight, parent = case(run["int8 64"]), case(run["dw 64"])
+
+    def taking(share: float) -> Case:
+        seconds = share * parent.network.seconds
+        return replace(eight, network=replace(eight.network, seconds=seconds))
+
+    f = findings(taking(1.5), parent)[0]
+    assert f.kind == "int8 slower"
+    assert f.seen.startswith("1.50x slower than ")
+    assert "8 bits do not pay here" in f.next
+    assert f.seconds == pytest.approx(0.5 * parent.network.seconds)
+    layers = eight.network.layers
+    assert f"{sum(x.layout == 'int8' for x in layers)} of {len(layers)} layers run in" in f.cause
+    fast = findings(taking(0.5), parent)[0]
+    assert (fast.kind, fast.seconds) == ("int8", 0)
+    assert fast.seen.startswith("2.00x faster than ")
+    assert findings(eight, eight)[0].kind == "promise"  # both in 8 bits
