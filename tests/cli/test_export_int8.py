@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from edgeprune import records, runs
-from edgeprune.cli import errors
+from edgeprune.cli import doctor, errors
 from edgeprune.cli.app import app
+from edgeprune.doctor import sweep
 from edgeprune.errors import EdgepruneError
 from edgeprune.ways import quantising
 from tests.cli.test_ways_to_prune import TO_HALF, WHOLE, done, place, refused
+from tests.doctor.test_findings import PEAKS
 
 __all__ = ["place"]
 QUICK = "--rounds 4 --passes 2 --seconds 0.1"
@@ -122,3 +124,23 @@ def test_a_method_that_is_not_there_is_refused_before_anything_is_written(
     assert "did you mean lstsq?" in refused("export r --int8 --int8-method lsts+mse", capsys)
     assert "add --int8" in refused("export r --int8-method mse", capsys)
     assert not run.exported
+
+
+def test_doctor_compares_8_bits_with_the_network_that_they_came_from(
+    run: runs.Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(sweep, "peaks", lambda **how: PEAKS)
+    done("export r --int8 --calibrate 8", capsys)
+    out, _ = done("doctor r --json", capsys)
+    told = {n["name"]: n["findings"][0] for n in json.loads(out)["networks"] if n["findings"]}
+    for name in ("dense-int8", "pruned-int8"):
+        assert told[name]["kind"] in ("int8", "int8 slower")
+        assert f"than {runs.parent_of(name)}, which" in told[name]["seen"]
+    assert "than dense where" in told["pruned"]["seen"]
+    seen: list[str] = []
+    monkeypatch.setattr(doctor, "repair", lambda run, case, as_json: seen.append(case.network.name))
+    done("doctor r --fix", capsys)
+    assert seen == ["pruned"]
