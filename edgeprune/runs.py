@@ -25,7 +25,6 @@ IDENTITY = ("kind", "network", "phase", "step", "epoch", "layer")  # what a hist
 R = TypeVar("R")
 TELLING = ".telling.lock"  # of what reads a run and adds a page or a picture
 NETWORKS = ("dense", "pruned")  # in float, with weights of their own
-INT8 = "-int8"  # of a network that was made from one of them
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -115,7 +114,7 @@ class Run:
     @property
     def exported(self) -> list[str]:
         """The networks that are there as .onnx files, the float ones first."""
-        known = [*NETWORKS, *map(int8_of, NETWORKS)]
+        known = [*NETWORKS, *map(records.int8_of, NETWORKS)]
         return [network for network in known if self.onnx_path(network).is_file()]
 
     def recipe(self) -> records.Recipe:
@@ -199,16 +198,6 @@ class Run:
                 if not (stat.S_ISLNK(mode) or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
                     raise EdgepruneError(str(path), "neither a file nor a folder", "remove it")
         return self
-
-
-def int8_of(network: str) -> str:
-    """The name of its int8 network."""
-    return network + INT8
-
-
-def parent_of(network: str) -> str:
-    """The network whose weights it has: ``pruned`` of ``pruned-int8``, else itself."""
-    return network.removesuffix(INT8)
 
 
 def named(name: str) -> Run:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import units
-from ..records import Judged, Measured, Timed, Warning
-from ..runs import parent_of
+from ..records import Judged, Measured, Timed, Warning, parent_of
 
 
 def warnings(networks: Sequence[Judged], measured: Measured) -> list[Warning]:

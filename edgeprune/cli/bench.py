@@ -205,7 +205,7 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
     """
     from .. import bench as room
     from ..bench import subject
-    from ..runs import parent_of
+    from ..records import parent_of
     from ..ways import exporting
 
     for known in subject.inspect(models, [p.stem for p in models]):

@@ -116,7 +116,8 @@ def doctor(asked: Doctor) -> None:
 def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | None) -> Case:
     """Profile the networks, tell and write what was found; the last one's case, of a run's in float."""
     from .. import doctor as room
-    from ..runs import TELLING, parent_of
+    from ..records import parent_of
+    from ..runs import TELLING
 
     sizes = shapes(asked.shape or [], models)
     counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
@@ -138,7 +139,8 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
         output.show_json(told)
     if folder is not None:
         output.note(f"ledger.md, .csv and .png, and every value: {folder}")
-    return [c for c in cases if parent_of(c.network.name) == c.network.name][-1]
+    floats = [c for c in cases if parent_of(c.network.name) == c.network.name]
+    return (floats or cases)[-1]
 
 
 def examined(

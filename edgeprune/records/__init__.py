@@ -25,7 +25,7 @@ from .bench import (
     Weather,
 )
 from .frontier import Frontier, Point
-from .int8 import Int8, Kept
+from .int8 import Int8, Kept, int8_of, parent_of
 from .network import Convention, ModelSpec
 from .recipe import Asked, Pruning, Recipe, Training
 from .run import (
@@ -118,8 +118,10 @@ __all__ = [
     "Warning",
     "Weather",
     "form_of",
+    "int8_of",
     "line_of",
     "of_line",
+    "parent_of",
     "parse",
     "plain",
     "read",

@@ -8,6 +8,18 @@ from typing import Any, ClassVar, Literal
 from .run import Output
 from .typed import FINITE, Count, Positive, Share
 
+INT8 = "-int8"  # ends the name of a network that was made from a float one
+
+
+def int8_of(network: str) -> str:
+    """The name of its int8 network."""
+    return network + INT8
+
+
+def parent_of(network: str) -> str:
+    """The network whose weights it has: ``pruned`` of ``pruned-int8``, else itself."""
+    return network.removesuffix(INT8)
+
 
 @dataclass(frozen=True)
 class Kept:

@@ -55,7 +55,7 @@ def write(
 ) -> Written:  # fmt: skip
     """The int8 file of one network and its record; what it gives is ``said`` before either is there."""
     begun = time.perf_counter()
-    name, source = runs.int8_of(network), run.onnx_path(network)
+    name, source = records.int8_of(network), run.onnx_path(network)
     made = quantise.of_file(source, examples, method)
     path = run.onnx_path(name)
     with files.atomic(path) as temporary:
@@ -85,7 +85,7 @@ def _told(
     run: Run, network: str, made: quantise.Made, found: Answers, path: Path, seconds: float
 ) -> records.Int8:
     return records.Int8(
-        network=runs.int8_of(network),
+        network=records.int8_of(network),
         parent=network,
         weights=exporting.fingerprint(run, network),
         method=made.method,

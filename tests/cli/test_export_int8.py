@@ -34,7 +34,7 @@ def test_both_networks_in_8_bits(run: runs.Run, capsys: pytest.CaptureFixture[st
     assert list(networks) == ["dense", "pruned", "dense-int8", "pruned-int8"]
     for name in ("dense-int8", "pruned-int8"):
         told = records.read(run.record_path(name), records.Int8)
-        parent = runs.parent_of(name)
+        parent = records.parent_of(name)
         assert (told.network, told.parent) == (name, parent)
         assert (told.calibrated, told.images) == (40, 16)
         assert told.bytes == run.onnx_path(name).stat().st_size
@@ -138,9 +138,11 @@ def test_doctor_compares_8_bits_with_the_network_that_they_came_from(
     told = {n["name"]: n["findings"][0] for n in json.loads(out)["networks"] if n["findings"]}
     for name in ("dense-int8", "pruned-int8"):
         assert told[name]["kind"] in ("int8", "int8 slower")
-        assert f"than {runs.parent_of(name)}, which" in told[name]["seen"]
+        assert f"than {records.parent_of(name)}, which" in told[name]["seen"]
     assert "than dense where" in told["pruned"]["seen"]
     seen: list[str] = []
     monkeypatch.setattr(doctor, "repair", lambda run, case, as_json: seen.append(case.network.name))
     done("doctor r --fix", capsys)
     assert seen == ["pruned"]
+    out, _ = done(f"doctor {run.onnx_path('pruned-int8')} --json", capsys)  # alone
+    assert [n["name"] for n in json.loads(out)["networks"]] == ["pruned-int8"]
