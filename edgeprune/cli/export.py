@@ -9,6 +9,8 @@ import typer
 from ..errors import EdgepruneError
 from . import options, output
 
+HELD = 0.8  # share of the outputs' variance; less is no network of use
+
 if TYPE_CHECKING:
     from ..checkpoint import Loaded
     from ..export import Exported
@@ -146,9 +148,22 @@ def quantised(
 
 
 def told(name: str, found: Int8) -> None:
-    """One line on what 8 bits keep."""
+    """One line on what 8 bits keep, and one where they do not hold the network."""
     from .. import units
 
+    if found.note:
+        output.note(f"{name}: {found.note}")
+    least = min(
+        (o.variance_kept for o in found.beside_float if o.variance_kept is not None), default=1.0
+    )
+    if least < HELD:
+        layers = (
+            ", ".join(k.layer for k in found.worst) or "unknown (--int8-method lstsq+minmax tells)"
+        )
+        output.note(
+            f"{name}: 8 bits do not hold this network, {units.percent(max(least, 0.0), 0)} of its outputs' "
+            f"variance is kept; furthest off: {layers}. Deploy the float file"
+        )
     first = main_figure(found.beside_float)
     kept = f"{first[0].lower()} kept to {first[1]}, " if first else ""
     size = f"{units.size(found.bytes)} of {units.size(found.float_bytes)}"

@@ -18,7 +18,8 @@ from .ranges import RANGES, Range
 from .repair import STEPS
 from .sensitive import sensitive
 
-USUAL = "minmax"
+USUAL = "equalise+lstsq+minmax"
+WORST = 3  # layers that are named where 8 bits do not hold a network
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,13 @@ class Made:
     ranges: Mapping[str, Range]
     in_float: Sequence[Kept] = ()
     repaired: Sequence[Repaired] = ()
+    note: str = ""  # why a step could not be taken
+
+    @property
+    def worst(self) -> list[Kept]:
+        """The layers that are furthest from what they gave in float, with the share of its variance."""
+        last = sorted(self.repaired, key=lambda r: -r.after)[:WORST]
+        return [Kept(r.layer, r.after) for r in last]
 
     @property
     def opset(self) -> int:
@@ -55,12 +63,17 @@ def of_file(path: Path, examples: Sequence[Example], method: str = USUAL) -> Mad
     *steps, last = checked(method).split("+")
     if not examples:
         raise EdgepruneError("int8", "no examples to take the ranges from", "give some images")
-    proto, repaired = prepared(path), []
+    proto, repaired, note = prepared(path), [], ""
     if steps:
-        found = network(proto, examples)
-        repaired = [each for step in steps for each in STEPS[step](found, RANGES[last])]
-        proto = found.written()
+        try:
+            found = network(proto, examples)
+        except EdgepruneError as e:  # an operator that is not followed, a single example
+            note = f"its layers are not repaired: {e}"
+        else:
+            repaired = [each for step in steps for each in STEPS[step](found, RANGES[last])]
+            proto = found.written()
     ranges = {name: RANGES[last](seen) for name, seen in observe(proto, examples).items()}
     in_float = sensitive(proto, ranges, examples)
     made = quantised(proto, ranges, [kept.layer for kept in in_float])
-    return Made(made, method, sum(size(x) for x in examples), ranges, in_float, repaired)
+    count = sum(size(x) for x in examples)
+    return Made(made, method, count, ranges, in_float, repaired, note)

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ..graph import Graph, trace
-from ..graph.inputs import Example
+from ..graph.inputs import Example, flat
 from ..graph.operators import operator_of
 from ..graph.tensors import fetch
 from ..models import onnx as files
@@ -51,10 +51,16 @@ class Network:
 
 def network(proto: Proto, examples: Sequence[Example]) -> Network:
     """The network of a file that `file.prepared` made."""
-    images = Images(examples)
+    images = Images([_in_order(x) for x in examples])
     found = files.of(proto, "the float file")
     whole = trace(found, images.batches[0])
     return Network(proto, found.words, whole, narrow(whole, {}), images)
+
+
+def _in_order(x: Example) -> Example:
+    """As a file's network takes it: its inputs one after the other."""
+    parts = flat(x)
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 @torch.no_grad()

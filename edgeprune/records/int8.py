@@ -43,6 +43,8 @@ class Int8:
     calibrated: Positive  # examples that set the ranges
     ranges: dict[str, tuple[float, float]]  # of each tensor in the float file
     in_float: list[Kept] = field(default_factory=list)
+    worst: list[Kept] = field(default_factory=list)  # layers furthest from their float selves
+    note: str = ""  # why its layers were not repaired
     bytes: Count  # of the file
     float_bytes: Count
     opset: Positive

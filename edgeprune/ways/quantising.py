@@ -92,6 +92,8 @@ def _told(
         calibrated=made.examples,
         ranges={name: (r.low, r.high) for name, r in made.ranges.items()},
         in_float=list(made.in_float),
+        worst=made.worst,
+        note=made.note,
         bytes=path.stat().st_size,
         float_bytes=run.onnx_path(network).stat().st_size,
         opset=made.opset,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune import records, runs
-from edgeprune.cli import doctor, errors
+from edgeprune.cli import doctor, errors, export
 from edgeprune.cli.app import app
 from edgeprune.doctor import sweep
 from edgeprune.errors import EdgepruneError
@@ -146,3 +146,15 @@ def test_doctor_compares_8_bits_with_the_network_that_they_came_from(
     assert seen == ["pruned"]
     out, _ = done(f"doctor {run.onnx_path('pruned-int8')} --json", capsys)  # alone
     assert [n["name"] for n in json.loads(out)["networks"]] == ["pruned-int8"]
+
+
+def test_a_network_that_8_bits_do_not_hold_is_said_to_be_so(
+    run: runs.Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "HELD", 1.1)  # more than there is
+    _, err = done("export r --int8 --calibrate 16", capsys)
+    told = records.read(run.record_path("dense-int8"), records.Int8)
+    assert told.worst
+    layers = ", ".join(k.layer for k in told.worst)
+    assert "dense-int8: 8 bits do not hold this network" in err
+    assert f"furthest off: {layers}. Deploy the float file" in err

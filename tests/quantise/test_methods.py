@@ -11,8 +11,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edgeprune import quantise
+from edgeprune import export, quantise
 from edgeprune.errors import EdgepruneError
+from edgeprune.export import parity
 from edgeprune.graph.operators import OPERATORS
 from edgeprune.quantise import make
 from edgeprune.quantise.equalise import _largest, stretch, tied
@@ -191,3 +192,41 @@ def test_methods_are_steps_and_a_rule() -> None:
         with pytest.raises(EdgepruneError, match="int8 method") as e:
             make.checked(word)
         assert hint in str(e.value)
+
+
+def test_a_single_example_sets_the_ranges_and_repairs_nothing(unequal: Path) -> None:
+    made = quantise.of_file(unequal, [examples(1)[0][:1]])
+    assert made.note.startswith("its layers are not repaired: ")
+    assert (made.examples, made.worst) == (1, [])
+    made = quantise.of_file(unequal, examples(1))
+    assert made.note == ""
+    layers = {"stem", "widen", "deep", "narrow", "last", "head"}
+    assert len(made.worst) == 3
+    assert {k.layer for k in made.worst} <= layers
+    assert made.worst[0].loss >= made.worst[1].loss >= made.worst[2].loss
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.head = nn.Conv2d(3, 6, 3), nn.Linear(4, 6), nn.Linear(12, 3)
+
+    def forward(self, image: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.a(image)).amax((2, 3))
+        return self.head(torch.cat([maps, torch.relu(self.b(more))], 1))
+
+
+def test_a_network_of_two_inputs(tmp_path: Path) -> None:
+    pairs = [(x, torch.randn(8, 4)) for x in examples()]
+    path = tmp_path / "two.onnx"
+    export(Two().eval(), path, pairs)
+    made = quantise.of_file(path, pairs)
+    assert made.note == ""
+    assert len(made.repaired) == 3
+    quantise.save(made.proto, tmp_path / "int8.onnx")
+    a, b = (
+        np.concatenate([parity.run_on(parity.session(p, 1), x)[0] for x in pairs])
+        for p in (path, tmp_path / "int8.onnx")
+    )
+    assert np.square(a - b).sum() < 0.01 * np.square(a - a.mean(0)).sum()
