@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Case:
     named: tuple[str, ...]
     python: str = ""  # the class ``Odd(Net)``, or what ``make`` is, in net.py
     make: Callable[[Path], Any] | None = None  # files
-    also: tuple[str, ...] = field(default=("prune",))
+    images: str = ""  # f.py
 
 
 def odd(forward: str, *named: str, init: str = "pass", words: str = "") -> Case:
@@ -78,6 +78,7 @@ def built(body: str, *named: str, words: str = "") -> Case:
 
 
 PRUNE = "prune --post-training --images x.npy --keep-flops 0.7 --name a --model"
+GOOD = f"{PRUNE} net.py:make --weights good.pth --round-to 1"
 OBSERVED = """
 import torch.ao.quantization as q
 class Floats(Net):
@@ -106,14 +107,16 @@ MODULES = {
         "y = super().forward(x)\n        while y.norm() > 1: y = y / 2\n        return y", "net.py"
     ),
     "a choice of places": odd("return self.body(x)[x.mean(1, keepdim=True).expand(-1, 8, -1, -1) > 0]"),
-    "chance in the forward": odd("return super().forward(x + torch.rand_like(x))", "two answers"),
-    "dropout that never ends": odd("return F.dropout(super().forward(x), 0.5)", "two answers"),
+    "chance in the forward": odd("return super().forward(x + torch.rand_like(x))", "for the same input"),
+    "dropout that never ends": odd("return F.dropout(super().forward(x), 0.5)", "for the same input"),
     "a forward that counts": odd(
-        "self.n += 1; return super().forward(x) * self.n", "two answers", init="self.n = 0"
+        "self.n += 1; return super().forward(x) * self.n", "for the same input", init="self.n = 0"
     ),
-    "no tensor out": odd("return 'a cat'", "str"),
-    "nothing out": odd("super().forward(x)", "None"),
-    "no parameters": built("make = lambda: nn.Sequential(nn.ReLU(), nn.AvgPool2d(2))", "param"),
+    "no tensor out": odd("return 'a cat'", "returns a str"),
+    "nothing out": odd("super().forward(x)", "returns None"),
+    "no parameters": built(
+        "make = lambda: nn.Sequential(nn.ReLU(), nn.AvgPool2d(2))", "no parameters", words=GOOD
+    ),
     "a forward that fails": odd("raise ValueError('not today')", "not today"),
     "a batch of two only": odd("return super().forward(x.view(2, 3, 32, 32))", "batch"),
     "quantised": built(OBSERVED + "make = lambda: q.convert(observed())", "float network"),
@@ -129,7 +132,7 @@ MODULES = {
         "def make():\n    net = Net(); net.head = nn.Linear(8, 4, dtype=torch.cfloat)\n    return net",
         "complex",
     ),
-    "complex in between": odd("return torch.fft.fft2(super().forward(x[..., :8, :8]))", "complex"),
+    "complex numbers out": odd("return torch.fft.fft(super().forward(x))", "complex", words=GOOD),
     "weights on no device": built("make = lambda: Net().to('meta')", "meta"),
     "weights that are not there yet": built(
         "make = lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(4))", "lazy"
@@ -141,7 +144,7 @@ MODULES = {
     "no module": built("make = lambda: {'a': 1}", "dict"),
     "a function with arguments": built("def make(width): return Net()", "width"),
     "a function that fails": built("def make(): raise OSError('gone')", "gone"),
-    "a syntax error": built("def make(: pass", "SyntaxError"),
+    "a syntax error": built("def make(: pass", "net.py", "line 14"),
     "no such function": built("make = Net", "other", words="inspect --model net.py:other"),
     "no such file": built("make = Net", "none.py", words="inspect --model none.py:make"),
     "a detector with its boxes": Case(
@@ -155,12 +158,121 @@ MODULES = {
     "arrays of another shape": built(
         "make = Net", "x.npy", words=f"{PRUNE} net.py:make --weights good.pth --shape 1x48x48"
     ),
+    "two inputs": built(
+        "class Odd(Net):\n    def forward(self, x, y): return super().forward(x + y)\nmake = Odd",
+        "x.npy", "'y'", words=GOOD,
+    ),
+    "a dataclass out": odd(
+        "return O(super().forward(x))", "returns a O",
+        init="import dataclasses; globals()['O'] = dataclasses.make_dataclass('O', ['y'])",
+    ),
+    "a generator out": odd("return (y for y in super(Odd, self).forward(x))", "returns a generator"),
+    "300 outputs": odd("return [super(Odd, self).forward(x) * i for i in range(300)]", "300", words=GOOD),
+    "its input as it is": odd("return x", "nothing to prune", words=GOOD),
+    "fewer examples out than in": odd("return super().forward(x)[:1]", "batch", words=GOOD),
+    "all examples as one": odd("return super().forward(x).mean(0)", "batch", words=GOOD),
+    "one example sees the others": odd(
+        "y = super().forward(x)\n        return y - y.mean(0)", "those beside it", words=GOOD
+    ),
+    "statistics of the batch": odd(
+        "return super().forward(self.norm(x))", "those beside it", words=GOOD,
+        init="self.norm = nn.BatchNorm2d(3, affine=False, track_running_stats=False)",
+    ),
+    "weights changed in the forward": odd(
+        "self.a.weight.data.mul_(0.5); return super().forward(x)", "for the same input", words=GOOD
+    ),
+    "an operator of its own": built(
+        "@torch.library.custom_op('me::twice', mutates_args=())\n"
+        "def twice(x: torch.Tensor) -> torch.Tensor: return x * 2\n"
+        "class Odd(Net):\n    def forward(self, x): return twice(super().forward(x))\nmake = Odd",
+        "me::twice", "register_fake", words=GOOD,
+    ),
+    "a card that is not there": odd("return super().forward(x.cuda())", "NVIDIA", words=GOOD),
+    "layers made in the forward": odd(
+        "self.late = self.late or nn.Linear(4, 4)\n        return self.late(super().forward(x))",
+        "late", init="self.late = None", words=GOOD,
+    ),
+    "a forward that leaves": odd("import sys; sys.exit(3)", "3", words=GOOD),
+    "a file that leaves": built("raise SystemExit(3)", "SystemExit", "mend net.py", words=GOOD),
+    "without a forward": built("class Odd(nn.Module):\n    pass\nmake = Odd", "forward"),
+    "a class that wants words": built(
+        "class Odd(Net):\n    def __init__(self, depth): pass\nmake = Odd", "depth"
+    ),
+    "a name with control signs": built(
+        "def make(): raise ValueError('\\x1b[2Jgone\\nagain')", "gone again"
+    ),
+    "no super().__init__": built(
+        "class Odd(nn.Module):\n    def __init__(self): self.a = nn.Conv2d(3, 4, 3)\nmake = Odd", "__init__"
+    ),
+    "a recursion": odd("return self.forward(x)", "recursion", words=GOOD),
+    "out of memory": odd(
+        "return super().forward(x) + torch.zeros(1 << 44).sum()", "allocate memory", words=GOOD
+    ),
+    "weights of a pickled module": built(
+        "make = Net", "module.pth", "state_dict", words=f"{PRUNE} net.py:make --weights module.pth"
+    ),
+    "weights that are a text": built(
+        "make = Net", "text.pth", "state_dict", words=f"{PRUNE} net.py:make --weights text.pth"
+    ),
+    "weights in a folder": built("make = Net", "folder", words=f"{PRUNE} net.py:make --weights folder"),
     "answers that are all the same": built(
         "class Same(Net):\n    def forward(self, x): return super().forward(x) * 0 + 1\nmake = Same",
-        "the same",
-        words=f"{PRUNE} net.py:make --weights good.pth",
+        "all the same",
+        words=f"{PRUNE} net.py:make --weights good.pth --round-to 1",
     ),
 }  # fmt: skip
+
+
+IMAGES = f"{GOOD.replace('--images x.npy ', '')} --images"
+
+
+def given(function: str, *named: str, words: str = "f.py:f") -> Case:
+    """Batches of a user's function, or arrays of a file, for a sound network."""
+    return Case(f"{IMAGES} {words}", named, "make = Net", images=function)
+
+
+ARRAYS = {
+    "none": given("def f(): return None", "f.py:f"),
+    "a text": given("def f(): return 'a cat'", "batches"),
+    "no batch at all": given("def f():\n    return\n    yield", "batches"),
+    "an empty batch": given("def f(): yield torch.zeros(0, 3, 32, 32)", "batches"),
+    "batches of two shapes": given(
+        "def f():\n    yield torch.rand(40, 3, 32, 32)\n    yield torch.rand(40, 3, 16, 16)",
+        "batches",
+    ),
+    "batches of two kinds": given(
+        "def f():\n    yield torch.rand(40, 3, 32, 32)\n    yield {'x': torch.rand(40, 3, 32, 32)}",
+        "batches",
+    ),
+    "one that fails in the middle": given(
+        "def f():\n    yield torch.rand(40, 3, 32, 32)\n    raise OSError('disk gone')", "disk gone"
+    ),
+    "one that wants words": given("def f(n): yield torch.rand(n, 3, 32, 32)", "'n'"),
+    "one that leaves": given("def f(): import sys; sys.exit(4)", "SystemExit"),
+    "no such": given("g = 3", "no function f"),
+    "too few": given("def f(): yield torch.rand(3, 3, 32, 32)", "3 calibration images"),
+    "not a number in one": given("def f(): yield torch.full((80, 3, 32, 32), float('nan'))", "NaN"),
+    "another count of channels": given(
+        "def f(): yield torch.rand(80, 4, 32, 32)", "[N, 4, 32, 32]"
+    ),
+    "another rank": given("def f(): yield torch.rand(80, 32)", "[N, 32]"),
+    "complex": given("def f(): yield torch.rand(80, 3, 32, 32, dtype=torch.cfloat)", "complex"),
+    "two inputs for one": given(
+        "def f(): yield (torch.rand(80, 3, 32, 32), torch.rand(80, 3, 32, 32))", "f.py:f"
+    ),
+    "another keyword": given("def f(): yield {'pixels': torch.rand(80, 3, 32, 32)}", "pixels"),
+    "a file that is not there": given("", "no such file", words="gone.npy"),
+    "a folder that is not there": given("", "no such folder", words="gone"),
+    "a folder without images": given("", "no images", words="folder"),
+    "images that are none": given("", "not an image", words="broken"),
+    "a text for arrays": given("", "not readable", words="text.npy"),
+    "a pickle for arrays": given("", "not readable", words="pickle.npy"),
+    "words for arrays": given("", "numbers", words="words.npy"),
+    "arrays of rank 2": given("", "[N, 32]", words="flat.npy"),
+    "an archive without arrays": given("", "no array", words="empty.npz"),
+    "arrays of unlike length": given("", "length", words="unlike.npz"),
+    "not a number in an array": given("", "NaN", words="nan.npy"),
+}
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -271,12 +383,13 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
         lambda: one([node("ConstantOfShape", "s")], [whole("s", 1 << 20, 1 << 20)]), ("1048576 x",)
     ),
     "no layer to prune": (lambda: one([node("Relu", "x")]), ("net.onnx",)),
-    "nan weights": (lambda: one([CONV], [floats("w", 8, 3, 3, 3, value=float("nan"))]), ("nan",)),
+    "nan weights": (lambda: one([CONV], [floats("w", 8, 3, 3, 3, value=float("nan"))]), ("NaN",)),
 }  # fmt: skip
 
 
 def cases() -> dict[str, Case]:
     found = {f"module: {name}": case for name, case in MODULES.items()}
+    found |= {f"arrays: {name}": case for name, case in ARRAYS.items()}
     for name, (make, named) in FILES.items():
         found[f"file: {name}"] = Case(
             f"{PRUNE} net.onnx", named, make=lambda f, make=make: onnx.save(make(), f / "net.onnx")
@@ -304,6 +417,21 @@ def prepare(folder: Path, case: Case) -> None:
     torch.save({k: v * float("nan") for k, v in state.items()}, folder / "nan.pth")
     torch.save(torch.nn.Linear(9, 9).state_dict(), folder / "other.pth")
     torch.save(os.path.join, folder / "code.pth")  # a pickle that names a function
+    torch.save(torch.nn.Linear(9, 9), folder / "module.pth")
+    (folder / "text.pth").write_text("a text")
+    (folder / "f.py").write_text(f"import torch\n{case.images}\n")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.txt").write_text("a text")
+    (folder / "broken").mkdir()
+    for i in range(9):
+        (folder / "broken" / f"{i}.jpg").write_bytes(b"no image")
+    (folder / "text.npy").write_text("a text")
+    np.save(folder / "pickle.npy", np.array([{}, []], object), allow_pickle=True)
+    np.save(folder / "words.npy", np.array(["a", "b"]))
+    np.save(folder / "flat.npy", np.zeros((80, 32), np.float32))
+    np.save(folder / "nan.npy", np.full((80, 3, 32, 32), np.nan, np.float32))
+    np.savez(folder / "empty.npz")
+    np.savez(folder / "unlike.npz", x=np.zeros((80, 3, 32, 32)), y=np.zeros((9, 4)))
     if case.make is not None:
         case.make(folder)
 

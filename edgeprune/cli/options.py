@@ -90,7 +90,7 @@ def first_weights(init: str, weights: str | None) -> str:
     if init != "scratch":
         raise EdgepruneError("--init and --weights", "say the same thing", "leave one out")
     if not Path(weights).expanduser().is_file():
-        raise EdgepruneError(f"--weights {weights}", "no such file")
+        raise EdgepruneError(f"--weights {weights}", "no such file", "say its path from here")
     return weights
 
 

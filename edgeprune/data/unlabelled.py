@@ -18,6 +18,9 @@ from .sources import Progress, in_home
 from .transforms import canvas_for
 
 NO_LABEL = -1
+GIVE = (
+    "give a folder or an archive of .jpg or .png, or arrays: FILE.npy, FILE.npz, FILE.py:FUNCTION"
+)
 
 
 def unlabelled(
@@ -36,22 +39,24 @@ def unlabelled(
     folder, holds no images, or cannot be decoded (left out and counted with ``skip_bad``).
     """
     if not 1 <= size <= MAX_SIZE:
-        raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
+        raise EdgepruneError(
+            f"--size {size}", f"1 to {MAX_SIZE} pixels are possible", "say one of those"
+        )
     path = Path(name).expanduser()
     kept = None if os.path.exists(path) else in_home(name)
     if not os.path.exists(path) and kept is None:
-        raise EdgepruneError(f"--images {name}", "no such folder or archive")
+        raise EdgepruneError(f"--images {name}", "no such folder or archive", GIVE)
     faults = Faults(name, skip_bad)
     try:
         tree = archives.open_tree(kept or path, faults)
     except EdgepruneError as e:
-        raise EdgepruneError(f"--images {name}", e.why, "give a folder or an archive") from None
+        raise EdgepruneError(f"--images {name}", e.why, GIVE) from None
     for note in faults.settle():
         notes(note)
     images = [n for n in sorted(tree.sizes) if n.lower().endswith(SUFFIXES)]
     if not images:
         others = f"; it holds {some(sorted(tree.sizes))}" if tree.sizes else ", it is empty"
-        raise EdgepruneError(f"--images {name}", f"no images in it{others}")
+        raise EdgepruneError(f"--images {name}", f"no images in it{others}", GIVE)
     if len(images) > limit:
         notes(f"{name}: looks at {limit:,} of {len(images):,} images, evenly spaced (--limit)")
         rows = np.linspace(0, len(images) - 1, limit).round().astype(np.int64)
@@ -71,5 +76,5 @@ def unlabelled(
     for note in faults.settle():
         notes(note)
     if not len(split):
-        raise EdgepruneError(f"--images {name}", "none of its images can be decoded")
+        raise EdgepruneError(f"--images {name}", "none of its images can be decoded", GIVE)
     return split

@@ -26,7 +26,11 @@ def arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def call(model: nn.Module, example: Example) -> Any:
-    """What ``model`` gives for it; a graph takes the tensors one after another."""
+    """What ``model`` gives for it; a graph takes the tensors one after another.
+
+    It gets a copy: a forward may write to its input, and whoever calls it asks another network the same.
+    """
+    example = mapped(example, Tensor.clone)
     if isinstance(model, fx.GraphModule):
         return model(*flat(example))
     args, kwargs = arguments(example)

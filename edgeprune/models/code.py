@@ -31,6 +31,7 @@ from ..fetch import home
 from ..records import Code, ModelSpec
 from ..runs import Run
 
+FROM_HERE = "say its path from here"
 MOST_FILES, MOST_BYTES = 200, 4 << 20  # of a file and what it imports from beside it
 Bundle = Mapping[str, bytes]  # name below the folder -> content
 
@@ -64,7 +65,9 @@ def bundle(path: Path) -> Bundle:
         try:
             found[name] = (path.parent / name).read_bytes()
         except OSError as e:
-            raise EdgepruneError(str(path.parent / name), e.strerror or str(e)) from None
+            raise EdgepruneError(
+                str(path.parent / name), e.strerror or str(e), "let it be read"
+            ) from None
         if len(found) > MOST_FILES or sum(map(len, found.values())) > MOST_BYTES:
             raise EdgepruneError(
                 str(path), "imports too much from beside it", "put the network into a folder of its own"
@@ -144,7 +147,9 @@ def kept(run: Run, code: Code) -> Bundle:
         return _checked(run, code, _content(run.code_folder / code.file))
     for path in sorted(run.code_folder.rglob("*.py")):
         if len(found) >= MOST_FILES or path.stat().st_size > MOST_BYTES:
-            raise EdgepruneError(str(run.code_folder), "larger than any run's code")
+            raise EdgepruneError(
+                str(run.code_folder), "larger than any run's code", "get the run anew"
+            )
         found[path.relative_to(run.code_folder).as_posix()] = path.read_bytes()
     return _checked(run, code, found)
 
@@ -218,7 +223,7 @@ def function(name: str, option: str) -> Callable[..., Any]:
 def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., Any]]:
     """Run the file; what its code raises meanwhile is told in one line. It must be allowed."""
     if not path.is_file():
-        raise EdgepruneError(what, f"no such file: {path}", "say its path from here")
+        raise EdgepruneError(what, f"no such file: {path}", FROM_HERE)
     found = bundle(path)
     if not allowed(found):
         raise EdgepruneError(
@@ -229,9 +234,7 @@ def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., An
         try:
             made = getattr(_module(path, found[path.name]), function, None)
             if not callable(made):
-                raise EdgepruneError(
-                    what, f"no function {function}", closest(function, _named(path))
-                )
+                raise EdgepruneError(what, f"no function {function}", _others(path, function))
             yield made
         except EdgepruneError:
             raise
@@ -243,10 +246,15 @@ def _module(path: Path, source: bytes) -> ModuleType:
     """The module that these very bytes make."""
     made = importlib.util.spec_from_file_location(path.stem, path)
     if made is None:
-        raise EdgepruneError(str(path), "not a Python file")
+        raise EdgepruneError(str(path), "not a Python file", "FILE.py:FUNCTION names one")
     module = importlib.util.module_from_spec(made)
     exec(compile(source, str(path), "exec"), module.__dict__)
     return module
+
+
+def _others(path: Path, function: str) -> str:
+    there = _named(path)
+    return closest(function, there) if there else f"{path.name} defines none: add one"
 
 
 def _named(path: Path) -> list[str]:
@@ -274,7 +282,11 @@ def _beside(folder: Path, file: str, source: bytes) -> list[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise EdgepruneError(str(folder / file), f"not readable as Python ({e})") from None
+        line = getattr(e, "lineno", None)
+        why = f"line {line}: {e.msg}" if isinstance(e, SyntaxError) and line else str(e)
+        raise EdgepruneError(
+            str(folder / file), f"not readable as Python ({why})", f"mend {file}"
+        ) from None
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

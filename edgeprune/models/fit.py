@@ -23,6 +23,7 @@ from .zoo import fresh, has_paper_head
 
 # parts of a name that wrappers put before a module, be it the whole network or one inside it
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+ANOTHER = "give the weights of this very network, or another --model"
 KNOWN = WRAPPERS | {"model", "net", "network", "backbone", "encoder", "params", "state_dict", "ema"}
 AVERAGED = re.compile(r"(^|[._])(ema|averaged|swa)([._]|$)", re.IGNORECASE)
 
@@ -145,6 +146,11 @@ def read_for(network: nn.Module, spec: ModelSpec, source: Source) -> tuple[State
     one (EMA), which is what people evaluate.
     """
     own = names_of(network)
+    if not own:
+        raise EdgepruneError(
+            spec.model, "has no parameters: there is nothing to load, or to prune",
+            "give a network with layers",
+        )  # fmt: skip
     head = _head(network, spec, own)
     body = {k: v for k, v in own.items() if k not in head}
     if not body:  # one layer, whose shape follows the classes: its names are all there is
@@ -156,6 +162,7 @@ def read_for(network: nn.Module, spec: ModelSpec, source: Source) -> tuple[State
         raise EdgepruneError(
             f"{source.where} does not fit {spec.model}",
             f"no tensor of it matches; it holds {told}, the network {some(list(own), own)}",
+            ANOTHER,
         )
     fitting = [r for r in found if r.fits(body)]
     if not fitting:  # of a part, or of another network, the names as people wrap them
@@ -276,7 +283,7 @@ def _refusal(
     """What differs; a part of the network is told from another network."""
     why = differs.why(own, given)
     if differs.wrong or differs.unknown:
-        return EdgepruneError(f"{source.where} does not fit {spec.model}", why)
+        return EdgepruneError(f"{source.where} does not fit {spec.model}", why, ANOTHER)
     if partly:
         what = f"{source.where} holds only part of {spec.model}"
         if 2 * len(differs.missing) > len(own):  # more of another network than a part of this one

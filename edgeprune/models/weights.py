@@ -28,6 +28,8 @@ from ..records.network import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
 State = dict[str, Tensor]
 HALF = (0.5, 0.5, 0.5)
 DEEPEST = 8  # dictionaries within dictionaries
+READABLE = "name a file that can be read"
+ANEW = "save it anew: what stands in its metadata is not true"
 
 
 # The input of a file that does not say it, as most networks of photos have it.
@@ -73,7 +75,7 @@ def find(spec: ModelSpec, init: str) -> Source | None:
     if is_file(init):
         return read(path)
     if "/" in init or not init:
-        raise EdgepruneError(f"--init {init!r}", "no such file or run")
+        raise EdgepruneError(f"--init {init!r}", "no such file or run", "say its path from here")
     stored = home() / "weights" / f"{spec.model.replace('/', '_')}_{init}.safetensors"
     if stored.is_file():
         return read(stored)
@@ -105,7 +107,7 @@ def read(path: Path, default: Convention | None = None) -> Source:
     are silent. Of a file with several dictionaries of tensors ``fit`` takes the one that fits.
     """
     if not path.is_file():
-        raise EdgepruneError(f"checkpoint {path}", "no such file")
+        raise EdgepruneError(f"checkpoint {path}", "no such file", "say its path from here")
     if path.suffix == ".safetensors":
         tensors, metadata = files.read_tensors(path)
         source = _described(str(path), tensors, metadata, default)
@@ -175,7 +177,10 @@ def sound(where: str, tensors: State) -> State:
     }
     bad = [k for k, v in clean.items() if not torch.isfinite(v).all()]
     if bad:
-        raise EdgepruneError(f"checkpoint {where}", f"NaN or infinite values in {some(bad)}")
+        raise EdgepruneError(
+            f"checkpoint {where}", f"NaN or infinite values in {some(bad)}",
+            "its training went astray: take an earlier checkpoint",
+        )  # fmt: skip
     return clean
 
 
@@ -213,7 +218,7 @@ def _unpickled(path: Path) -> dict[str, State]:
             warnings.simplefilter("ignore")  # about formats that are refused below anyway
             value: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as e:
-        raise EdgepruneError(f"checkpoint {path}", e.strerror or str(e)) from None
+        raise EdgepruneError(f"checkpoint {path}", e.strerror or str(e), READABLE) from None
     except pickle.UnpicklingError:  # torch's own words advise to load it with weights_only=False
         raise EdgepruneError(
             f"checkpoint {path}",
@@ -228,7 +233,9 @@ def _unpickled(path: Path) -> dict[str, State]:
         ) from None
     if not isinstance(value, dict):
         raise EdgepruneError(
-            f"checkpoint {path}", f"holds a {type(value).__name__}, not a state_dict"
+            f"checkpoint {path}",
+            f"holds a {type(value).__name__}, not a state_dict",
+            "save the network's state_dict",
         )
     places: dict[str, State] = {}
     _collect(value, (), places, set())
@@ -268,7 +275,7 @@ def _described(
             given = Convention.from_json(json.loads(metadata["edgeprune.input"]))
             spec = ModelSpec.from_json(json.loads(metadata.get("edgeprune.model", '{"model": ""}')))
         except (ValueError, TypeError, KeyError) as e:
-            raise EdgepruneError(where, f"metadata not readable ({e})") from None
+            raise EdgepruneError(where, f"metadata not readable ({e})", ANEW) from None
         return Source(where, tensors, given, spec.padding, spec.bn_eps)
     said = metadata.get("input", "")
     base = default or ASSUMED
@@ -285,10 +292,10 @@ def _described(
     try:
         eps = float(metadata["bn_eps"]) if "bn_eps" in metadata else None
     except ValueError:
-        raise EdgepruneError(where, f"bn_eps {metadata['bn_eps']!r} is no number") from None
+        raise EdgepruneError(where, f"bn_eps {metadata['bn_eps']!r} is no number", ANEW) from None
     kind = None if padding is None else ("same" if "SAME" in padding else "symmetric")
     if eps is not None and not 0 < eps < 1:
-        raise EdgepruneError(where, f"bn_eps {eps} is not between 0 and 1")
+        raise EdgepruneError(where, f"bn_eps {eps} is not between 0 and 1", ANEW)
     return Source(where, tensors, convention, kind, eps, assumed=assumed)
 
 

@@ -18,6 +18,7 @@ from . import code
 from .mobilenetv1 import MobileNetV1
 from .vgg16 import VGG16
 
+LISTED = "edgeprune models lists them"
 OWN = ("vgg16", "mobilenetv1", "mobilenetv2")
 HEADS = ("paper", "original")
 PADDINGS = ("symmetric", "same")
@@ -36,7 +37,9 @@ def build(spec: ModelSpec) -> nn.Module:
     if spec.padding not in PADDINGS:
         raise EdgepruneError(f"padding {spec.padding!r}", closest(spec.padding, PADDINGS))
     if spec.classes < 2:
-        raise EdgepruneError(f"{spec.classes} classes", "a classifier needs at least two")
+        raise EdgepruneError(
+            f"{spec.classes} classes", "a classifier needs at least two", "--classes 2 or more"
+        )
     if spec.model.startswith("torchvision/"):
         network = _torchvision(spec)
     elif spec.model.startswith("timm/") or spec.model == "mobilenetv2":
@@ -62,7 +65,7 @@ def typed(name: str) -> None:
         _known_to_timm(name)  # before any data is read: who asks timm waits a second
     brought = code.is_own(name) or code.is_onnx(name)
     if brought and not (path := code.parts(name)[0]).is_file():
-        raise EdgepruneError(f"--model {name!r}", f"no such file: {path}")
+        raise EdgepruneError(f"--model {name!r}", f"no such file: {path}", code.FROM_HERE)
     code.typed(name)
 
 
@@ -81,7 +84,9 @@ def check_name(name: str) -> None:
             "see edgeprune models; others: torchvision/NAME, timm/NAME, FILE.py:FUNCTION, FILE.onnx",
         )
     if alpha[1] and not 0.05 <= float(alpha[1]) <= 4:
-        raise EdgepruneError(f"--model {name!r}", "the width multiplier must lie in 0.05..4")
+        raise EdgepruneError(
+            f"--model {name!r}", "the width multiplier must lie in 0.05..4", "mobilenetv1-0.5"
+        )
 
 
 def initialise(network: nn.Module) -> None:
@@ -141,8 +146,33 @@ def _known_to_torchvision(model: str) -> str:
 
     known = [f"torchvision/{name}" for name in models.list_models(module=models)]
     if model not in known:
-        raise EdgepruneError(f"--model {model!r}", closest(model, known))
+        raise _other_of_torchvision(model) or EdgepruneError(
+            f"--model {model!r}", closest(model, known), LISTED
+        )
     return model.removeprefix("torchvision/")
+
+
+def _other_of_torchvision(model: str) -> EdgepruneError | None:
+    """What to do with a network of torchvision's that is no classifier of images; None: it has no such."""
+    from torchvision import models
+
+    name = model.removeprefix("torchvision/")
+    if name not in models.list_models():
+        return None
+    room = models.get_model_builder(name).__module__.split(".")[2]
+    if room == "quantization":
+        return EdgepruneError(
+            f"--model {model!r}", "is quantised",
+            f"prune the float network, torchvision/{name.removeprefix('quantized_')}",
+        )  # fmt: skip
+    why, part = f"is of torchvision.models.{room}, and classifiers are built by name", ""
+    if room == "detection":  # it chooses boxes by their numbers
+        why, part = "is a whole detector, of which the backbone can be pruned", ".backbone"
+    own = ", weights_backbone=None" if room in ("detection", "segmentation") else ""  # else fetched
+    return EdgepruneError(
+        f"--model {model!r}", why,
+        f"--model FILE.py:net, with def net(): return torchvision.models.get_model({name!r}{own}){part}",
+    )  # fmt: skip
 
 
 def _torchvision(spec: ModelSpec) -> nn.Module:
@@ -168,7 +198,7 @@ def _known_to_timm(model: str) -> str:
     name = "mobilenetv2_100" if model == "mobilenetv2" else model.removeprefix("timm/")
     if not timm.is_model(name):
         known = [f"timm/{n}" for n in timm.list_models()]
-        raise EdgepruneError(f"--model {model!r}", closest(model, known))
+        raise EdgepruneError(f"--model {model!r}", closest(model, known), LISTED)
     return name
 
 
@@ -188,7 +218,9 @@ def _made(spec: ModelSpec, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except TypeError as e:
-        raise EdgepruneError(f"--model {spec.model!r}", f"cannot be built so ({e})") from None
+        raise EdgepruneError(
+            f"--model {spec.model!r}", f"cannot be built so ({e})", "build it in a FILE.py:FUNCTION"
+        ) from None
 
 
 def has_paper_head(spec: ModelSpec) -> bool:

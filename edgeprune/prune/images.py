@@ -36,7 +36,9 @@ class Images:
             self.sources = list(range(len(self.batches)))
         for x in self.batches:
             if not all(bool(torch.isfinite(t).all()) for t in flat(x)):
-                raise EdgepruneError("calibration images", "NaN or infinite values")
+                raise EdgepruneError(
+                    "calibration images", "NaN or infinite values", "leave those out"
+                )
         self.batches = [mapped(x, _channels_last) for x in self.batches]
 
     @property

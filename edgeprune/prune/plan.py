@@ -396,9 +396,11 @@ def _grids(graph: Graph, limits: Limits) -> dict[str, list[int]]:
     """The widths that each group may have."""
     multiple, floor = limits.multiple, limits.floor
     if multiple < 1:
-        raise EdgepruneError(f"multiple {multiple}", "must be at least 1")
+        raise EdgepruneError(f"--round-to {multiple}", "must be at least 1", "1 allows all widths")
     if floor is not None and not 0 <= floor <= 1:
-        raise EdgepruneError(f"floor {floor}", "must lie in 0..1")
+        raise EdgepruneError(
+            f"--floor {floor:g}", "must lie in 0..1", "it is a share of each layer's channels"
+        )
 
     def least(name: str, width: int) -> int:
         if floor == 0:

@@ -401,12 +401,15 @@ def scored(
     return {name: by(graph, name, evidence) for name in groups or graph.groups}
 
 
-def sound(model: nn.Module) -> None:
-    """Refuse weights that are not numbers: a property of the network, whatever the score."""
+def sound(model: nn.Module, of: str = "") -> None:
+    """Refuse weights that are not numbers: a property of the network (``of``: its name), whatever the
+    score."""
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise EdgepruneError(
-                f"weights {name}", "NaN or infinite values", "use another checkpoint"
+                f"{of}: weights {name}" if of else f"weights {name}",
+                "NaN or infinite values",
+                "its training went astray: take an earlier checkpoint",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +12,7 @@ from annotated_types import MaxLen
 from ..errors import EdgepruneError
 from .typed import FINITE
 
+SHOWN = 6  # inputs or outputs in a sentence
 MOST_AXES, MOST_VALUES, MOST_PORTS = 8, 2**31, 256
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 FORMS = ("", "probabilities", "unit", "shares")  # "unit": vectors of length 1
@@ -80,9 +82,7 @@ class Inputs:
     @property
     def said(self) -> str:
         """``[N, 3, 32, 32]``; several by name."""
-        if self.call == 0:
-            return self.ports[0].said
-        return ", ".join(f"{p.name} {p.said}" for p in self.ports)
+        return self.ports[0].said if self.call == 0 else _listed(self.ports)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,14 @@ class Signature:
     @property
     def said(self) -> str:
         """``takes [N, 1, 28, 28], gives logits [N, 10]``."""
-        given = ", ".join(f"{p.name} {p.said}" if p.name else p.said for p in self.outputs)
-        return f"takes {self.inputs.said}, gives {given or 'nothing'}"
+        return f"takes {self.inputs.said}, gives {_listed(self.outputs) or 'nothing'}"
+
+
+def _listed(ports: Sequence[Port]) -> str:
+    """``a [N, 3], b [N, 5]``, and how many more: a network may have hundreds."""
+    told = [f"{p.name} {p.said}" if p.name else p.said for p in ports[:SHOWN]]
+    more = len(ports) - SHOWN
+    return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
 def _numbers(call: Any, depth: int = 0) -> list[int]:

@@ -41,6 +41,12 @@ def judged(signature: Signature, said: str = "") -> list[tuple[Port, Task]]:
             "the network's outputs", "none follows the batch of its inputs",
             "give a network whose outputs have a row for each example",
         )  # fmt: skip
+    odd = next((p for p in outputs if p.dtype.startswith("complex")), None)
+    if odd is not None:
+        raise EdgepruneError(
+            f"output {odd.name} {odd.said}".replace("  ", " "), "complex numbers are not compared",
+            "let the forward return torch.view_as_real(y)",
+        )  # fmt: skip
     whole, own = _words(said, [p.name for p in outputs])
     rows = [(port, own.get(port.name) or whole or _seen(port, signature)) for port in outputs]
     for port, task in rows:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import tasks
 from ..errors import EdgepruneError
+from ..graph.inputs import call
 from ..tasks import Task
 from .recipes import Recipe
 
@@ -39,7 +40,7 @@ class Shell(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(x)
+        logits: Tensor = call(self.network, x)  # the teacher is asked the same
         return logits
 
 

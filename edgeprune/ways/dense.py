@@ -17,6 +17,7 @@ from ..graph.tensors import floating
 from ..models import Convention, ModelSpec, code, onnx
 from ..models.fit import Fit as Filled
 from ..models.weights import Source
+from ..prune.scores import sound
 from ..records import Signature
 from ..runs import Run
 from . import aim
@@ -53,7 +54,7 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
         _as_many(asked, signature, len(dataset.classes))
     dataset = fitted(dataset, signature, asked.task)
     traced = graph.trace(network, example_of(inputs, 2, floating(network)))
-    refuse_early(traced, asked.pruning)
+    refuse_early(traced, asked.pruning, asked.model)
     _say_init(run, asked, fit, watch)
     widths = {name: group.width for name, group in traced.groups.items()}
     checkpoint.write_spec(run, spec, convention, dataset.classes, widths, {}, signature)
@@ -126,6 +127,7 @@ def whole(
             if note:
                 notes(note)
     names = tuple(str(i) for i in range(spec.classes))
+    sound(network, model)
     return Loaded(network, spec, convention, names, {})
 
 
@@ -134,6 +136,7 @@ def of_file(model: str, size: int | None, notes: Callable[[str], None] | None = 
     assumed."""
     network = models.fresh(ModelSpec(model), 0)
     assert isinstance(network, onnx.OnnxNetwork)
+    sound(network, model)
     said = network.interface.metadata.get("edgeprune.input")
     convention = Convention(224) if said is None else Convention.from_json(json.loads(said))
     convention = replace(convention, size=size or convention.size)
@@ -202,16 +205,16 @@ def record_result(
     )  # fmt: skip
 
 
-def refuse_early(traced: Graph, way: Way | None) -> None:
+def refuse_early(traced: Graph, way: Way | None, model: str) -> None:
     """What cannot be pruned as asked is refused before any work: nothing may leave, or not so much."""
     if way is None:
         return
     if not traced.groups:
         reasons = "; ".join(f"{r.where}: {r.reason}" for r in traced.refusals[:3])
         raise EdgepruneError(
-            "nothing to prune",
+            f"{model}: nothing to prune",
             f"no group of channels can leave ({reasons})" if reasons else "no channels can leave",
-            "edgeprune inspect --model … says why, layer by layer",
+            f"edgeprune inspect --model {model} says why, layer by layer",
         )
     settings = way.settings
     if settings.target is not None:

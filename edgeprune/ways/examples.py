@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from ..data import Rows as LabelledRows
 from ..data import Split
 from ..data.transforms import Pixels, centre, normalise, zoom_and_flip
 from ..errors import EdgepruneError, raised
-from ..graph.inputs import Example, flat, inputs_of, mapped, nest_of
+from ..graph.inputs import Example, flat, inputs_of, mapped, named, nest_of
 from ..models import Convention, code
 from ..prune.images import Images
 from ..records import Inputs, Port
@@ -24,6 +24,7 @@ from ..records import Inputs, Port
 HELD_OUT = 5  # each fifth example judges
 BATCH = 32
 ARRAYS = (".npy", ".npz")
+BATCHES = "let it give batches of what the network takes: a tensor, a tuple of arguments or a dict"
 Rows = NDArray[Any]
 Labels = NDArray[Any]
 
@@ -55,6 +56,7 @@ class Photos:
             raise EdgepruneError(
                 f"calibration images of shape {self.pixels.shape[1:]}",
                 f"the network wants {size} x {size}",
+                f"give larger ones, or --size {min(self.pixels.shape[1:3])}",
             )
 
     def __len__(self) -> int:
@@ -145,23 +147,34 @@ def arrays(name: str, model: nn.Module, limit: int, notes: Callable[[str], None]
         notes(f"{name}: looks at {len(few):,} of {len(found):,} examples, evenly spaced (--limit)")
     for array, port in zip(few.arrays, few.inputs.ports, strict=True):
         if not np.isfinite(array).all():
-            raise EdgepruneError(f"--images {name}", f"NaN or infinite values in {port.name}")
+            raise EdgepruneError(
+                f"--images {name}",
+                f"NaN or infinite values in {port.name}",
+                "leave those examples out",
+            )
     return few
 
 
 def _read(name: str, model: nn.Module) -> Arrays:
     path = Path(name).expanduser()
     if not path.is_file():
-        raise EdgepruneError(f"--images {name}", "no such file")
+        raise EdgepruneError(f"--images {name}", "no such file", code.FROM_HERE)
     try:
         found = np.load(path, allow_pickle=False)
         parts = {"x": found} if isinstance(found, np.ndarray) else dict(found.items())
     except Exception as e:  # damaged files raise whatever NumPy stumbles over
-        raise EdgepruneError(f"--images {name}", f"not readable ({raised(e)[:200]})") from None
+        why = raised(e)[:200]
+        if "pickle" in why:  # NumPy advises to load it all the same
+            why = "it is no file of numbers, or holds Python objects"
+        raise EdgepruneError(
+            f"--images {name}", f"not readable ({why})", "save it with numpy.save or numpy.savez"
+        ) from None
     with np.errstate(over="ignore"):  # what is infinite in 32 bits is refused below
         tensors = {key: _tensor(name, key, value) for key, value in parts.items()}
     if not tensors:
-        raise EdgepruneError(f"--images {name}", "holds no array")
+        raise EdgepruneError(
+            f"--images {name}", "holds no array", "save one for each input with numpy.savez"
+        )
     example = next(iter(tensors.values())) if len(tensors) == 1 else tensors
     return _arrays(name, model, example)
 
@@ -189,38 +202,57 @@ def _made(name: str, model: nn.Module, limit: int) -> Arrays:
             if not flat(batch):
                 raise _no_tensor(f"--images {name}")
             first = batch if first is None else first
-            batches.append(flat(batch))
+            batches.append(_parts(f"--images {name}", first, batch))
             if sum(len(b[0]) for b in batches) >= limit:
                 break
         whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:  # whatever the user's code raises
-        raise EdgepruneError(f"--images {name}", raised(e)[:200]) from None
+        raise EdgepruneError(f"--images {name}", raised(e)[:200], BATCHES) from None
     if not whole or not all(t.numel() for t in whole):
         raise _no_tensor(f"--images {name}")
     inputs = inputs_of(model, first)
     return _arrays(name, model, nest_of(inputs, whole))
 
 
+def _parts(what: str, first: Example, batch: Example) -> list[Tensor]:
+    """A batch's tensors in the order of the first one's, which it must be like."""
+    there, wanted = dict(named(batch)), dict(named(first))
+    for place, t in wanted.items():
+        other = there.get(place)
+        if len(there) != len(wanted) or other is None or other.shape[1:] != t.shape[1:]:
+            raise EdgepruneError(
+                what, f"its batches differ: {_like(wanted)}, then {_like(there)}",
+                "let all be alike but for their length",
+            )  # fmt: skip
+    return [there[place] for place in wanted]
+
+
+def _like(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{place} {list(t.shape)}".strip() for place, t in tensors.items())
+
+
 def made_inputs(name: str, model: nn.Module) -> Inputs:
     """What the batch is that the user's function after ``--shape`` makes."""
     what = f"--shape {name}"
     try:
-        made = mapped(_as_tensors(code.function(name, "--shape")()), _plain)
+        made = next(_batches(code.function(name, "--shape")()), None)  # of many the first
+        made = mapped(_as_tensors(made), _plain)
         if any(t.ndim and t.numel() for t in flat(made)[:1]):
             return inputs_of(model, made)
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:  # whatever the user's code raises
-        raise EdgepruneError(what, raised(e)[:200]) from None
+        raise EdgepruneError(
+            what, raised(e)[:200], "let it give a batch of what the network takes"
+        ) from None
     raise _no_tensor(what)
 
 
 def _no_tensor(what: str) -> EdgepruneError:
     return EdgepruneError(
-        what, "gives no tensor, or an empty one",
-        "give batches of what the network takes",
+        what, "gives no tensor, or an empty one", BATCHES
     )  # fmt: skip
 
 
@@ -260,19 +292,26 @@ def _arrays(name: str, model: nn.Module, example: Example) -> Arrays:
     inputs = inputs_of(model, example)
     lengths = {p.name: len(t) for p, t in zip(inputs.ports, flat(example), strict=True) if t.ndim}
     if len(set(lengths.values())) != 1:
-        raise EdgepruneError(f"--images {name}", f"its arrays differ in length: {lengths}")
+        raise EdgepruneError(
+            f"--images {name}", f"its arrays differ in length: {lengths}",
+            "the first axis of each counts the examples",
+        )  # fmt: skip
     return Arrays(tuple(t.numpy() for t in flat(example)), inputs)
 
 
-def typed_as(given: Arrays, inputs: Inputs) -> Arrays:
-    """The arrays as the inputs that ``--shape`` says; refused where their shapes differ."""
+def typed_as(given: Arrays, inputs: Inputs, name: str | None) -> Arrays:
+    """The arrays of ``name`` as these inputs, which ``--shape`` or a run says; refused where their shapes
+    differ."""
     for mine, theirs in zip(given.inputs.ports, inputs.ports, strict=False):
         if (mine.shape, mine.batch) != (theirs.shape, theirs.batch):
             break
     else:
         if len(given.inputs.ports) == len(inputs.ports):
             return replace(given, inputs=inputs)
-    raise EdgepruneError(f"arrays {given.inputs.said}", f"the network takes {inputs.said}")
+    raise EdgepruneError(
+        f"--images {name} gives {given.inputs.said}", f"the network takes {inputs.said}",
+        "give arrays of that shape, or say another --shape",
+    )  # fmt: skip
 
 
 def of_split(split: Split, convention: Convention, inputs: Inputs) -> Examples:

@@ -72,7 +72,7 @@ def dry(wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Planned:
     run = there.parent or runs.named(words.default_name(asked))
     examples = None if row.labels else words.examples(there, watch)
     work = Work(run, asked, way, network, there.dataset, watch, given, examples)
-    refuse_early(network.graph, way)
+    refuse_early(network.graph, way, asked.model)
     return Planned(row.dry(work), network, row.dry_note(way), work.prices)
 
 
@@ -98,7 +98,7 @@ def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch:
         check(given, network)
         if (stopped := position.pruned_already(run, watch)) is not None:
             return Pruned(run, stopped)
-        refuse_early(network.graph, way)
+        refuse_early(network.graph, way, asked.model)
         return Pruned(run, row.page(Work(run, asked, way, network, dataset, watch, given)))
 
 
@@ -111,7 +111,7 @@ def _given(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: W
     run, new = claim(asked, name)
     if not new and (stopped := position.pruned_already(run, watch)) is not None:
         return Pruned(run, stopped)
-    refuse_early(network.graph, way)
+    refuse_early(network.graph, way, asked.model)
     examples = words.examples(there, watch)
     opening = partial(opened, asked, name, wanted.argv, parent)
     work = Work(run, asked, way, network, there.dataset, watch, given, examples, opening)

@@ -57,6 +57,12 @@ def test_no_run(command: str, empty_home: Path, capsys: pytest.CaptureFixture[st
     [
         ("torchvision/resnet81", "did you mean torchvision/resnet18?"),
         ("gone.py:net", "no such file: gone.py"),
+        (
+            "torchvision/ssdlite320_mobilenet_v3_large",
+            "get_model('ssdlite320_mobilenet_v3_large', weights_backbone=None).backbone",
+        ),
+        ("torchvision/quantized_resnet18", "torchvision/resnet18"),
+        ("torchvision/r3d_18", "is of torchvision.models.video"),
     ],
 )
 def test_a_network_is_looked_up_before_any_image(

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.graph.inputs import call
 from edgeprune.graph.probe import image, inputs_said, probe
-from edgeprune.records import Inputs, Port
+from edgeprune.records import Inputs, Port, Signature
 
 
 class Answers(nn.Module):
@@ -110,3 +111,48 @@ def test_a_forward_that_never_gives_the_same_twice_is_refused(kind: str) -> None
         with pytest.raises(EdgepruneError, match="other outputs for the same input"):
             probe(net, inputs)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Odd(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = nn.Linear(4, 3), kind
+        self.norm = nn.BatchNorm1d(3, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> object:
+        if self.kind == "writes":
+            x.mul_(2)
+        y = self.layer(x)
+        if self.kind == "beside it":
+            return self.norm(y)
+        if self.kind == "makes layers" and not hasattr(self, "late"):
+            self.late = nn.Linear(3, 3)
+        return {"gives 300 outputs": [y] * 300, "returns a str": "a cat"}.get(self.kind, y)
+
+
+@pytest.mark.parametrize(
+    "kind", ["beside it", "makes layers", "gives 300 outputs", "returns a str"]
+)
+def test_what_cannot_be_compared_is_refused_by_what_it_does(kind: str) -> None:
+    with pytest.raises(EdgepruneError, match=kind) as refused:
+        probe(Odd(kind), inputs_said(["4"]))
+    assert refused.value.next
+
+
+def test_where_the_inputs_come_from_is_told_with_what_it_does_not_run_on() -> None:
+    with pytest.raises(EdgepruneError, match=r"--images x.npy: Odd does not run on \[N, 5\]"):
+        probe(Odd(""), inputs_said(["5"]), "--images x.npy")
+
+
+def test_a_forward_that_writes_to_its_input_leaves_the_callers_alone() -> None:
+    x = torch.ones(2, 4)
+    net = Odd("writes")
+    assert torch.equal(call(net, x), call(net, x))
+    assert torch.equal(x, torch.ones(2, 4))
+    assert probe(Odd("writes"), inputs_said(["4"])).outputs[0].shape == (3,)
+
+
+def test_of_many_ports_a_few_are_said() -> None:
+    ports = tuple(Port(f"y{i}", (3,)) for i in range(200))
+    said = Signature(Inputs((Port("x", (4,)),)), ports).said
+    assert said.endswith("y5 [N, 3] and 194 more")

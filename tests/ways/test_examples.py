@@ -23,6 +23,11 @@ def none(): return torch.zeros(0, 4)
 def words(): return {"x": "hello"}
 def one(): return torch.tensor(3.0)
 def quits(): raise SystemExit(3)
+def shapes(): yield torch.ones(2, 4); yield torch.ones(2, 5)
+def kinds(): yield torch.ones(2, 4); yield {"x": torch.ones(2, 4)}
+def order():
+    yield {"a": torch.zeros(2, 4), "b": torch.ones(2, 4)}
+    yield {"b": torch.ones(2, 4), "a": torch.zeros(2, 4)}
 def itself(): return (d := {}, d.update(x=d))[0]
 def nothing_then(): yield torch.ones(2, 4); yield None
 """
@@ -60,7 +65,6 @@ def test_a_function_without_numbers_is_refused(word: str, tmp_path: Path) -> Non
     [
         ("none", "no tensor"),
         ("words", "no tensor"),
-        ("nothing_then", "no tensor"),
         ("one", "no tensor"),
         ("quits", "SystemExit"),
         ("itself", "RecursionError"),
@@ -95,6 +99,27 @@ def test_inputs_of_a_received_run_that_follow_another_axis(
 ) -> None:
     np.save(tmp_path / "a.npy", np.ones((6, 4)))
     given = read(tmp_path / "a.npy")
-    assert len(typed_as(given, Inputs((Port("x", (4,)),)))) == 6
+    assert len(typed_as(given, Inputs((Port("x", (4,)),)), "a.npy")) == 6
     with pytest.raises(EdgepruneError, match="the network takes"):
-        typed_as(given, Inputs((Port("x", (4,), batch=batch),)))
+        typed_as(given, Inputs((Port("x", (4,), batch=batch),)), "a.npy")
+
+
+@pytest.mark.parametrize("word", ["shapes", "kinds"])
+def test_batches_that_are_not_alike_are_refused(word: str, tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(CODE)
+    with pytest.raises(EdgepruneError, match=r"its batches differ: \[2, 4\], then") as refused:
+        read(f"{tmp_path}/f.py:{word}")
+    assert refused.value.next
+
+
+def test_keywords_in_another_order_are_the_same_inputs(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(CODE)
+    a, b = read(f"{tmp_path}/f.py:order").arrays
+    assert not a.any()
+    assert b.all()
+
+
+def test_a_function_of_batches_serves_after_shape_too(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(CODE)
+    name = f"{tmp_path}/f.py:order"
+    assert made_inputs(name, nn.Identity()) == read(name).inputs

@@ -78,7 +78,9 @@ def _bytes(path: Path, what: str) -> bytes:
             raise EdgepruneError(what, "holds more than 2 GiB", "split the network")
         return path.read_bytes()
     except OSError as e:
-        raise EdgepruneError(what, f"{e.strerror or e}: {path.name}") from None
+        raise EdgepruneError(
+            what, f"{e.strerror or e}: {path.name}", "name a file that can be read"
+        ) from None
 
 
 def _proto(data: bytes, what: str) -> Proto:
