@@ -139,7 +139,7 @@ def _work(words: Wanted, wish: Wish, watch: Watch) -> Work[Any]:
     parent = there.parent
     name = words.name or (parent.name if parent else wanted.default_name(asked))
     run, _ = claim(asked, name)
-    refuse_early(there.dense.graph, way)
+    refuse_early(there.dense.graph, way, asked.model)
     examples = wanted.examples(there, watch)
     if examples is None:
         raise EdgepruneError("frontier", "has no images to look at", "add --images FOLDER")

@@ -299,9 +299,9 @@ def _arrays(name: str, model: nn.Module, example: Example) -> Arrays:
     return Arrays(tuple(t.numpy() for t in flat(example)), inputs)
 
 
-def typed_as(given: Arrays, inputs: Inputs, name: str | None) -> Arrays:
-    """The arrays of ``name`` as these inputs, which ``--shape`` or a run says; refused where their shapes
-    differ."""
+def typed_as(given: Arrays, inputs: Inputs, source: str) -> Arrays:
+    """The arrays of ``source`` (``--images x.npy``) as these inputs, which ``--shape`` or a run says; refused
+    where their shapes differ."""
     for mine, theirs in zip(given.inputs.ports, inputs.ports, strict=False):
         if (mine.shape, mine.batch) != (theirs.shape, theirs.batch):
             break
@@ -309,7 +309,7 @@ def typed_as(given: Arrays, inputs: Inputs, name: str | None) -> Arrays:
         if len(given.inputs.ports) == len(inputs.ports):
             return replace(given, inputs=inputs)
     raise EdgepruneError(
-        f"--images {name} gives {given.inputs.said}", f"the network takes {inputs.said}",
+        f"{source} gives {given.inputs.said}", f"the network takes {inputs.said}",
         "give arrays of that shape, or say another --shape",
     )  # fmt: skip
 
@@ -317,7 +317,7 @@ def typed_as(given: Arrays, inputs: Inputs, name: str | None) -> Arrays:
 def of_split(split: Split, convention: Convention, inputs: Inputs) -> Examples:
     """What the examples of a labelled set look like to a network, labels left out."""
     if isinstance(split, LabelledRows):
-        return typed_as(Arrays((split.x,), shaped_as(split.x)), inputs)
+        return typed_as(Arrays((split.x,), shaped_as(split.x)), inputs, "the data set")
     return photos(split.images(range(len(split))), convention, inputs)
 
 

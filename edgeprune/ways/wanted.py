@@ -212,7 +212,7 @@ def _asked(dense: Loaded, wanted: Wanted, watch: Watch) -> tuple[Loaded, Arrays 
     inputs = said_inputs(wanted.shape, model)
     if are_arrays(wanted.images):
         found = read_arrays(str(wanted.images), model, wanted.limit or LOOKED_AT, watch.note)
-        found = found if inputs is None else typed_as(found, inputs, wanted.images)
+        found = found if inputs is None else typed_as(found, inputs, f"--images {wanted.images}")
         inputs = found.inputs
     if inputs is None:
         inputs = image(model, dense.convention.size)
@@ -262,7 +262,7 @@ def examples(given: Given, watch: Watch) -> Examples | None:
     if are_arrays(asked.images):
         limit = asked.limit or LOOKED_AT
         found = given.arrays or read_arrays(str(asked.images), dense.model, limit, watch.note)
-        return typed_as(found, dense.signature.inputs, asked.images)
+        return typed_as(found, dense.signature.inputs, f"--images {asked.images}")
     if asked.images is not None:
         space_of(dense.signature.inputs)
         some = data.unlabelled(

@@ -99,9 +99,9 @@ def test_inputs_of_a_received_run_that_follow_another_axis(
 ) -> None:
     np.save(tmp_path / "a.npy", np.ones((6, 4)))
     given = read(tmp_path / "a.npy")
-    assert len(typed_as(given, Inputs((Port("x", (4,)),)), "a.npy")) == 6
+    assert len(typed_as(given, Inputs((Port("x", (4,)),)), "--images a.npy")) == 6
     with pytest.raises(EdgepruneError, match="the network takes"):
-        typed_as(given, Inputs((Port("x", (4,), batch=batch),)), "a.npy")
+        typed_as(given, Inputs((Port("x", (4,), batch=batch),)), "--images a.npy")
 
 
 @pytest.mark.parametrize("word", ["shapes", "kinds"])
