@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .units import some
+
 SHOWN = 20  # names in a message
 
 
@@ -75,5 +77,4 @@ def closest(word: str, known: list[str] | tuple[str, ...]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""  # timm knows 1,300
-    return "known: " + ", ".join(known[:SHOWN]) + more
+    return "known: " + some(known, SHOWN)  # timm knows 1,300

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names: ``a, b, c and 9 more``."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def count(n: float) -> str:

@@ -12,6 +12,8 @@ from ..errors import EdgepruneError
 from . import complete, options, output
 from .named import followed
 
+SHOWN = 6  # names in a sentence; --json has all
+
 if TYPE_CHECKING:
     from ..graph import Cost, Graph
     from ..report.tables import Table
@@ -186,9 +188,10 @@ def groups_table(found: Inspected) -> Table:
     ]
     free = [g.name for g in found.groups if g.can_vanish]
     if free:
-        notes.append(f"--floor 0 lets branches vanish: {', '.join(free)}")
+        what = "a branch" if len(free) == 1 else f"{len(free)} branches"
+        notes.append(f"--floor 0 lets {what} vanish: {units.some(free, SHOWN)}")
     if found.whole:
-        notes.append(f"all filters stay in: {', '.join(found.whole)}")
+        notes.append(f"all filters stay in: {units.some(found.whole, SHOWN)}")
     return Table(found.network, columns, rows, notes)
 
 

@@ -127,5 +127,6 @@ def _others(layers: list[str]) -> str:
     """``a`` alone is its group's name: nothing to say; of many the first few."""
     if len(layers) < 2:
         return ""
-    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
-    return f"{len(layers)} layers: {', '.join(layers[:3])}{more}"
+    from .. import units
+
+    return f"{len(layers)} layers: {units.some(layers)}"

@@ -75,7 +75,7 @@ class Plot:
         places = [runs.find(name) for name in names]
         if self.run_b is not None and places[0].path.resolve() == places[1].path.resolve():
             raise EdgepruneError(
-                f"{self.run} and {self.run_b}", "are one run", "name two, or one alone"
+                f"{self.run} and {self.run_b}", "the same run twice", "name two, or one alone"
             )
         return [report.read(place) for place in places]
 

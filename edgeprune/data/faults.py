@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ..errors import EdgepruneError
-
-SHOWN = 3  # examples named in a message
+from ..units import some
 
 
 @dataclass
@@ -42,9 +41,3 @@ class Faults:
             f"{self.source}: left out {n:,}: {why} ({some(examples[why])})"
             for why, n in Counter(why for _, why in found).most_common()
         ]
-
-
-def some(names: list[str]) -> str:
-    """The first few names: ``a, b, c and 9 more``."""
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")

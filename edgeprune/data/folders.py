@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import EdgepruneError
+from ..units import some
 from .archives import Tree
-from .faults import Faults, some
+from .faults import Faults
 from .pictures import Files, Found, number_classes
 
 PART_NAMES = {  # what people call the parts

@@ -15,8 +15,9 @@ import numpy as np
 from .. import files
 from ..errors import EdgepruneError, closest
 from ..fetch import fetch, home
+from ..units import some
 from . import archives
-from .faults import Faults, some
+from .faults import Faults
 from .folders import read_tree
 from .known import KNOWN
 from .npz import read_npz

@@ -489,10 +489,7 @@ def _speed(layers: Sequence[Layer]) -> str:
 
 
 def _names(layers: Sequence[Layer]) -> str:
-    names = [x.name for x in layers]
-    return (
-        ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-    )
+    return units.some([x.name for x in layers])
 
 
 def _worth(won: float) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .. import units
 from ..errors import EdgepruneError
 from ..records import ModelSpec
 from .weights import Source, State, shape, some, sound
@@ -67,12 +68,14 @@ class Difference:
     def why(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         said = []
         if self.wrong:
-            shapes = (
-                f"{k} is {shape(given[k])}, the network wants {shape(own[k])}"
-                for k in self.wrong[:3]
+            said.append(
+                units.some(
+                    [
+                        f"{k} is {shape(given[k])}, the network wants {shape(own[k])}"
+                        for k in self.wrong
+                    ]
+                )
             )
-            more = f" and {len(self.wrong) - 3} more shapes" if len(self.wrong) > 3 else ""
-            said.append(", ".join(shapes) + more)
         if self.unknown:
             said.append(f"the network has no {some(self.unknown, given)}")
         if self.missing:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import files, records
+from .. import files, records, units
 from ..errors import EdgepruneError
 from ..fetch import fetch, home
 from ..records.network import IMAGENET_MEAN, IMAGENET_STD, Convention, ModelSpec
@@ -387,5 +387,4 @@ def shape(tensor: Tensor) -> str:
 
 def some(names: Sequence[str], tensors: Mapping[str, Tensor] | None = None) -> str:
     """At most five names, with shapes where ``tensors`` are given."""
-    shown = [f"{n} ({shape(tensors[n])})" if tensors else n for n in names[:5]]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return units.some([f"{n} ({shape(tensors[n])})" if tensors else n for n in names], 5)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import units
 from ..errors import EdgepruneError, closest, raised
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
@@ -422,5 +423,5 @@ def said(even: Sequence[str], of: int) -> str:
     """One line on groups whose scores decide nothing; "" where there are none."""
     if not even:
         return ""
-    names = ", ".join(even[:3]) + (f" and {len(even) - 3} more" if len(even) > 3 else "")
-    return f"all units score the same in {len(even)} of {of} groups ({names}): there the last leave first"
+    where = f"{len(even)} of {of} groups ({units.some(even)})"
+    return f"all units score the same in {where}: there the last leave first"

@@ -474,7 +474,7 @@ def _short(name: str) -> str:
 
 def _depth(layers: int) -> list[Any]:
     """Colours of the layers, first to last; the scale's palest end is not read on white."""
-    return [DEPTH(0.92 * i / max(layers - 1, 1)) for i in range(layers)]
+    return [DEPTH(0.85 * i / max(layers - 1, 1)) for i in range(layers)]
 
 
 def _reference(ax: Axes, value: float | None, label: str) -> None:

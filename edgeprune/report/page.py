@@ -345,8 +345,7 @@ def classes(found: Results) -> str:
     names = found.spec.classes if found.spec else []
     if names == [str(i) for i in range(len(names))]:
         return ""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return units.some(names, SHOWN)
 
 
 def _to_target(way: Way, name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,17 +18,30 @@ from edgeprune.cli import app, errors
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    import cases
+@pytest.fixture(scope="module")
+def cases() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+        import cases
 
-    return cases
+        yield cases
+
+
+@pytest.fixture(scope="module")
+def prepared(cases: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with networks, photos and arrays."""
+    made = tmp_path_factory.mktemp("cases")
+    cases.prepared(made, photos=80)
+    return made
 
 
 @pytest.fixture
 def folder(
-    cases: ModuleType, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    cases: ModuleType,
+    prepared: Path,
+    empty_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> Path:
     """The current folder with networks, photos and arrays; commands run in this process."""
 
@@ -38,7 +53,8 @@ def folder(
         return json.loads(seen.out)
 
     monkeypatch.setattr(cases, "typed", typed)
-    cases.prepared(Path.cwd(), photos=80)
+    monkeypatch.setattr(cases, "QUICK", ("--rounds", "2", "--passes", "1", "--seconds", "0.1"))
+    shutil.copytree(prepared, Path.cwd(), dirs_exist_ok=True)
     return Path.cwd()
 
 

@@ -94,7 +94,7 @@ def test_plot_draws_what_there_is_and_says_what_not(typed, tmp_path):
         (("plot", "a", "--figure", "norm"), "did you mean norms?"),
         (("plot", "a", "--normalise", "log"), "known: none, max, size"),
         (("plot", "c", "--figure", "history"), "edgeprune prune --model vgg16 --init imagenet"),
-        (("plot", "a", "runs/a"), "are one run"),
+        (("plot", "a", "runs/a"), "the same run twice"),
         (("plot", "c", "--figure", "norms"), "edgeprune prune --model vgg16 --init imagenet"),
         (("report", "nowhere"), "no run 'nowhere'"),
     ],
