@@ -332,4 +332,4 @@ def repair(run: Run, case: Case, as_json: bool) -> None:
         f"{1e3 * before.network.seconds:.3g} ms → {1e3 * after.network.seconds:.3g} ms a run: "
         f"{1e3 * came:.3g} ms back of {1e3 * promised:.3g} promised"
     )
-    output.note(f"next: edgeprune bench {fixed.path}")
+    output.note(f"next: edgeprune bench {fixed.word}")

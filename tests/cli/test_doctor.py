@@ -13,14 +13,13 @@ from edgeprune import checkpoint, files, graph, models, runs, ways
 from edgeprune.bench.devices.base import Ended
 from edgeprune.cli import errors
 from edgeprune.cli.app import app
-from edgeprune.doctor import fix, profile, rounding, sweep
+from edgeprune.doctor import fix, profile, rounding
 from edgeprune.doctor import probe as probes
 from edgeprune.models import Convention, ModelSpec
 from edgeprune.runtime import channel_block
 from edgeprune.runtime.device import Device, Error
 from edgeprune.runtime.predictor import NONE, Model
 from edgeprune.train import Recipe
-from tests.doctor.test_findings import PEAKS
 from tests.tiny_onnx import conv_net, save
 
 
@@ -53,10 +52,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 
 
 @pytest.fixture(autouse=True)
-def _there(run: runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _there(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_doctor: None
+) -> None:
     monkeypatch.chdir(run.path.parents[1])
     monkeypatch.setenv("EDGEPRUNE_HOME", str(tmp_path))
-    monkeypatch.setattr(sweep, "peaks", lambda **how: PEAKS)  # what they are is not asked here
 
 
 def test_a_ledger_for_every_reader(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def test_in_every_way(way: str, dense: str, capsys: pytest.CaptureFixture[str]) 
     assert plan["promised"]["flops"] == result.flops
 
 
-def test_what_follows(dense: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_follows(dense: str, quick_doctor: None, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"prune {dense} --name small {LITTLE} --post-training"
     out, _ = done(f"{words} --dry-run --plan-out plan.json", capsys)
     assert "vanishes" in out
