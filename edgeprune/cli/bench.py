@@ -33,14 +33,7 @@ if TYPE_CHECKING:
 class Bench:
     """Everything that can be typed after ``edgeprune bench``."""
 
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(
-            autocompletion=complete.runs_or_files,
-            metavar="[RUN | A.onnx B.onnx …]",
-            help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
-        ),
-    ] = None
+    what: options.RUN_OR_FILES = None
     device: Annotated[
         str,
         typer.Option(

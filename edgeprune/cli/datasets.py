@@ -130,7 +130,7 @@ def _list(found: Listed) -> Table:
     ]
     notes = [
         f"Home folder: {found.home} (EDGEPRUNE_HOME). What is not there is downloaded when used.",
-        "Also a path: a folder of class folders, a .zip or .tar.gz of one, an .npz with MedMNIST's keys,",
+        "Also a path: a folder of class folders, a .zip or .tar.gz of one, an .npz with MedMNIST's keys, "
         "an .npz of x and y for any network, a folder of images/ and masks/.",
     ]
     return Table("Data sets", columns, [asdict(row) for row in found.datasets], notes)

@@ -29,14 +29,7 @@ SHOWN = 10  # findings on the terminal; all of them are in the JSON
 class Doctor:
     """Everything that can be typed after ``edgeprune doctor``."""
 
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(
-            autocompletion=complete.runs_or_files,
-            metavar="[RUN | MODEL.onnx [OTHER.onnx]]",
-            help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
-        ),
-    ] = None
+    what: options.RUN_OR_FILES = None
     model: Annotated[
         list[str] | None,
         typer.Option("--model", metavar="FILE.onnx", help="The same as MODEL.onnx."),
@@ -267,7 +260,7 @@ def document(
     """Everything, as values: peaks, each network's layers and findings, the ledger."""
     from hashlib import sha256
 
-    from .. import runs
+    from .. import records, runs
     from ..report import diagnosis
     from ..report import ledger as room
 
@@ -275,7 +268,7 @@ def document(
         "format": diagnosis.FORMAT,
         "version": diagnosis.VERSION,
         "created": runs.now(),
-        "peaks": cases[0].peaks.to_json(),
+        "peaks": records.plain(cases[0].peaks),
         "block": cases[0].network.block,
         "networks": [
             {
@@ -284,7 +277,7 @@ def document(
                 "seconds": c.network.seconds,
                 "layers": room.layers(c).records(),
                 "others": [asdict(o) for o in c.network.others],
-                "findings": [f.to_json() for f in findings],
+                "findings": records.plain(findings),
             }
             for c, findings, model in zip(cases, found, models, strict=True)
         ],

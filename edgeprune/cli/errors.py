@@ -55,7 +55,9 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
         message = e.format_message() if hasattr(e, "format_message") else str(e)
         if not message:  # no command at all: the help was printed instead
             return FAILED
-        return tell(f"{' '.join(message.split())}{_placed(e)} — see {path} --help")
+        return tell(
+            f"{' '.join(message.split()).removesuffix('.')}{_placed(e)} — see {path} --help"
+        )
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(by)
     except BrokenPipeError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import EdgepruneError
 from . import options, output
+from .typed import typed
 
 HELD = 0.8  # share of the outputs' variance; less is no network of use
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from ..ways.quantising import Written
 
 
-def export(
-    run: options.RUN = None,
+@dataclass(frozen=True)
+class Export:
+    """Everything that can be typed after ``edgeprune export``."""
+
+    run: options.RUN = None
     opset: Annotated[
         int | None,
         typer.Option(
@@ -32,7 +37,7 @@ def export(
             max=23,
             help="ONNX operator set (18, which runs everywhere; of a network from an .onnx file its own).",
         ),
-    ] = None,
+    ] = None
     opened: Annotated[
         str,
         typer.Option(
@@ -41,20 +46,20 @@ def export(
             help="Axes that may have another size besides the batch: height,width (depth, length, steps, "
             "or their numbers).",
         ),
-    ] = "",
+    ] = ""
     int8: Annotated[
         bool,
         typer.Option(
             "--int8",
             help="And each network in 8 bits beside it, calibrated on images that it was made from.",
         ),
-    ] = False,
+    ] = False
     calibrate: Annotated[
         int | None,
         typer.Option(
             "--calibrate", min=1, metavar="N", help="Of so many images (with --int8; default 200)."
         ),
-    ] = None,
+    ] = None
     method: Annotated[
         str | None,
         typer.Option(
@@ -62,9 +67,26 @@ def export(
             metavar="STEPS+RANGES",
             help="How 8 bits are found (with --int8): equalise, bias, lstsq, then minmax or mse.",
         ),
-    ] = None,
-    as_json: options.JSON = False,
-) -> None:
+    ] = None
+    as_json: options.JSON = False
+
+    def __post_init__(self) -> None:
+        for option, value in (("--calibrate", self.calibrate), ("--int8-method", self.method)):
+            if value is not None and not self.int8:
+                raise EdgepruneError(f"{option} {value}", "is of int8 alone", "add --int8")
+        if self.method is not None:
+            from .. import quantise
+
+            quantise.checked(self.method)
+
+    @property
+    def axes(self) -> list[str]:
+        """The words of ``--open``."""
+        return [word.strip() for word in self.opened.split(",") if word.strip()]
+
+
+@typed
+def export(asked: Export) -> None:
     """Write dense.onnx and pruned.onnx into the run: one file each, dynamic batch, simplified, checked.
 
     torch and onnxruntime must give the same outputs, all of them, on real examples (and at another size of
@@ -77,38 +99,44 @@ def export(
 
     Example: [b]edgeprune export --int8[/b]
     """
+    from .. import runs
+
+    run = runs.find(asked.run)
+    written, eight = made(run, asked)
+    if asked.as_json:
+        show_json(run, written, eight)
+    else:
+        tables = [in_8_bits([e.told for e in eight.values()])] if eight else []
+        output.show(table(run, written), *beside(written), *tables)
+    tell(run, written)
+
+
+def made(run: Run, asked: Export) -> tuple[dict[str, Exported], dict[str, Written]]:
+    """The files of each network of the run, and those in 8 bits, by the networks' names."""
     from .. import checkpoint, runs
     from ..ways import exporting
 
-    for option, value in (("--calibrate", calibrate), ("--int8-method", method)):
-        if value is not None and not int8:
-            raise EdgepruneError(f"{option} {value}", "is of int8 alone", "add --int8")
-    if method is not None:
-        from .. import quantise
-
-        quantise.checked(method)
-    found = runs.find(run)
-    present = [network for network in runs.NETWORKS if found.has(network)]
+    present = [network for network in runs.NETWORKS if run.has(network)]
     if not present:
-        checkpoint.load(found, "dense")  # says which command makes one
-    networks = exporting.loaded(found, present)
-    words = [word.strip() for word in opened.split(",") if word.strip()]
-    images = exporting.judging(found)
+        checkpoint.load(run, "dense")  # says which command makes one
+    networks, images = exporting.loaded(run, present), exporting.judging(run)
     written = {}
-    with found.lock(), output.aside():
-        for network, loaded in networks.items():
-            output.note(f"exporting {network} …")
-            written[network] = exporting.write(found, loaded, network, images, opset, words)
-        eight = quantised(found, networks, images, calibrate, method) if int8 else {}
-    if as_json:
-        documents = {network: e.to_json() for network, e in written.items()}
-        documents |= {network: document(e) for network, e in eight.items()}
-        head = {"run": str(found.path), "labelled": exporting.labelled(found)}
-        output.show_json(head | {"networks": documents})
-    else:
-        tables = [in_8_bits([e.told for e in eight.values()])] if eight else []
-        output.show(table(found, written), *beside(written), *tables)
-    tell(found, written)
+    with run.lock(), output.aside():
+        for name, network in networks.items():
+            output.note(f"exporting {name} …")
+            written[name] = exporting.write(run, network, name, images, asked.opset, asked.axes)
+        eight = quantised(run, networks, images, asked) if asked.int8 else {}
+    return written, eight
+
+
+def show_json(run: Run, written: dict[str, Exported], eight: dict[str, Written]) -> None:
+    from .. import records
+    from ..ways import exporting
+
+    documents = {name: records.plain(e) for name, e in written.items()}
+    documents |= {name: document(e) for name, e in eight.items()}
+    head = {"run": str(run.path), "labelled": exporting.labelled(run)}
+    output.show_json(head | {"networks": documents})
 
 
 def tell(run: Run, written: dict[str, Exported]) -> None:
@@ -126,22 +154,18 @@ def tell(run: Run, written: dict[str, Exported]) -> None:
 
 
 def quantised(
-    run: Run,
-    networks: dict[str, Loaded],
-    images: Judging,
-    calibrate: int | None,
-    method: str | None,
+    run: Run, networks: dict[str, Loaded], images: Judging, asked: Export
 ) -> dict[str, Written]:
     """The int8 file of each network; what it gives is told before it is there."""
     from .. import quantise
     from ..ways import quantising
 
-    examples = quantising.calibrating(run, calibrate or quantising.CALIBRATED)
+    examples = quantising.calibrating(run, asked.calibrate or quantising.CALIBRATED)
     written = {}
     for network, loaded in networks.items():
         output.note(f"exporting {network} in 8 bits …")
         one = quantising.write(
-            run, loaded, network, examples, images, told, method or quantise.USUAL
+            run, loaded, network, examples, images, told, asked.method or quantise.USUAL
         )
         written[one.told.network] = one
     return written

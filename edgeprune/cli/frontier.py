@@ -81,15 +81,6 @@ class Where(Panel, title="Where they are measured"):
 
 
 @dataclass(frozen=True)
-class Rest(Panel, title="Rest"):
-    limit: options.LIMIT = None
-    seed: options.SEED = 0
-    skip_bad: options.SKIP_BAD = False
-    name: options.NAME = None
-    as_json: options.JSON = False
-
-
-@dataclass(frozen=True)
 class Frontier:
     """Everything that can be typed after ``edgeprune frontier``."""
 
@@ -104,7 +95,7 @@ class Frontier:
     what: What = field(default_factory=What)
     which: Which = field(default_factory=Which)
     where: Where = field(default_factory=Where)
-    rest: Rest = field(default_factory=Rest)
+    rest: words.Rest = field(default_factory=words.Rest)
 
     def wish(self) -> Wish:
         """What is asked, checked."""

@@ -17,7 +17,14 @@ RUN = Annotated[
         autocompletion=complete.runs,
     ),
 ]
-
+RUN_OR_FILES = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN | A.onnx [B.onnx …]]",
+        help="A run's name or path (default: the latest), or .onnx files, the first the baseline.",
+        autocompletion=complete.runs_or_files,
+    ),
+]
 TEST = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +12,7 @@ from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..report.results import Results
+    from ..runs import Run
 
 
 def runs(
@@ -38,7 +41,7 @@ def runs(
 def _all(as_json: bool) -> None:
     import time
 
-    from .. import report, units
+    from .. import records, report, units
     from .. import runs as room
     from ..errors import EdgepruneError
     from ..report.results import accuracy
@@ -47,11 +50,11 @@ def _all(as_json: bool) -> None:
     rows, notes = [], []
     for run in room.existing():
         try:
-            rows.append(_row(report.read(run)))
+            rows.append(_listed(report.read(run)))
         except EdgepruneError as e:
             notes.append(str(e))
     if as_json:
-        output.show_json(rows)
+        output.show_json(records.plain(rows))
         return
     now = time.time()
     as_dense = Column("agreement", "As dense", accuracy, spare=True)
@@ -62,7 +65,7 @@ def _all(as_json: bool) -> None:
         Column("params", "Params", units.count),
         Column("params_reduction", "", lambda share: f"−{units.percent(share, 0)}"),
         Column("test_accuracy", "Test", accuracy),
-        *([as_dense] if any(r["agreement"] for r in rows) else []),
+        *([as_dense] if any(r.agreement for r in rows) else []),
         Column(
             "touched", "Changed", lambda t: f"{units.duration(max(now - t, 1))} ago", spare=True
         ),
@@ -74,32 +77,51 @@ def _all(as_json: bool) -> None:
         ]:
             output.note(note)
         return
-    output.show(Table(f"Runs in {room.RUNS}/", columns, rows, notes))
+    output.show(Table(f"Runs in {room.RUNS}/", columns, [vars(r) for r in rows], notes))
 
 
-def _row(found: Results) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Listed:
     """One line of the list; of the pruned network where there is one, else of the dense one."""
+
+    run: str
+    path: Path
+    model: str
+    data: str | None
+    init: str
+    state: str
+    steps: int | None
+    params: int | None
+    params_reduction: float | None  # share of the dense network's that is gone
+    test_accuracy: float | None
+    test_images: int | None
+    agreement: float | None
+    agreement_images: int | None
+    touched: float  # seconds since the epoch
+
+
+def _listed(found: Results) -> Listed:
     latest, dense = found.pruned or found.dense, found.dense
     left = found.pruned.params / dense.params if found.pruned and dense else None
-    return {
-        "run": found.run.name,
-        "path": str(found.run.path),
-        "model": found.recipe.model,
-        "data": found.recipe.data,
-        "init": found.recipe.init,
-        "state": found.state,
-        "steps": sum(s.kept for s in found.steps) or None,
-        "params": latest and latest.params,
-        "params_reduction": None if left is None else 1 - left,
-        "test_accuracy": latest and latest.test_accuracy,
-        "test_images": latest and latest.test_images,
-        "agreement": latest and latest.agreement,
-        "agreement_images": latest and latest.images,
-        "touched": found.run.touched(),
-    }
+    return Listed(
+        run=found.run.name,
+        path=found.run.path,
+        model=found.recipe.model,
+        data=found.recipe.data,
+        init=found.recipe.init,
+        state=found.state,
+        steps=sum(s.kept for s in found.steps) or None,
+        params=latest.params if latest else None,
+        params_reduction=None if left is None else 1 - left,
+        test_accuracy=latest.test_accuracy if latest else None,
+        test_images=latest.test_images if latest else None,
+        agreement=latest.agreement if latest else None,
+        agreement_images=latest.images if latest else None,
+        touched=found.run.touched(),
+    )
 
 
-def _one(run: Any, as_json: bool) -> None:
+def _one(run: Run, as_json: bool) -> None:
     from .. import records, report
     from ..report import results
 
@@ -109,7 +131,7 @@ def _one(run: Any, as_json: bool) -> None:
     table, steps = report.comparison(run, found), results.history_table(found)
     if as_json:
         output.show_json(
-            _row(found)
+            records.plain(_listed(found))
             | {
                 "recipe": records.plain(found.recipe),
                 "comparison": table.records(),

@@ -7,7 +7,7 @@ to say (what the runtime chose to run), measurement says what it costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import units
@@ -27,9 +27,6 @@ class Finding:
     seconds: float  # what it costs a run
     layers: tuple[str, ...] = ()
     width: int | None = None  # the one that brings the seconds back
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -70,18 +70,6 @@ class Exported:
         default_factory=dict
     )  # open in the file it came from, and why not here
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "path": str(self.path),
-            "bytes": self.bytes,
-            "opset": self.opset,
-            "nodes": self.nodes,
-            "simplified": self.simplified,
-            "parity": self.parity.to_json(),
-            "open": list(self.open),
-            "shut": dict(self.shut),
-        }
-
 
 def write(
     model: nn.Module,

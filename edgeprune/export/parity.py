@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,6 @@ class Parity:
     outputs: tuple[Output, ...] = ()
     rounding: float | None = None
     also: tuple[tuple[int, ...], ...] = ()  # the inputs' shapes at another size, compared too
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def session(path: Path, threads: int = 0) -> Session:

@@ -153,14 +153,11 @@ def make(
     losses, ``Elimination.error``, or these weighted: :mod:`.search`). ``prices``: the table that the
     target's price stands in (default: the counts; `prices.on` has a device's milliseconds too).
     """
-    if target is None and not limits.shares:
-        raise EdgepruneError("a plan", "wants one target", f"give {options()}")
+    _check_asked(target, limits, method)
     grids = _grids(graph, limits)
     fixed = _fixed(graph, limits, grids)
     grids |= {name: [width] for name, (width, _) in fixed.items()}
     sets = _sets(graph, limits, grids)
-    if method not in METHODS:
-        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
     _check_scores(graph, scores, curves, method)
     grids = {name: grids[name] for name in sets}
     widths = {name: g[0] for name, g in grids.items()}
@@ -207,6 +204,13 @@ def least(graph: Graph, limits: Limits, price: Price) -> float:
     curve = halves.Bound(price.of(graph), sets)
     narrowest = _narrowest({name: grids[name] for name in sets}, partial(_exact, graph, sets))
     return curve.at(narrowest) / curve.dense
+
+
+def _check_asked(target: Target | None, limits: Limits, method: str) -> None:
+    if target is None and not limits.shares:
+        raise EdgepruneError("a plan", "wants one target", f"give {options()}")
+    if method not in METHODS:
+        raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
 
 
 def _bound(name: str, sets: halves.Sets) -> str:

@@ -105,6 +105,8 @@ def plain(record: Any) -> Any:
         return plain(record.__plain__())
     if is_dataclass(record) and not isinstance(record, type):
         return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
+    if isinstance(record, os.PathLike):
+        return str(record)
     if isinstance(record, Mapping):
         return {k: plain(v) for k, v in record.items()}
     if isinstance(record, list | tuple):

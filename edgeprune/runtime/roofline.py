@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -31,9 +31,6 @@ class Peaks:
     weights: Curve  # reading weights (matrix x vector)
     maps: Curve  # copying maps: bytes read + bytes written
     call: float  # seconds of the smallest operator
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
