@@ -22,6 +22,7 @@ from ..graph.tensors import floating, named_tensors, put, unsaved
 from .alike import alike
 
 BATCH = 3  # of the fresh input: not the traced 2
+OTHER = "its forward gives other values than the cut graph"
 TOLERANCE = {torch.float64: 1e-9}  # of the outputs' scale; other types:
 TOLERANCE.update(dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-4))
 
@@ -198,7 +199,10 @@ def disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
     on a fresh example."""
     with evaluating(small), quiet():
         traced = example_of(whole.inputs, whole.batch, floating(graph))
-        reason = Reason() if alike(small, graph, traced) else _differs(small, graph, whole)
+        same = alike(small, graph, traced)
+        reason = (
+            Reason() if same else Reason(OTHER) if same is False else _differs(small, graph, whole)
+        )
     if reason or not _has_training_parts(small, graph):
         return reason
     error = _train_error(small, whole)
@@ -221,7 +225,7 @@ def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
     pairs = list(zip(ours, theirs, strict=False))
     same = len(ours) == len(theirs) > 0
     same = same and all(a.shape == b.shape and _close(a, b) for a, b in pairs)
-    return Reason("" if same else "its forward gives other values than the cut graph")
+    return Reason("" if same else OTHER)
 
 
 def _probe(graph: fx.GraphModule, whole: Graph) -> tuple[Mapping[str, Tensor], Example, object]:

@@ -102,8 +102,54 @@ class Cached(Net):
 
 
 def test_a_comparison_by_numbers_leaves_no_table_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "alike", lambda *_: False)
+    monkeypatch.setattr(module, "alike", lambda *_: None)
     graph = trace(Cached().eval(), images(2).float())
     small = narrow(graph, {name: list(range(g.width)) for name, g in graph.groups.items()})
     assert small.kind == "module"
     assert not small.model.tables
+
+
+class Attends(nn.Module):
+    """Attention over positions, added to the input by a scale that hides it from the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.qkv = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 24, bias=False)
+        self.proj, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+        self.gamma = nn.Parameter(torch.full((8,), 1e-12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(y).chunk(3, -1)
+        heads = [t.unflatten(-1, (2, t.shape[-1] // 2)).transpose(1, 2) for t in (q, k, v)]
+        z = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        return self.head((y + self.gamma * self.proj(z)).mean(1))
+
+
+def test_an_operator_that_is_called_otherwise_is_asked_here() -> None:
+    """Its class scales by the channels that are left, and no number at the end says it."""
+    torch.manual_seed(0)
+    net, x = Attends().double().eval(), images(2)
+    graph = trace(net, x).module
+    assert alike(net, graph, x) is True
+    (node,) = (n for n in graph.graph.nodes if "scaled_dot_product" in str(n.target))
+    node.kwargs = {**node.kwargs, "scale": 4**-0.5}  # the same, said
+    assert alike(net, graph, x) is True
+    node.kwargs = {**node.kwargs, "scale": 8**-0.5}
+    assert alike(net, graph, x) is False
+
+
+def test_other_operators_cannot_be_told() -> None:
+    net, x = Net().eval(), images(2).float()
+    graph = trace(net, x).module
+    net.more = True
+    assert alike(net, graph, x) is None
+
+
+def test_a_narrower_head_takes_the_class_away() -> None:
+    torch.manual_seed(0)
+    net, x = Attends().double().eval(), images(2)
+    graph = trace(net, x)
+    keep = {name: list(range(0, group.width, 2)) for name, group in graph.groups.items()}
+    small = narrow(graph, keep)
+    assert small.kind == "graph"
