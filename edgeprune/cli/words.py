@@ -144,6 +144,17 @@ class Choice(Panel, title="Which filters leave"):
             help="Least share of a group's width (0.1). 0: a branch may vanish, where that is exact.",
         ),
     ] = None
+    own_class: Annotated[
+        bool,
+        typer.Option(
+            "--own-class",
+            help="Keep whole what the network's Python wants whole, so that it keeps its own class.",
+        ),
+    ] = False
+    unequal: Annotated[
+        bool,
+        typer.Option("--unequal", help="The parts of a split may differ in width."),
+    ] = False
     round_to: Annotated[
         str,
         typer.Option(

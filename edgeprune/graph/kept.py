@@ -99,11 +99,12 @@ class Kept:
     def group(self, group: Group) -> Group:
         """The group without the units that leave."""
         stays = self.stays(group.roots)
-        rank = np.where(stays, np.cumsum(stays) - 1, -2)  # -2: leaves
+        rank = np.cumsum(stays) - 1
         sites = []
         for site in group.sites:
             unit = np.where(site.unit >= 0, rank[site.unit], -1)
-            sites.append(Site(site.tensor, site.axis, unit[unit != -2]))
+            there = self.stays(self.graph.sites[site.tensor, site.axis])  # of other groups too
+            sites.append(Site(site.tensor, site.axis, unit[there]))
         return replace(group, roots=group.roots[stays], sites=tuple(sites))
 
 

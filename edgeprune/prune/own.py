@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..errors import EdgepruneError
 from ..graph import Graph
+from ..graph.kept import Keep
 from .computed import layer_of
 from .cut import narrow
 from .plan import Plan
@@ -35,9 +36,14 @@ def own_class(graph: Graph, planned: Planned) -> Plan:
             raise EdgepruneError(
                 f"no plan keeps the class {type(graph.model).__name__}",
                 str(small.edgeprune_reason),
-                "leave out own_class: the cut network is then an fx.GraphModule",
+                "leave out own_class (--own-class): the cut network is then an fx.GraphModule",
             )
         whole = found | whole
+
+
+def stands(graph: Graph, keep: Keep) -> bool:
+    """Whether the network that is cut so has the model's class."""
+    return bool(narrow(graph, keep).model.edgeprune_kind == "module")
 
 
 def _groups(graph: Graph, layer: str) -> list[str]:

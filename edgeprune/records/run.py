@@ -141,6 +141,8 @@ class Result:
     outputs: list[Output] = field(default_factory=list)  # each of them beside the dense network's
     steps: Count | None = None
     stopped: str | None = None  # why training or pruning ended
+    class_name: str | None = None  # of the pruned network in Python; None: it was not asked
+    class_lost: str | None = None  # why it is a graph and not of its own class; "": it is
     precision: str | None = None  # of the training
     lowest_lr: float | None = None  # that the training reached
     at_chance: bool | None = None  # it learned nothing

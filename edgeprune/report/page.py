@@ -353,6 +353,8 @@ def _to_target(way: Way, name: str) -> str:
     own = way.settings
     said = [name, prices.goal(own.target) if own.target else "by a plan that was given"]
     said.append(f"score {own.score}, spread {own.method}, repair {own.compensate}")
+    if own.own_class:
+        said.append("the network's own class kept")
     if own.distil_steps:
         said.append(f"{own.distil_steps} batches of distillation without labels")
     rounds, schedule, epochs, heal, distil = (

@@ -348,10 +348,22 @@ def notes(found: Results) -> list[str]:
     """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
     said = missing(found)
     said += _of_how_many(found)
+    said += _of_which_class(found)
     if found.measurements:
         latest = found.measurements[0]
         said.append(f"Measured on {latest.where}: {verdict(latest)}.")
     return said + warned(found)
+
+
+def _of_which_class(found: Results) -> list[str]:
+    """Whether the pruned network is of its own class in Python, and why not."""
+    pruned = found.pruned
+    if pruned is None or pruned.class_name is None:
+        return []
+    if not pruned.class_lost:
+        return [f"in Python the pruned network is the {pruned.class_name} that it was"]
+    why = pruned.class_lost if len(pruned.class_lost) < 90 else pruned.class_lost[:89] + "…"
+    return [f"in Python the pruned network is a graph, no {pruned.class_name} any more: {why}"]
 
 
 def go_on(found: Results) -> str:

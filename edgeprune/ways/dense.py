@@ -192,7 +192,7 @@ def record_result(
 ) -> None:  # fmt: skip
     """One ``result`` line: accuracies and of how many images (None: no labels), the network's counts as
     trained, and ``more`` of what `records.Result` knows."""
-    cost = graph.cost(traced)
+    cost, lost = graph.cost(traced), getattr(traced.model, "edgeprune_reason", None)
     run.append(
         records.Result(
             network=network, params=cost.params, flops=cost.flops, macs=cost.macs, bytes=cost.bytes,
@@ -200,7 +200,8 @@ def record_result(
             validation_accuracy=validation.score if validation else None,
             validation_images=validation.n if validation else None,
             test_accuracy=test.score if test else None, test_images=test.n if test else None,
-            test_measures=test.measures if test else {}, **more,
+            test_measures=test.measures if test else {}, class_lost=lost,
+            class_name=None if lost is None else type(traced.model).__name__, **more,
         )
     )  # fmt: skip
 

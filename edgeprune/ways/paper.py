@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from .. import graph, prune, train
 from ..errors import EdgepruneError
 from ..prune import Keep
+from ..prune import own as own_class
 from . import position, rounds, sensitivity
 from .position import Position
 from .post_training import Settings
@@ -47,6 +48,7 @@ class Paper:
     compensate: str = "none"  # one of post_training.COMPENSATIONS, before retraining
     heal: str = "paper"  # one of way.HEALS
     distil: bool = False  # the dense network teaches while retraining
+    own_class: bool = False  # a layer of which the network's Python wants all stays whole
     images: int = 256  # training images, labels unused, for scores and compensation that look
 
     def __post_init__(self) -> None:
@@ -91,12 +93,18 @@ def _step(work: Work[Paper], means: Means, curves: Sequence[Curve], now: Positio
     traced = position.read_network(work, now)
     dense = rounds.widths(work.dense.graph)
     possible = candidates(curves, rounds.widths(traced), dense, way, saving(traced))
-    chosen = decide(number, possible, way)
-    if isinstance(chosen, str):
-        return position.write(work.run, replace(now, ended=chosen), traced)
-    layer = chosen.layer
     evidence = rounds.look(traced, means.images, way.settings)
-    keep = {layer: prune.largest(rounds.score(traced, layer, evidence, way.settings), chosen.width)}
+    chosen = decide(number, possible, way)
+    while not isinstance(chosen, str):
+        layer = chosen.layer
+        ranked = rounds.score(traced, layer, evidence, way.settings)
+        keep = {layer: prune.largest(ranked, chosen.width)}
+        if not way.own_class or own_class.stands(traced, keep):
+            break
+        possible = [other for other in possible if other.layer != layer]
+        chosen = decide(number, possible, way)
+    else:
+        return position.write(work.run, replace(now, ended=chosen), traced)
     kept = prune.compose(now.kept, keep)
     smaller = rounds.smaller(traced, keep, means.images, way.settings)
     before, accuracy = rounds.judged(work, means, smaller, number)

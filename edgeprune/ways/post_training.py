@@ -26,7 +26,7 @@ from ..graph.probe import probe
 from ..graph.tensors import floating
 from ..memory import give_back, kept
 from ..prices import Target
-from ..prune import SCORES, Plan, narrow, plan
+from ..prune import SCORES, Plan, narrow, own, plan
 from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
 from ..prune.compensate import Told as Part
@@ -70,6 +70,8 @@ class Settings:
     floor: float = 0.1  # least share of a group's width
     multiple: int = 1
     keep: tuple[str, ...] = ()  # globs of groups that stay whole
+    own_class: bool = False  # what the network's Python wants whole stays whole (prune.own)
+    unequal: bool = False  # the parts of a split may differ in width
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,7 +101,9 @@ class Settings:
 
     def limits(self, whole: Mapping[str, int] | None = None) -> Limits:
         """What bounds the widths; ``whole``: the dense ones, where the network was pruned before."""
-        return Limits(self.floor, self.multiple, self.keep, whole=whole or {})
+        return Limits(
+            self.floor, self.multiple, self.keep, whole=whole or {}, equal=not self.unequal
+        )
 
 
 @dataclass(frozen=True)
@@ -323,10 +327,15 @@ class Ranking:
         table: aim.Rows | None = None,
     ) -> Plan:  # fmt: skip
         limits = settings.limits(whole)
-        return plan.make(
-            dense, self.scores, settings.target, method=settings.method, limits=limits,
-            curves=self.curves, prices=table,
-        )  # fmt: skip
+
+        def planned(more: Sequence[str] = ()) -> Plan:
+            return plan.make(
+                dense, self.scores, settings.target, method=settings.method,
+                limits=replace(limits, keep=[*limits.keep, *more]), curves=self.curves,
+                prices=table,
+            )  # fmt: skip
+
+        return own.own_class(dense, planned) if settings.own_class else planned()
 
     def towards(
         self, dense: Graph, settings: Settings, share: float | None, table: aim.Rows

@@ -39,6 +39,10 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
     if given is not None:
         if goal:
             raise EdgepruneError("--plan", "says already what stays", "leave the target out")
+        if "own_class" in typed:
+            raise EdgepruneError(
+                "--plan", "says already what stays", "make the plan with --own-class: --dry-run --plan-out"
+            )  # fmt: skip
         typed = {**typed, "plan": fingerprint(given)}
     if row.target and not goal and given is None:
         raise EdgepruneError("no target", next=f"give {prices.options()}, or --plan FILE")

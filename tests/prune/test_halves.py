@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph import Graph, trace
 from edgeprune.prices import Target
-from edgeprune.prune import cut, masked, plan
+from edgeprune.prune import cut, l1, masked, narrow, plan
 from edgeprune.prune.halves import equal
 from tests.graphs import relative
 from tests.nets import conv_bn, randomised
@@ -133,3 +133,17 @@ class Tied(nn.Module):
 def test_what_is_tied_or_of_another_size_is_left_alone() -> None:
     graph = trace(Tied(), torch.randn(2, 3, 16, 16))
     assert all(len(names) == 1 for names in equal(graph).values())
+
+
+def test_a_network_with_a_split_is_scored_and_cut_once_more() -> None:
+    """A layer whose filters are of two groups loses those of both."""
+    first = narrow(traced(False), {"block.start.0": [0, 2, 3], "block.start.0#2": [1, 2, 5]})
+    assert all(len(l1(first, name)) == g.width for name, g in first.groups.items())
+    weight = first.model.block.start[0].weight  # type: ignore[union-attr, index]
+    sizes = weight.abs().flatten(1).sum(1)
+    torch.testing.assert_close(l1(first, "block.start.0"), sizes[:3].detach())
+    keep = {"block.start.0": [0, 1], "block.start.0#2": [0, 2]}
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    small = narrow(first, keep).model
+    assert type(small) is Net
+    assert relative(small(x), masked(first, keep)(x)) < 1e-12
