@@ -111,7 +111,7 @@ class Bench:
         return test_images(run, models, self.test)
 
     def answers(self, run: Run | None, models: list[Path]) -> list[list[Output]]:
-        """What the networks answer to what was held out, where no labels judge them."""
+        """What the networks answer to what was held out, unless the device counts it."""
         from ..export import answers as room
         from ..ways import exporting
 
@@ -121,7 +121,8 @@ class Bench:
 
         signature = checkpoint.load(run, "dense").signature
         batches = exporting.judging(run).batches(exporting.BATCH)
-        return room.beside(models, batches, signature, exporting.rows_of(run, signature))
+        rows, judged = exporting.rows_of(run, signature), exporting.judged_of(run, signature)
+        return room.beside(models, batches, signature, rows, judged)
 
     def check_test(self, run: Run | None) -> None:
         """Refuse --test where nothing is judged."""

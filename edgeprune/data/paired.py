@@ -1,9 +1,10 @@
-"""Sets whose labels are no classes of images: arrays x and y of an .npz, or images/ beside masks/.
+"""Sets whose labels are no classes of images: arrays x and y of an .npz, images/ beside masks/, boxes.
 
 An .npz holds ``x``, what the network takes, and ``y``, what it should answer, one row an example; parts
 of its own are ``x_val``, ``y_val``, ``x_test``, ``y_test``. In a folder or an archive a mask has its
 image's name (any suffix) and size, and a class number a pixel, 255 where none is said; ``test/images``
 and ``test/masks`` (``val/...``) are parts of its own. What is missing is drawn from the training part.
+Images with boxes are read by :mod:`.boxed`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 from .. import files
 from ..errors import EdgepruneError
 from ..records import Convention
-from . import archives, loaders, sources, splits
+from . import archives, boxed, loaders, sources, splits
 from .faults import Faults
 from .folders import PART_NAMES, SUFFIXES
 from .loaders import MAX_SIZE, Dataset, Random, Split
@@ -98,7 +99,7 @@ class Masks:
             raise BadImageError(
                 f"a mask of mode {mask.mode}: grey or palette is wanted, a class a pixel"
             )
-        if mask.size != _opened(self.tree.read(self.images[i])).size:
+        if mask.size != boxed.upright(self.tree.read(self.images[i])):
             raise BadImageError(f"{mask.width}x{mask.height} px, and its image is of another size")
         side = min(mask.size)
         left, top = (mask.width - side) / 2, (mask.height - side) / 2
@@ -141,7 +142,7 @@ def takes(name: str) -> tuple[int, ...] | None:
 
 
 def tree_of(name: str, faults: Faults) -> archives.Tree | None:
-    """The folder or archive of images/ and masks/ that ``name`` means; None: it is another set."""
+    """The folder or archive that ``name`` means, of images/ and masks/ or with boxes; None: another set."""
     path = _place(name)
     if path is None or path.suffix == ".npz":
         return None
@@ -153,7 +154,7 @@ def tree_of(name: str, faults: Faults) -> archives.Tree | None:
     for top in ("", "train/", "training/"):
         if {f"{top}images", f"{top}masks"} <= folders:
             return tree
-    return None
+    return tree if boxed.annotated(tree) else None
 
 
 def _place(name: str) -> Path | None:
@@ -294,8 +295,9 @@ def load(
         assert tree is not None
         if not 1 <= size <= MAX_SIZE:
             raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
-        parts, classes = _masked(tree, canvas_for(size), faults, progress)
-        origin = {"kind": "masks", "path": str(tree.path), "fingerprint": tree.fingerprint}
+        kind, read = ("boxes", _boxed) if boxed.annotated(tree) else ("masks", _masked)
+        parts, classes = read(tree, canvas_for(size), faults, progress)
+        origin = {"kind": kind, "path": str(tree.path), "fingerprint": tree.fingerprint}
     said = faults.settle()
     for note in said:
         notes(note)
@@ -324,6 +326,18 @@ def _masked(
     return parts, classes
 
 
+def _boxed(
+    tree: archives.Tree, canvas: int, faults: Faults, progress: Progress
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    parts: dict[str, Split] = {}
+    read = boxed.read_boxes(tree, faults)
+    for part, own in read.items():
+        boxes, rows = own.on(canvas, faults)
+        parts[part] = boxed.Boxed(own.images, rows, boxes, canvas)
+    loaders.decode(list(parts.values()), None, faults, progress)
+    return parts, tuple(read["train"].classes.values())
+
+
 def _split(
     name: str, parts: Mapping[str, Split], classes: tuple[str, ...], origin: dict[str, Any],
     how: tuple[int, int | None], said: list[str],
@@ -350,12 +364,16 @@ def _split(
 
 
 def natural_size(name: str) -> int:
-    """As `sources.natural_size`; of images beside masks by their sides, of arrays any."""
+    """As `sources.natural_size`; of images beside masks or with boxes by their sides, of arrays any."""
     if arrays_of(name) is not None:
         return 32
     tree = tree_of(name, Faults(name, skip=True))
     if tree is None:
         return sources.natural_size(name)
-    images, _ = read_masks(tree, Faults(name, skip=True))["train"]
+    faults = Faults(name, skip=True)
+    if boxed.annotated(tree):
+        images = boxed.read_boxes(tree, faults)["train"].images
+    else:
+        images, _ = read_masks(tree, faults)["train"]
     sides = sorted(images.side(i) for i in range(0, len(images), max(1, len(images) // 9)))
     return 224 if sides[len(sides) // 2] > 64 else 32

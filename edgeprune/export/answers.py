@@ -7,7 +7,7 @@ examples, on this machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,13 @@ import torch
 from ..errors import EdgepruneError
 from ..graph.inputs import size
 from ..records import Output, Port, Signature
-from ..tasks import Comparison, Task
+from ..tasks import Comparison, Scores, Task
 from . import parity
 
 Rows = Sequence[tuple[Port, Task]]
+
+
+Judged = tuple[Port, Task] | None  # the output that labels judge
 
 
 @dataclass(frozen=True)
@@ -28,27 +31,47 @@ class Answers:
 
     images: int
     outputs: list[list[Output]]  # for each pair, what the second file has kept of the first one's
-    accuracy: list[float | None]  # for each file, the first output's score; None without labels
+    scores: list[dict[str, float]]  # for each file, by labels, the score first; {} without labels
+
+    @property
+    def score(self) -> list[float | None]:
+        """For each file; None without labels."""
+        return [next(iter(own.values()), None) for own in self.scores]
 
 
 def beside(
-    models: Sequence[Path], batches: Iterable[parity.Batch], signature: Signature, rows: Rows
-) -> list[list[Output]]:
-    """For each file, what its outputs, those of ``rows``, have kept of the first one's; none for itself."""
+    models: Sequence[Path], batches: Iterable[parity.Batch], signature: Signature, rows: Rows,
+    judged: Judged = None,
+) -> list[list[Output]]:  # fmt: skip
+    """For each file, what its outputs, those of ``rows``, have kept of the first one's, and what the labels
+    of ``batches`` say of the one that is ``judged``; of the first file only that.
+    """
     pairs = [(0, i) for i in range(1, len(models))]
-    return [[], *answers(models, batches, signature, rows, pairs).outputs]
+    found = answers(models, batches, signature, rows, pairs, judged)
+    return [
+        _with_scores(own, judged, scores)
+        for own, scores in zip([[], *found.outputs], found.scores, strict=True)
+    ]
+
+
+def _with_scores(own: list[Output], judged: Judged, scores: dict[str, float]) -> list[Output]:
+    if judged is None:
+        return own
+    port, task = judged
+    outputs = own or [Output(name=port.name, task=task.name)]
+    return [replace(o, scores=scores) if o.name == port.name else o for o in outputs]
 
 
 def answers(
     models: Sequence[Path], batches: Iterable[parity.Batch], signature: Signature, rows: Rows,
-    pairs: Sequence[tuple[int, int]], labelled: bool = False,
+    pairs: Sequence[tuple[int, int]], judged: Judged = None,
 ) -> Answers:  # fmt: skip
-    """The files' outputs, those of ``rows``, pair by pair; ``labelled``: and how many are right."""
+    """The files' outputs, those of ``rows``, pair by pair, and what labels say of the one that is judged."""
     places = [port.name for port in signature.outputs]
     numbers = [places.index(port.name) for port, _ in rows]
     sessions = [parity.session(path) for path in models]
     sums = [[Comparison(port, task) for port, task in rows] for _ in pairs]
-    right, images = torch.zeros(len(models), dtype=torch.float64), 0
+    scores, images = [Scores(judged[1]) if judged else None for _ in models], 0
     for x, y in batches:
         given = [[torch.from_numpy(np.asarray(v)) for v in parity.run_on(s, x)] for s in sessions]
         for path, found in zip(models, given, strict=True):
@@ -60,8 +83,11 @@ def answers(
         for own, (a, b) in zip(sums, pairs, strict=True):
             for each, number in zip(own, numbers, strict=True):
                 each.add(given[a][number], given[b][number])
-        if labelled and y is not None:
-            task = rows[0][1]
-            right += torch.stack([task.right(g[numbers[0]], y).double().sum() for g in given])
-    shares = (right / max(1, images)).tolist() if labelled else [None] * len(models)
-    return Answers(images, [[each.result() for each in own] for own in sums], shares)
+        for score, found in zip(scores, given, strict=True):
+            if score is not None and judged is not None and y is not None:
+                score.add(found[places.index(judged[0].name)], y)
+    return Answers(
+        images,
+        [[each.result() for each in own] for own in sums],
+        [score.result() if score else {} for score in scores],
+    )

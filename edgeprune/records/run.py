@@ -116,6 +116,7 @@ class Output:
     task: str  # one of tasks.TASKS
     variance_kept: float | None = None  # share of the dense output's; None: it has none
     measures: dict[str, float] = field(default_factory=dict)  # the task's own, by their names
+    scores: dict[str, float] = field(default_factory=dict)  # by labels, where there are any
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,14 +25,19 @@ def plain_classes(outputs: Sequence[Output]) -> bool:
 
 
 def figures(outputs: Sequence[Output]) -> list[Figure]:
-    """Of each output the measures of its task, then the variance kept."""
+    """Of each output what labels say, the measures of its task, then the variance kept."""
     from ..tasks import TASKS  # imports torch, which a list of runs must not
 
     found = []
     for output in outputs:
         place = f"{output.name}: " if len(outputs) > 1 else ""
-        known = TASKS[output.task].measures if output.task in TASKS else ()
-        for measure in known:
+        task = TASKS.get(output.task)
+        for measure in task.labelled if task and output.scores else ():
+            if measure.name in output.scores:
+                value = output.scores[measure.name]
+                quantity = f"{place}{'test' if place else 'Test'} {_small(measure.title)}"
+                found.append(Figure(quantity, f"test_{measure.name}", value, measure.show(value)))
+        for measure in task.measures if task else ():
             if measure.name in output.measures:
                 value = output.measures[measure.name]
                 quantity = place + (measure.title if not place else _small(measure.title))

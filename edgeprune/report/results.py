@@ -293,11 +293,13 @@ def measured_rows(found: Results) -> list[Row]:
 
 def judged_by(found: Results) -> Task | None:
     """The task that the run's labels are of; None: classes, or it is not known here."""
-    if found.recipe.task in (None, "", "classification"):
+    said, spec = found.recipe.task, found.spec
+    if said in (None, "", "classification") or spec is None or spec.signature is None:
         return None
-    from ..tasks import TASKS  # imports torch, which a list of runs must not
+    from .. import tasks  # imports torch, which a list of runs must not
 
-    return TASKS.get(found.recipe.task)
+    judged = tasks.labelled(tasks.judged(spec.signature, said))
+    return judged[1] if judged and not judged[1].classifies else None
 
 
 def score_word(found: Results) -> str:

@@ -1,9 +1,9 @@
 """What a network's answer is, and how it is judged: one row a task."""
 
 from .classification import CLASSIFICATION
-from .compare import Comparison, comparisons, sentence
-from .table import TASKS, judged, named, told
-from .task import Measure, Task, variance_lost
+from .compare import Comparison, Scores, comparisons, sentence
+from .table import TASKS, judged, labelled, named, told
+from .task import Measure, Task
 from .vectors import VALUES
 
 __all__ = [
@@ -12,11 +12,12 @@ __all__ = [
     "VALUES",
     "Comparison",
     "Measure",
+    "Scores",
     "Task",
     "comparisons",
     "judged",
+    "labelled",
     "named",
     "sentence",
     "told",
-    "variance_lost",
 ]

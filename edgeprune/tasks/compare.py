@@ -62,6 +62,27 @@ class Comparison:
         )  # fmt: skip
 
 
+class Scores:
+    """What labels say of an output, over batches, the score first: ``{"map": 0.41, "map50": 0.62}``."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.measures = task, task.labelled
+        self.parts: dict[Any, Any] = {}  # by what takes them: two figures may be of the same sums
+
+    def add(self, outputs: Tensor, targets: Tensor, times: int = 1) -> None:
+        """A batch of both; 0 ``times`` counts nothing of it, and gives the sums their shape."""
+        for take in {m.parts: m for m in self.measures}:
+            found = take(outputs, targets) * times
+            self.parts[take] = self.parts[take] + found if take in self.parts else found
+
+    def result(self) -> dict[str, float]:
+        """A figure is left out where the labels say nothing of it."""
+        found = {
+            m.name: m.value(self.parts[m.parts]) for m in self.measures if m.parts in self.parts
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
 def comparisons(rows: Sequence[tuple[Port, Task]]) -> list[Comparison]:
     return [Comparison(port, task) for port, task in rows]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import units
 from ..records.signature import Port, Signature
 from .task import Measure, Targets, Task, shaped, unfit
-from .vectors import ABSOLUTE, R2, RELATIVE, sums
+from .vectors import ABSOLUTE, R2, RELATIVE
 
 UNLABELLED = 255  # of a pixel that no class is said of, as Pascal VOC and Cityscapes write it
 
@@ -48,17 +48,24 @@ def mean_iou(found: Tensor) -> float | None:
     return float((found[0][there] / found[1][there]).mean()) if bool(there.any()) else None
 
 
-def decibels(outputs: Tensor, others: Tensor) -> Tensor:
-    """The sum of PSNR over N images, and N; the peak is the range of all these outputs."""
+Error = tuple[float, float, float]  # of an image: mean squared error, least and largest value
+
+
+def errors(outputs: Tensor, others: Tensor) -> list[Error]:
+    """Of each image, and the range of ``outputs``."""
     a, b = outputs.flatten(1).double(), others.flatten(1).double()
-    peak = (a.max() - a.min()).clamp_min(1e-30)
-    error = (a - b).square().mean(1).clamp_min(1e-10 * float(peak) ** 2)  # 100 dB at most
-    return sums((10 * torch.log10(peak**2 / error)).sum(), len(a))
+    found = torch.stack([(a - b).square().mean(1), a.amin(1), a.amax(1)], 1)
+    return [(mse, low, high) for mse, low, high in found.tolist()]
 
 
-def mean(parts: Tensor) -> float | None:
-    value = float(parts[0] / parts[1]) if parts[1] > 0 else math.nan
-    return value if math.isfinite(value) else None
+def decibels(images: list[Error]) -> float | None:
+    """The mean PSNR, 100 dB at most; the peak is the range of all images."""
+    if not images:
+        return None
+    peak = max(high for _, _, high in images) - min(low for _, low, _ in images)
+    least = 1e-10 * max(peak, 1e-30) ** 2
+    found = sum(10 * math.log10(peak**2 / max(mse, least)) for mse, _, _ in images if peak > 0)
+    return found / len(images) if peak > 0 else None
 
 
 MIOU = Measure(
@@ -70,7 +77,7 @@ MIOU = Measure(
     "overlaps by {} (mIoU)",
 )
 PSNR = Measure(
-    "psnr", "PSNR to the dense network's", decibels, mean, lambda v: f"{v:.1f} dB",
+    "psnr", "PSNR to the dense network's", errors, decibels, lambda v: f"{v:.1f} dB",
     "is at {} (PSNR) to the dense network's",
 )  # fmt: skip
 
@@ -157,13 +164,13 @@ LABELLED_MIOU = Measure(
 )
 
 
-def decibels_of_labels(outputs: Tensor, targets: Tensor) -> Tensor:
-    """As `decibels`; the peak is the range of the labels."""
-    return decibels(targets, outputs)
+def errors_of_labels(outputs: Tensor, targets: Tensor) -> list[Error]:
+    """As `errors`; the peak is the range of the labels."""
+    return errors(targets, outputs)
 
 
 LABELLED_PSNR = Measure(
-    "psnr", "PSNR", decibels_of_labels, mean, lambda v: f"{v:.1f} dB", "is at {} (PSNR)"
+    "psnr", "PSNR", errors_of_labels, decibels, lambda v: f"{v:.1f} dB", "is at {} (PSNR)"
 )
 
 
@@ -199,15 +206,15 @@ def fitted_depth(port: Port, labels: Targets) -> Targets:
 SEGMENTATION = Task(
     "segmentation", "segmentation", seen=is_segmentation, axes=2, same=same_pixels,
     chooses="class of a pixel", more=(MIOU,), loss=pixel_entropy, taught=taught_pixels,
-    judged=LABELLED_MIOU, score="miou", fitted=fitted_masks,
+    judged=LABELLED_MIOU, fitted=fitted_masks,
 )  # fmt: skip
 RESTORATION = Task(
     "restoration", "restored image", seen=is_restored, more=(PSNR, RELATIVE), loss=absolute_loss,
-    taught=taught_absolute, judged=R2, told=(LABELLED_PSNR,), score="r2", fitted=fitted_image,
+    taught=taught_absolute, judged=R2, told=(LABELLED_PSNR,), fitted=fitted_image,
 )  # fmt: skip
 DEPTH = Task(
     "depth", "depth", seen=is_depth, more=(ABSOLUTE, RELATIVE), loss=absolute_loss,
-    taught=taught_absolute, judged=R2, told=(ABSOLUTE, RELATIVE), score="r2", fitted=fitted_depth,
+    taught=taught_absolute, judged=R2, told=(ABSOLUTE, RELATIVE), fitted=fitted_depth,
 )  # fmt: skip
 SEQUENCE = Task(
     "sequence", "sequence", seen=is_sequence, same=same_steps, chooses="class of a step"

@@ -65,6 +65,14 @@ def told(rows: Sequence[tuple[Port, Task]]) -> str:
     return ",".join(f"{port.name}={task.name}" for port, task in rows)
 
 
+def labelled(rows: Sequence[tuple[Port, Task]]) -> tuple[Port, Task] | None:
+    """The output that labels judge: the only one, or the only one of a task of its own; None: there is
+    none, or nobody knows which."""
+    plain = [(port, task) for port, task in rows if task is not VALUES]
+    found = rows if len(rows) == 1 else plain
+    return found[0] if len(found) == 1 and found[0][1].judges and found[0][0].batch == 0 else None
+
+
 def _seen(port: Port, signature: Signature) -> Task:
     return next(task for task in TASKS.values() if task.seen(port, signature) or task is VALUES)
 

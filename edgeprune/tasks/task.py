@@ -26,18 +26,12 @@ class Chance(NamedTuple):
     score: float  # at most, three standard errors included
 
 
-def variance_lost(outputs: Tensor, others: Tensor) -> float:
-    """``|outputs - others|^2 / variance of outputs`` over N images: 0 for equal, 1 for their mean."""
-    lost = (outputs - others).square().sum()
-    return float(lost / (outputs - outputs.mean(0)).square().sum().clamp_min(1e-30))
-
-
 @dataclass(frozen=True)
 class Measure:
-    """How near the outputs of one network are to another's, as one figure with a word.
+    """How near a network's outputs are to another's, or to their labels, as one figure with a word.
 
-    ``parts`` of two batches of outputs [N, ...] are added up with ``+`` over all batches; ``value`` is the
-    figure, None where nothing was comparable.
+    ``parts`` of two batches [N, ...] are added up with ``+`` over all batches (a tensor of sums, or a list);
+    ``value`` is the figure, None where nothing was comparable.
     """
 
     name: str  # the key in files: cosine
@@ -79,9 +73,8 @@ class Task:
     axes: int = 0  # of an output, besides the batch: the fewest that it can be read with
     chooses: str = ""  # what is chosen: answers, pixels, labels; "": nothing is
     more: tuple[Measure, ...] = ()  # besides the share of what is chosen alike
-    distance: Callable[[Tensor, Tensor], float] = variance_lost
-    score: str = ""  # the key of its score in results: top1
-    judged: Measure | None = None  # of outputs and targets: the score, a share 0..1
+    score: str = ""  # where an example has one answer: the key of the share that is right, top1
+    judged: Measure | None = None  # else: the score of outputs and targets, a share 0..1
     told: tuple[Measure, ...] = ()  # of outputs and targets: what is told beside the score
     fitted: Callable[[Port, Targets], Targets] = lambda port, targets: targets
     # an output, labels as a file has them -> as the loss takes them, or what is wrong with them
@@ -99,8 +92,13 @@ class Task:
 
     @property
     def trains(self) -> bool:
-        """Whether there is a loss for it, and a score by labels."""
+        """Whether there is a loss for it."""
         return self.loss is not no_labels
+
+    @property
+    def judges(self) -> bool:
+        """Whether there is a score by labels."""
+        return self.classifies or self.judged is not None
 
     @property
     def classifies(self) -> bool:
@@ -117,8 +115,13 @@ class Task:
         )
 
     @property
+    def labelled(self) -> tuple[Measure, ...]:
+        """Of outputs and targets: the score, then what is told beside it."""
+        return (self.by_labels, *self.told)
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
-        """In the order in which they are told."""
+        """Of two networks' outputs, in the order in which they are told."""
         return ((agreement(self),) if self.chooses else ()) + self.more
 
     def distillation(
@@ -134,19 +137,6 @@ class Task:
         """``(1 - share) loss + share taught``: labels, and what a teacher answers, mean over N."""
         taught = self.taught(outputs, teacher, temperature)
         return (1 - share) * self.loss(outputs, targets, smoothing) + share * taught
-
-    def agree(self, outputs: Tensor, others: Tensor) -> float | None:
-        """Share of images with the same answer; None where an answer is no choice."""
-        same = self.same(outputs, others)
-        return None if same is None else float(same.double().mean())
-
-    def scores(self, outputs: Tensor, targets: Tensor | None) -> dict[str, float] | None:
-        """``{"top1": 0.91}``; None without labels."""
-        if targets is None:
-            return None
-        measure = self.by_labels
-        found = measure.value(measure.parts(outputs, targets))
-        return None if found is None else {measure.name: found}
 
 
 def agreement(task: Task) -> Measure:

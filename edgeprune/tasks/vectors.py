@@ -169,15 +169,15 @@ def fitted_values(port: Port, labels: Targets) -> Targets:
 EMBEDDING = Task("embedding", "embedding", seen=is_unit, more=(COSINE,))
 NUMBER = Task(
     "number", "one number", seen=is_number, more=(ABSOLUTE, RELATIVE),
-    loss=squared, taught=taught_squared, judged=R2, told=(ABSOLUTE,), score="r2",
+    loss=squared, taught=taught_squared, judged=R2, told=(ABSOLUTE,),
     fitted=fitted_number,
 )  # fmt: skip
 LABELS = Task(
     "labels", "labels", seen=is_shares, same=alike, chooses="labels", loss=binary_cross_entropy,
-    taught=taught_labels, judged=RIGHT, score="labels_right", fitted=fitted_labels,
+    taught=taught_labels, judged=RIGHT, fitted=fitted_labels,
 )  # fmt: skip
 VALUES = Task(
     "values", "values", seen=anything, more=(RELATIVE,),
-    loss=squared, taught=taught_squared, judged=R2, told=(RELATIVE,), score="r2",
+    loss=squared, taught=taught_squared, judged=R2, told=(RELATIVE,),
     fitted=fitted_values,
 )  # fmt: skip

@@ -95,15 +95,17 @@ def evaluate(
     batch_size: int = forecast.VALIDATION_BATCH,
     precision: str = "fp32",
     task: Task = CLASSIFICATION,
+    place: str = "",
 ) -> Judged:
-    """The task's score and loss on ``split``; ``model`` is left as it was.
+    """The task's score and loss on ``split``, of the output at ``place``; ``model`` is left as it was.
 
     float32 is what a result is stated in; choices may be made faster, in the training's precision.
     """
     home = next(model.parameters()).device
     model.to(here().device)
     try:
-        return judge(model, evaluation_batches(split, convention, batch_size), task, precision)
+        batches = evaluation_batches(split, convention, batch_size)
+        return judge(model, batches, task, precision, place)
     finally:
         model.to(home)
 

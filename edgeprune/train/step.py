@@ -9,13 +9,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env, reduce
+from accelerate.utils import gather_object, parse_flag_from_env, reduce
 from torch import Tensor, nn
 
 from .. import tasks
 from ..errors import EdgepruneError
+<<<<<<< HEAD
 from ..graph.inputs import call
 from ..tasks import Task
+=======
+from ..graph.inputs import named
+from ..tasks import Scores, Task
+>>>>>>> 0e32c4c (Boxes with labels are judged by COCO's mAP: arrays or COCO's .json, in post-training, bench and report; a task's scores by labels are one thing (Scores), which bench tells of every task; PSNR does not depend on batches)
 from .recipes import Recipe
 
 LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,7 +29,9 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerat
 
 @dataclass(frozen=True)
 class Judged:
-    """The task's score (share 0..1) and its mean loss over ``n`` images; what else it tells."""
+    """The task's score (share 0..1) and its mean loss over ``n`` images (NaN where it has none); what else
+    it tells.
+    """
 
     score: float
     loss: float
@@ -158,10 +165,11 @@ def laid_out(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def answer_of(output: object, task: Task) -> Tensor:
-    """A network's answer where one tensor is wanted, [N, classes] of a classifier; else an error."""
-    if isinstance(output, Tensor) and (output.ndim == 2 or not task.classifies):
-        return output
+def answer_of(output: object, task: Task, place: str = "") -> Tensor:
+    """The tensor at ``place`` of what a network gives, [N, classes] of a classifier; else an error."""
+    found = dict(named(output)).get(place)
+    if found is not None and (found.ndim == 2 or not task.classifies):
+        return found
     shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
     raise EdgepruneError(
         f"the network gives a {type(output).__name__}{shape}",
@@ -176,40 +184,49 @@ def judge(
     batches: Iterable[tuple[Tensor, Tensor]],
     task: Task,
     precision: str = "fp32",
+    place: str = "",
 ) -> Judged:
-    """Score and loss of a model on its device, in evaluation mode.
+    """Score and loss of a model on its device, in evaluation mode; ``place``: of the output that is judged.
 
     With several processes each does its share of the batches.
     """
     state = here()
     was_training = model.training
     model.eval()
-    measures = (task.by_labels, *task.told)
     sums = torch.zeros(2, device=state.device)  # loss, images
-    parts: list[Tensor] = []
+    scores = Scores(task)
     try:
         for i, (x, y) in enumerate(batches):
-            if i % state.num_processes != state.process_index:
+            mine = i % state.num_processes == state.process_index
+            if i and not mine:  # the first is seen by all, so that each has sums
                 continue
-            x, y = x.to(state.device, non_blocking=True), y.to(state.device, non_blocking=True)
+            there = x.to(state.device, non_blocking=True)
             with torch.autocast(state.device.type, LOWER.get(precision), precision in LOWER):
-                answer = answer_of(model(x), task).float()
-            sums[0] += task.loss(answer, y, 0.0) * len(y)
-            sums[1] += len(y)
-            found = [m.parts(answer, y).to(state.device) for m in measures]
-            parts = [a + b for a, b in zip(parts, found, strict=True)] if parts else found
+                answer = answer_of(model(there), task, place).float()
+            if mine:
+                known = y.to(state.device, non_blocking=True)
+                sums[0] += (task.loss(answer, known, 0.0) if task.trains else torch.nan) * len(y)
+                sums[1] += len(y)
+            scores.add(answer.cpu(), y, int(mine))  # in float64, which not every device has
     finally:
         model.train(was_training)
     loss, n = reduce(sums, "sum").tolist()
     if not n:
         raise EdgepruneError("evaluation", "the split has no images")
-    parts = parts or [torch.zeros(2, device=state.device)]  # a process that had no batch
-    values = {m.name: m.value(reduce(p, "sum")) for m, p in zip(measures, parts, strict=False)}
-    score = values.pop(measures[0].name)
+    scores.parts = {take: _together(found, state) for take, found in scores.parts.items()}
+    told = scores.result()
+    score = told.pop(task.by_labels.name, None)
     if score is None:
         raise EdgepruneError(
-            f"labels of {int(n):,} examples",
-            f"say nothing of {measures[0].title}: they are all the same",
+            f"labels of {int(n):,} examples", f"say nothing of {task.by_labels.title}"
         )
-    told = {name: value for name, value in values.items() if value is not None}
     return Judged(score, loss / n, int(n), told)
+
+
+def _together(found: Any, state: PartialState) -> Any:
+    """The sums of all processes, or what they listed."""
+    if state.num_processes == 1:
+        return found
+    return (
+        reduce(found.to(state.device), "sum") if isinstance(found, Tensor) else gather_object(found)
+    )

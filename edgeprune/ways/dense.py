@@ -83,7 +83,9 @@ def dense(run: Run, asked: Asked, dataset: Dataset, watch: Watch) -> Loaded:
 
 def fitted(dataset: Dataset, signature: Signature, task: str) -> Dataset:
     """The set with its labels as the task's loss takes them; refused where they do not fit the output."""
-    row, port = tasks.named(task), signature.outputs[0]
+    judged = tasks.labelled(tasks.judged(signature, task))
+    assert judged is not None  # `wanted.trained_as` refused it
+    port, row = judged
     parts = {p: getattr(dataset, p) for p in ("train", "validation", "test")}
     return replace(dataset, **{p: s.labelled(row.fitted(port, s.labels)) for p, s in parts.items()})
 

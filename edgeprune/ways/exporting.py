@@ -15,7 +15,7 @@ from ..data import Dataset, Split
 from ..errors import EdgepruneError
 from ..export import Batch, Exported, Real
 from ..graph.inputs import Example, mapped, size
-from ..records import Signature
+from ..records import Port, Signature
 from ..runs import Run
 from ..tasks import Task
 from . import post_training, wanted
@@ -99,9 +99,14 @@ def fingerprint(run: Run, network: str) -> str:
 
 
 def task_of(run: Run) -> Task:
-    """What the run's one output is; of several they are compared, and none is judged by labels."""
+    """What the run's one output is; several are values, of which labels may judge one (`judged_of`)."""
     said = run.recipe().task or tasks.CLASSIFICATION.name
     return tasks.VALUES if "," in said or "=" in said else tasks.named(said)
+
+
+def judged_of(run: Run, signature: Signature) -> tuple[Port, Task] | None:
+    """The output that the run's labels judge; None: it has no labels."""
+    return tasks.labelled(rows_of(run, signature)) if labelled(run) else None
 
 
 def rows_of(run: Run, signature: Signature) -> Rowed:
@@ -129,9 +134,9 @@ def judging(run: Run) -> Judging:
     """
     convention = checkpoint.read_spec(run).input
     if labelled(run):
-        split, task = of_test(run), task_of(run)
-        if (known := checkpoint.read_spec(run).signature) is not None and task.trains:
-            split = split.labelled(task.fitted(known.outputs[0], split.labels))
+        split, known = of_test(run), checkpoint.read_spec(run).signature
+        if known is not None and (judged := judged_of(run, known)) is not None:
+            split = split.labelled(judged[1].fitted(judged[0], split.labels))
         return Judging(lambda n: data.evaluation_batches(split, convention, n))
     held_out = unlabelled(run)
     rows = post_training.split(len(held_out))[1]

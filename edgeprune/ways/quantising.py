@@ -77,7 +77,7 @@ def judged(
     return answers(
         models, judging.batches(exporting.BATCH), loaded.signature, rows,
         [(0, 1), (len(models) - 1 if len(models) > 2 else 0, 1)],
-        labelled=exporting.labelled(run) and len(rows) == 1,
+        exporting.judged_of(run, loaded.signature),
     )  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def _told(
         images=found.images,
         beside_float=found.outputs[0],
         beside_dense=found.outputs[1],
-        accuracy=found.accuracy[1],
-        float_accuracy=found.accuracy[0],
+        accuracy=found.score[1],
+        float_accuracy=found.score[0],
         seconds=seconds,
         versions=runs.versions(),
     )

@@ -133,8 +133,11 @@ def _accuracies(
     work: Work[Any], model: Any, judges: Judges
 ) -> tuple[train.Judged | None, train.Judged | None]:
     """On validation and test; None without labels."""
+    port, task = work.judged
     validation, test = (
-        None if part is None else train.evaluate(model, part, work.dense.convention, task=work.task)
+        None
+        if part is None
+        else train.evaluate(model, part, work.dense.convention, task=task, place=port.name)
         for part in judges
     )
     return validation, test

@@ -121,8 +121,10 @@ def shape_of(name: str, said: Sequence[str]) -> tuple[str, ...]:
     return (own,)
 
 
-def trained_as(signature: Signature, said: str, name: str) -> str:
-    """The task that the labels of the set ``name`` train and judge; a network of other answers is refused."""
+def trained_as(signature: Signature, said: str, name: str, trains: bool = True) -> str:
+    """The tasks of a network's outputs, one of which the labels of the set ``name`` judge, and train unless
+    it is pruned after training; a network of other answers is refused.
+    """
     rows = tasks.judged(signature, said)
     if not takes_arrays(name):
         h, w = space_of(signature.inputs)
@@ -131,10 +133,11 @@ def trained_as(signature: Signature, said: str, name: str) -> str:
                 f"the network takes {signature.inputs.said}", "labelled images are square",
                 "give arrays: an .npz of x and y",
             )  # fmt: skip
-    if len(rows) != 1 or not rows[0][1].trains or rows[0][0].name or rows[0][0].batch:
+    judged = tasks.labelled(rows)
+    if judged is None or (trains and (not judged[1].trains or judged[0].name)):
         raise EdgepruneError(
             f"a network that {signature.said}",
-            f"labels train and judge one tensor, and not as {tasks.told(rows)}",
+            f"labels {'train and ' if trains else ''}judge one tensor, and not as {tasks.told(rows)}",
             "prune it without: --post-training --images …, or train it by your own loss from Python",
         )
     return tasks.told(rows)
@@ -168,9 +171,10 @@ def given_whole(wanted: Wanted, way: Way, watch: Watch) -> Given:
         asked = of_run(parent, way, wanted)
         dense = checkpoint.load(parent, "dense")
         tasks.judged(dense.signature, asked.task)  # names that are not there are refused first
-        dataset = labelled(asked, watch) if asked.data else None
-        if dataset is not None:
-            dataset = fitted(dataset, dense.signature, asked.task)
+        dataset = None
+        if asked.data:
+            trained_as(dense.signature, asked.task, asked.data, trains=False)
+            dataset = fitted(labelled(asked, watch), dense.signature, asked.task)
         return Given(parent, asked, dense, dataset)
     return _checkpoint(wanted, way, watch)
 
@@ -179,7 +183,7 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     model = model_of(wanted, watch)
     heads = [wanted.head] if wanted.head else ["paper", "original"]
     source = models.find(models.ModelSpec(model), wanted.init)
-    if source and are_arrays(wanted.images):
+    if source and (are_arrays(wanted.images) or takes_arrays(wanted.data)):
         source = replace(source, assumed=frozenset())  # arrays are taken as they come
     size = wanted.size
     if wanted.data is not None and (shape := shape_of(wanted.data, wanted.shape)) != wanted.shape:
@@ -191,10 +195,10 @@ def _checkpoint(wanted: Wanted, way: Way, watch: Watch) -> Given:
     task = tasks.told(tasks.judged(dense.signature, wanted.task))
     dataset = None
     if wanted.data is not None:
-        trained_as(dense.signature, wanted.task, wanted.data)
+        trained_as(dense.signature, wanted.task, wanted.data, trains=False)
         given = replace(wanted, limit=None) if wanted.images else wanted
         dataset = load_data(wanted.data, dense.convention.size, given, watch)
-        if tasks.named(task).classifies and not takes_arrays(wanted.data):
+        if task == tasks.CLASSIFICATION.name and not takes_arrays(wanted.data):
             dense = named_classes(dense, dataset.classes, source.where if source else model)
         dataset = fitted(dataset, dense.signature, task)
     limit = wanted.limit if wanted.images is None else wanted.limit or LOOKED_AT

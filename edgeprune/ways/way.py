@@ -11,6 +11,7 @@ from .. import records, tasks
 from ..errors import EdgepruneError, closest
 from ..prices import Target
 from ..prune.plan import METHODS
+from ..records import Port
 from ..tasks import Task
 from . import aim
 from .post_training import Settings
@@ -81,8 +82,13 @@ class Work(Generic[W]):
 
     @property
     def task(self) -> Task:
-        """Of the one output that labels judge."""
-        return tasks.named(self.asked.task)
+        """Of the output that labels judge."""
+        return self.judged[1]
+
+    @property
+    def judged(self) -> tuple[Port, Task]:
+        """The output that labels judge; of several networks' kinds of answers none, which are values."""
+        return tasks.labelled(self.rows) or (self.rows[0][0], tasks.VALUES)
 
     @property
     def rows(self) -> Rowed:

@@ -14,7 +14,7 @@ from edgeprune import checkpoint, prices, runs, ways
 from edgeprune.cli import app, errors
 from edgeprune.data import evaluation_batches
 from edgeprune.records import Result
-from edgeprune.tasks import CLASSIFICATION, TASKS
+from edgeprune.tasks import CLASSIFICATION, TASKS, Scores
 from edgeprune.ways import exporting
 from edgeprune.ways.post_training import forecast
 from tests.ways import tiny
@@ -67,8 +67,9 @@ def test_from_training_to_the_bench(
             logits = loaded.model(x)
         top2 = float(among_two(logits, y).double().mean())
         assert result.test_accuracy == pytest.approx(top2)
-        assert TOP2.scores(logits, y) == {"top2": pytest.approx(top2)}
-        assert TOP2.scores(logits, None) is None
+        scores = Scores(TOP2)
+        scores.add(logits, y)
+        assert scores.result() == {"top2": pytest.approx(top2)}
     assert 0 <= pruned.agreement <= 1
     out, _ = call("export r --json", capsys)
     parity = json.loads(out)["networks"]["pruned"]["parity"]
@@ -95,6 +96,7 @@ def test_one_output_is_compared_by_error_never_by_its_place() -> None:
 
 def test_more_outputs_are_compared_by_the_largest() -> None:
     a = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
-    assert CLASSIFICATION.agree(a, a.flip(1)) == 0
-    assert CLASSIFICATION.agree(a, 3 * a) == 1
-    assert CLASSIFICATION.agree(a[:, :1], a[:, :1]) is None
+    (agreement,) = CLASSIFICATION.measures
+    for others, share in ((a.flip(1), 0), (3 * a, 1)):
+        assert agreement.value(agreement.parts(a, others)) == share
+    assert agreement.value(agreement.parts(a[:, :1], a[:, :1])) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from edgeprune import checkpoint, data, runs
 from edgeprune.cli import app, errors
 from edgeprune.records import Result
+from edgeprune.tasks import TASKS, Scores
 from tests.data.test_paired import pictures
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NETWORKS = """
 from torch import nn
 
@@ -108,6 +111,60 @@ def test_from_training_to_the_bench(
     first, second = runs.Run(Path("runs/p")).history(Result)
     assert first.test_accuracy == pytest.approx(dense.test_accuracy, abs=1e-6)
     assert second.test_accuracy is not None
+
+
+def detector(place: Path) -> None:
+    """A detector with random weights, and images whose labels are its surest three boxes."""
+    pytest.importorskip("pycocotools")
+    (place / "cases_networks.py").write_text((BENCHMARKS / "cases_networks.py").read_text())
+    spec = importlib.util.spec_from_file_location("cases_networks", place / "cases_networks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    networks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(networks)
+    torch.manual_seed(0)
+    net = networks.YOLOv8().eval()
+    torch.save(net.state_dict(), "yolo.pth")
+    x = networks.blobs(100, 3, 64, 64)
+    with torch.no_grad():
+        found = net(x)[0]
+    scores, classes = found[:, 4:].max(1)
+    at = scores.topk(3).indices
+    boxes = found[:, :4].gather(2, at[:, None].expand(-1, 4, -1))
+    y = torch.cat([classes.gather(1, at)[..., None].float(), boxes.transpose(1, 2)], 2)
+    np.savez("boxes.npz", x=x, y=y)
+
+
+def test_boxes_are_judged_by_labels_after_training(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector(place)
+    words = "--post-training --model cases_networks.py:YOLOv8 --weights yolo.pth --data boxes.npz"
+    call(f"prune {words} --keep-flops 0.5 --round-to 1 --name p", capsys)
+    run = runs.Run(Path("runs/p"))
+    results = run.history(Result)
+    test, known = data.load("boxes.npz", size=32).test, []
+    for result in results:  # judged by hand
+        loaded, scores = checkpoint.load(run, result.network), Scores(TASKS["boxes"])
+        aside = np.zeros((*test.labels.shape[:2], 1), np.float32)
+        with torch.no_grad():
+            found = loaded.model(torch.from_numpy(test.x))[0]  # type: ignore[attr-defined]
+        scores.add(found, torch.from_numpy(np.concatenate([test.labels, aside], 2)))
+        known.append(scores.result())
+        assert {"map": result.test_accuracy} | result.test_measures == pytest.approx(known[-1])
+    assert known[0]["map50"] > 0.5
+    assert known[0] != known[1]
+    call("export p", capsys)
+    bench = call("bench p --device cpu --rounds 4 --passes 2 --seconds 0.1", capsys)
+    judged = [network["outputs"][0] for network in bench["networks"]]
+    assert [o["scores"] for o in judged] == [pytest.approx(own, abs=0.02) for own in known]
+    assert judged[1]["measures"]["matched"] > 0
+    assert errors.run(app.app, ["report", "p"]) == 0
+    told = capsys.readouterr().out
+    assert "Test mAP" in told
+    assert "accuracy" not in told.lower()
+    said = refused("train --model cases_networks.py:YOLOv8 --data boxes.npz --name q", capsys)
+    assert "boxes=" in said or "=boxes" in said
 
 
 @pytest.mark.parametrize(
