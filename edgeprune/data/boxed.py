@@ -26,25 +26,30 @@ from .faults import Faults
 from .folders import PART_NAMES
 from .loaders import Random, Split
 from .pictures import Files
-from .transforms import FORMATS, ORIENTATION, Augment, BadImageError, centre, normalise
+from .transforms import (
+    FORMATS,
+    ORIENTATION,
+    Augment,
+    BadImageError,
+    canvas_for,
+    centre,
+    normalise,
+)
 
 LEFT = 0.5  # share of a box that must be left of it
 FILLED = (-1.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # a row without a box
 KEYS = ("images", "annotations", "categories")
 
 
-class Boxed(Split):
-    """Images, and for labels boxes [n, most, 6] in pixels of the canvas: class (-1 fills up), centre x, y,
-    width, height, 1 where it counts neither for nor against. They have one view, the middle.
-    """
+class Still(Split):
+    """Images whose labels are of places in them: they have one view, the middle, and labels of that."""
 
     def batch(
         self, at: splits.Indices, convention: Convention, augment: Augment, rng: Random
     ) -> tuple[Tensor, Tensor]:
-        """x float32 [N, 3, S, S] and its boxes [N, most, 6]."""
-        size = convention.size
-        x = normalise(centre(self.images(at), size), convention)
-        return x, torch.from_numpy(seen(self.labels[at], (self.canvas - size) // 2, size))
+        """x float32 [N, 3, S, S] and its labels."""
+        x = normalise(centre(self.images(at), convention.size), convention)
+        return x, torch.from_numpy(self.labels[at])
 
 
 def seen(boxes: NDArray[Any], corner: float, size: int) -> NDArray[np.float32]:
@@ -69,8 +74,11 @@ class Annotated:
     boxes: tuple[NDArray[np.float64], ...]  # [k, 6] of each
     classes: Mapping[int, str]
 
-    def on(self, canvas: int, faults: Faults) -> tuple[NDArray[np.float32], splits.Indices]:
-        """All boxes as rows [n, most, 6] in pixels of the canvas, and which images could be read."""
+    def on(self, size: int, faults: Faults) -> tuple[NDArray[np.float32], splits.Indices]:
+        """All boxes as rows [n, most, 6] in pixels of the middle view, and which images could be read: class
+        (-1 fills up), centre x, y, width, height, 1 where it counts neither for nor against.
+        """
+        canvas = canvas_for(size)
         found, rows = [], []
         for i, boxes in enumerate(self.boxes):
             try:
@@ -88,7 +96,7 @@ class Annotated:
         whole = np.full((len(found), most, 6), FILLED, np.float32)
         for row, placed in zip(whole, found, strict=True):
             row[: len(placed)] = placed
-        return whole, np.array(rows, np.int64)
+        return seen(whole, (canvas - size) // 2, size), np.array(rows, np.int64)
 
 
 def upright(raw: bytes) -> tuple[int, int]:

@@ -42,8 +42,6 @@ from .transforms import (
     BadImageError,
     Pixels,
     canvas_for,
-    centre,
-    normalise,
 )
 
 PREFIXES = {"": "train", "_val": "validation", "_test": "test"}  # of x and y
@@ -68,20 +66,6 @@ class Rows(Split):
     ) -> tuple[Tensor, Tensor]:
         """x and y of these rows, as they are."""
         return torch.from_numpy(self.x[at]), torch.from_numpy(self.labels[at])
-
-
-class Masked(Split):
-    """Images, and for labels masks [n, canvas, canvas]; they have one view, the middles of both."""
-
-    def batch(
-        self, at: splits.Indices, convention: Convention, augment: Augment, rng: Random
-    ) -> tuple[Tensor, Tensor]:
-        """x float32 [N, 3, S, S] and class numbers int64 [N, S, S]."""
-        size = convention.size
-        x = normalise(centre(self.images(at), size), convention)
-        low = (self.canvas - size) // 2
-        y = self.labels[at][:, low : low + size, low : low + size]
-        return x, torch.from_numpy(np.ascontiguousarray(y, np.int64))
 
 
 @dataclass(frozen=True)
@@ -233,17 +217,19 @@ def read_masks(tree: archives.Tree, faults: Faults) -> dict[str, tuple[Files, Ma
     return parts
 
 
-def _decoded(masks: Masks, canvas: int, faults: Faults) -> tuple[NDArray[np.uint8], splits.Indices]:
-    """All masks, uint8 [n, canvas, canvas], and which of them could be read."""
+def _decoded(masks: Masks, size: int, faults: Faults) -> tuple[NDArray[np.uint8], splits.Indices]:
+    """All masks, uint8 [n, size, size], and which of them could be read."""
+    canvas = canvas_for(size)
+    low = (canvas - size) // 2
     found, rows = [], []
     for i, name in enumerate(masks.names):
         try:
-            found.append(masks.get(i, canvas))
+            found.append(masks.get(i, canvas)[low : low + size, low : low + size])
         except BadImageError as e:
             faults.add(name, str(e))
         else:
             rows.append(i)
-    whole = np.stack(found) if found else np.empty((0, canvas, canvas), np.uint8)
+    whole = np.stack(found) if found else np.empty((0, size, size), np.uint8)
     return whole, np.array(rows, np.int64)
 
 
@@ -296,7 +282,7 @@ def load(
         if not 1 <= size <= MAX_SIZE:
             raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
         kind, read = ("boxes", _boxed) if boxed.annotated(tree) else ("masks", _masked)
-        parts, classes = read(tree, canvas_for(size), faults, progress)
+        parts, classes = read(tree, size, faults, progress)
         origin = {"kind": kind, "path": str(tree.path), "fingerprint": tree.fingerprint}
     said = faults.settle()
     for note in said:
@@ -315,25 +301,25 @@ def _fingerprint(path: Path) -> str:
 
 
 def _masked(
-    tree: archives.Tree, canvas: int, faults: Faults, progress: Progress
+    tree: archives.Tree, size: int, faults: Faults, progress: Progress
 ) -> tuple[dict[str, Split], tuple[str, ...]]:
     parts: dict[str, Split] = {}
     for part, (images, masks) in read_masks(tree, faults).items():
-        whole, rows = _decoded(masks, canvas, faults)
-        parts[part] = Masked(images, rows, whole, canvas)
+        whole, rows = _decoded(masks, size, faults)
+        parts[part] = boxed.Still(images, rows, whole, canvas_for(size))
     classes = _classes([split.labels for split in parts.values()])
     loaders.decode(list(parts.values()), None, faults, progress)
     return parts, classes
 
 
 def _boxed(
-    tree: archives.Tree, canvas: int, faults: Faults, progress: Progress
+    tree: archives.Tree, size: int, faults: Faults, progress: Progress
 ) -> tuple[dict[str, Split], tuple[str, ...]]:
     parts: dict[str, Split] = {}
     read = boxed.read_boxes(tree, faults)
     for part, own in read.items():
-        boxes, rows = own.on(canvas, faults)
-        parts[part] = boxed.Boxed(own.images, rows, boxes, canvas)
+        boxes, rows = own.on(size, faults)
+        parts[part] = boxed.Still(own.images, rows, boxes, canvas_for(size))
     loaders.decode(list(parts.values()), None, faults, progress)
     return parts, tuple(read["train"].classes.values())
 

@@ -14,13 +14,8 @@ from torch import Tensor, nn
 
 from .. import tasks
 from ..errors import EdgepruneError
-<<<<<<< HEAD
-from ..graph.inputs import call
-from ..tasks import Task
-=======
-from ..graph.inputs import named
+from ..graph.inputs import call, named
 from ..tasks import Scores, Task
->>>>>>> 0e32c4c (Boxes with labels are judged by COCO's mAP: arrays or COCO's .json, in post-training, bench and report; a task's scores by labels are one thing (Scores), which bench tells of every task; PSNR does not depend on batches)
 from .recipes import Recipe
 
 LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,9 +41,8 @@ class Shell(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = call(self.network, x)  # the teacher is asked the same
-        return logits
+    def forward(self, x: Tensor) -> Any:
+        return call(self.network, x)  # the teacher is asked the same
 
 
 class Stepper:
@@ -102,7 +96,7 @@ class Stepper:
         if self.teacher is None:
             return self.task.loss(logits, y, smoothing)
         with torch.no_grad():
-            taught = self.teacher(x)
+            taught = answer_of(self.teacher(x), self.task)
         return self.task.distillation(
             logits,
             taught,
@@ -166,8 +160,9 @@ def laid_out(model: nn.Module) -> nn.Module:
 
 
 def answer_of(output: object, task: Task, place: str = "") -> Tensor:
-    """The tensor at ``place`` of what a network gives, [N, classes] of a classifier; else an error."""
-    found = dict(named(output)).get(place)
+    """The tensor at ``place`` of what a network gives, or its only one, [N, classes] of a classifier."""
+    given = dict(named(output))
+    found = given.get(place, next(iter(given.values())) if len(given) == 1 else None)
     if found is not None and (found.ndim == 2 or not task.classifies):
         return found
     shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""

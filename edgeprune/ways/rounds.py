@@ -16,6 +16,7 @@ from ..prune.images import Images
 from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
+from ..train.step import answer_of
 from .aim import Rows
 from .dense import result, trained_in
 from .examples import calibration, of_split
@@ -73,10 +74,13 @@ def images_to_look_at(work: Work[Any]) -> Images | None:
     some = work.labelled.train.take(work.way.images)
     dense = work.dense
     shown = of_split(some, dense.convention, dense.signature.inputs)
-    images = calibration(shown, settings.views, settings.seed, labels=some.labels)
-    if not work.task.classifies:
-        task = work.task
-        images.loss = lambda outputs, labels: task.loss(outputs, labels, 0.0)
+    task = work.task
+    if task.classifies:
+        return calibration(shown, settings.views, settings.seed, labels=some.labels)
+    images = calibration(
+        shown, 1, settings.seed, labels=some.labels
+    )  # labels are of the first view
+    images.loss = lambda outputs, labels: task.loss(answer_of(outputs, task), labels, 0.0)
     return images
 
 

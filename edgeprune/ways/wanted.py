@@ -134,7 +134,7 @@ def trained_as(signature: Signature, said: str, name: str, trains: bool = True) 
                 "give arrays: an .npz of x and y",
             )  # fmt: skip
     judged = tasks.labelled(rows)
-    if judged is None or (trains and (not judged[1].trains or judged[0].name)):
+    if judged is None or (trains and (not judged[1].trains or len(rows) > 1)):
         raise EdgepruneError(
             f"a network that {signature.said}",
             f"labels {'train and ' if trains else ''}judge one tensor, and not as {tasks.told(rows)}",

@@ -77,6 +77,10 @@ def test_masks_are_cut_as_their_images_are(tmp_path: Path) -> None:
     x, y = next(iter(Loader(found.train, Convention(12), batch_size=8, augment="small").epoch(1)))
     assert y.shape == (8, 12, 12)
     assert torch.equal((x[:, 0] > 0).long(), y)
+    larger = data.load(name, size=70)  # kept larger than it is shown
+    x, y = next(iter(Loader(larger.train, Convention(70), batch_size=8).epoch(1)))
+    assert y.shape == (8, 70, 70)
+    assert ((x[:, 0] > 0).long() == y).float().mean() > 0.85
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "set")
     packed = data.load(str(tmp_path / "packed.zip"), size=12)
     assert np.array_equal(packed.test.labels, found.test.labels)
