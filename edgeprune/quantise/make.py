@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import EdgepruneError, closest
+from ..errors import EdgepruneError, closest, first_line
 from ..graph.inputs import Example, size
 from ..models.onnx.file import opset_of
 from ..prune.compensate import Repaired
 from ..records import Kept
 from .file import Proto, prepared, quantised
-from .network import network
+from .network import Network, network
 from .observe import observe
-from .ranges import RANGES, Range
+from .ranges import RANGES, Range, Rule
 from .repair import STEPS
 from .sensitive import sensitive
 
@@ -70,10 +70,17 @@ def of_file(path: Path, examples: Sequence[Example], method: str = USUAL) -> Mad
         except EdgepruneError as e:  # an operator that is not followed, a single example
             note = f"its layers are not repaired: {e}"
         else:
-            repaired = [each for step in steps for each in STEPS[step](found, RANGES[last])]
+            repaired = _repaired(found, steps, RANGES[last])
             proto = found.written()
     ranges = {name: RANGES[last](seen) for name, seen in observe(proto, examples).items()}
     in_float = sensitive(proto, ranges, examples)
     made = quantised(proto, ranges, [kept.layer for kept in in_float])
     count = sum(size(x) for x in examples)
     return Made(made, method, count, ranges, in_float, repaired, note)
+
+
+def _repaired(found: Network, steps: Sequence[str], rule: Rule) -> list[Repaired]:
+    try:
+        return [each for step in steps for each in STEPS[step](found, rule)]
+    except RuntimeError as e:  # what torch raises at examples of another shape
+        raise EdgepruneError("int8: the network fails on the examples", first_line(e)) from e

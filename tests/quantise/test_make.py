@@ -84,7 +84,10 @@ def test_what_cannot_be_is_refused_in_one_line(
     source = save(tmp_path / "f.onnx")
     assert "no examples" in refused(source, [])
     assert "NaN" in refused(source, [EXAMPLES[0] * float("nan")])
-    assert "onnxruntime fails" in refused(source, [torch.zeros(2, 3, 9, 9), torch.zeros(2, 5)])
+    odd = [torch.zeros(2, 3, 9, 9), torch.zeros(2, 5)]
+    assert "the network fails on the examples" in refused(source, odd)
+    with pytest.raises(EdgepruneError, match="onnxruntime fails on the examples"):
+        quantise.of_file(source, odd, "minmax")
     made(source, tmp_path / "q.onnx")
     assert "is quantised already (DequantizeLinear)" in refused(tmp_path / "q.onnx")
     net = conv_net()
