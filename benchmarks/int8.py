@@ -7,6 +7,7 @@ Networks with real weights on the ImageNet sample: EfficientNet-Lite0 (``lite``,
 seed draws both. ``onnxruntime`` is the runtime's own tool (``quant_pre_process``, ``quantize_static``,
 min-max) on the same file and photos. ``--time`` measures float and int8 files by bench's protocol,
 interleaved, one thread. Each result is written down at once (results/int8.jsonl) and not made again.
+Rows without CPU seconds were measured with earlier code, before layers could stay in float.
 """
 
 from __future__ import annotations
@@ -135,13 +136,18 @@ def by_runtime(case: Case, path: Path) -> None:
     logging.disable(logging.NOTSET)
 
 
-def timed(case: Case, paths: Sequence[Path], cache: Path) -> dict[str, Any]:
+def timed(name: str, paths: Sequence[Path], cache: Path) -> dict[str, Any]:
     """Medians in milliseconds by bench's protocol, all files interleaved."""
     result = bench(
-        case.path, *paths, out=cache / f"{case.name}-bench.json", seconds=2.0, passes=4, rounds=24
+        cache / f"{name}.onnx",
+        *paths,
+        out=cache / f"{name}-bench.json",
+        seconds=2.0,
+        passes=4,
+        rounds=24,
     )
     return {
-        "case": case.name, "timed": True,
+        "case": name, "timed": True,
         "ms": {n.name: 1e3 * (n.latency.median_s or 0) for n in result.networks},
         "speedup": {n.name: n.speedup for n in result.networks[1:]},
         "contended": [n.name for n in result.networks if n.contended],
@@ -174,11 +180,15 @@ def cells(method: str, some: Sequence[dict[str, Any]]) -> list[str]:
     def mean(key: str) -> float:
         return float(np.mean([r[key] for r in some]))
 
+    def shown(key: str, form: str) -> str:
+        """A dash where a row, measured with earlier code, does not say it."""
+        return "–" if any(r[key] is None for r in some) else format(mean(key), form)
+
     return [
         method, ", ".join(str(r["seed"]) for r in some), f"{mean('float_top1'):.1%}",
         f"{mean('top1'):.1%}", f"{100 * (mean('float_top1') - mean('top1')):+.1f}",
-        f"{mean('same'):.1%}", f"{mean('lost'):.2%}",
-        f"{max(len(r['in_float']) for r in some)}", f"{mean('cpu'):.0f}",
+        f"{mean('same'):.1%}", shown("lost", ".2%"),
+        f"{max(len(r['in_float']) for r in some)}", shown("cpu", ".0f"),
     ]  # fmt: skip
 
 
@@ -225,7 +235,7 @@ def main() -> None:
                 keep(row)
         if asked.time:
             files = [p for m in asked.methods if (p := asked.cache / f"{name}-{m}.onnx").exists()]
-            keep(timed(case(name, 0, asked.cache), files, asked.cache))
+            keep(timed(name, files, asked.cache))
     PAGE.write_text(page(known()))
 
 
