@@ -199,7 +199,7 @@ def exported(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path, samples = Path(folder) / "cut.onnx", images(4, size, 5).float()
         real = Real(samples)
-        found = onnx.write(small, path, real=real, convention=Convention(size), classes=())
+        found = onnx.write(small, path, real=real, card=onnx.Card(Convention(size)))
     return {
         "difference": found.parity.difference,
         "nodes": found.nodes,

@@ -140,63 +140,67 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
 
 
-def load(
-    name: str,
-    *,
-    size: int,
-    seed: int = 0,
-    limit: int | None = None,
-    skip_bad: bool = False,
-    test: str | None = None,
-    notes: Callable[[str], None] = lambda note: None,
-    parts: Sequence[str] = PARTS,
-    memory: int | None = None,
-    download: bool = True,
-    progress: Progress = lambda what, done, total: None,
-) -> Dataset:
-    """The data set ``name`` (a known name, a path, a name in the home folder), split and checked.
+@dataclass(frozen=True)
+class How:
+    """What is made of a data set.
 
     ``size`` is the side of the network's input in pixels. A test or validation split of the set's
     own stays what it is; what is missing is taken from the training images, class by class, by
     ``seed``. ``test`` names another set that judges instead: its test part, or all
     of it. ``limit`` then takes that many of the training images, each class in proportion.
-    Every image of ``parts`` is decoded once, so that none is found broken later; all are kept as
-    uint8 where they take at most ``memory`` bytes (default: `memory_budget`), else they are read
-    again as they are needed. Parts left out are neither checked nor kept, but can be read.
+    """
 
-    Raises :class:`EdgepruneError` for whatever cannot be used; with ``skip_bad`` it is left out,
+    size: int
+    seed: int = 0
+    limit: int | None = None
+    skip_bad: bool = False  # what cannot be used is left out and counted
+    test: str | None = None
+    parts: Sequence[str] = PARTS  # the others are neither checked nor kept, but can be read
+    memory: int | None = None  # bytes of uint8 that may be kept; None: `memory_budget`
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MAX_SIZE:
+            raise EdgepruneError(f"--size {self.size}", f"1 to {MAX_SIZE} pixels are possible")
+
+
+def load(name: str, how: How, notes: Callable[[str], None], progress: Progress) -> Dataset:
+    """The data set ``name`` (a known name, a path, a name in the home folder), split and checked.
+
+    Every image of ``how.parts`` is decoded once, so that none is found broken later; all are kept as
+    uint8 where they take at most ``how.memory`` bytes, else they are read again as they are needed.
+
+    Raises :class:`EdgepruneError` for whatever cannot be used; with ``how.skip_bad`` it is left out,
     counted and reported through ``notes`` and in ``Dataset.notes``.
     """
-    if not 1 <= size <= MAX_SIZE:
-        raise EdgepruneError(f"--size {size}", f"1 to {MAX_SIZE} pixels are possible")
-    faults = Faults(name, skip_bad)
-    found = find(name, faults, download=download, progress=progress)
-    if test is not None:
-        found = judged_by(found, test, faults, progress)
+    faults = Faults(name, how.skip_bad)
+    found = find(name, faults, download=how.download, progress=progress)
+    if how.test is not None:
+        found = judged_by(found, how.test, faults, progress)
     said = [*found.notes, *faults.settle()]
-    indices, how, more = _split(found, seed, limit)
-    how |= {"test": f"all of {test}"} if test is not None else {}
+    indices, split, more = _split(found, how.seed, how.limit)
+    split |= {"test": f"all of {how.test}"} if how.test is not None else {}
     said += more
     loaded = {}
     for part in PARTS:
         pictures, labels = found.parts[part if part in found.parts else "train"]
         own = indices[part]
-        loaded[part] = Split(pictures, own, labels[own], canvas_for(size))
-    decode([loaded[part] for part in parts], memory, faults, progress)
+        loaded[part] = Split(pictures, own, labels[own], canvas_for(how.size))
+    decode([loaded[part] for part in how.parts], how.memory, faults, progress)
     said += faults.settle()
     absent = _absent(name, loaded, len(found.classes))
     if absent:
-        by = "" if limit is None else f" (--limit {limit})"
+        by = "" if how.limit is None else f" (--limit {how.limit})"
         said.append(f"no training image left of {absent:,} of {len(found.classes):,} classes{by}")
     for note in said:
         notes(note)
     source = {
         **found.origin,
-        "split": how,
-        "seed": seed,
-        "limit": limit,
-        "images": {part: len(split) for part, split in loaded.items()},
-        "in_memory": all(loaded[part].in_memory for part in parts),
+        "split": split,
+        "seed": how.seed,
+        "limit": how.limit,
+        "images": {part: len(own) for part, own in loaded.items()},
+        "in_memory": all(loaded[part].in_memory for part in how.parts),
     }
     return Dataset(name, found.classes, **loaded, source=source, notes=said)
 

@@ -258,15 +258,13 @@ def load(
     progress: Progress = lambda what, done, total: None,
     **more: Any,
 ) -> Dataset:
-    """The data set ``name``: arrays, images beside masks, else as `loaders.load`, which says the words."""
+    """The data set ``name``: arrays, images beside masks, else as `loaders.load` (`loaders.How`)."""
     faults = Faults(name, skip_bad)
     arrays = arrays_of(name)
     tree = None if arrays else tree_of(name, faults)
     if arrays is None and tree is None:
-        return loaders.load(
-            name, size=size, seed=seed, limit=limit, skip_bad=skip_bad, test=test, notes=notes,
-            progress=progress, **more,
-        )  # fmt: skip
+        how = loaders.How(size, seed, limit, skip_bad, test, **more)
+        return loaders.load(name, how, notes, progress)
     if test is not None:
         raise EdgepruneError(
             f"--test {test}", f"{name} is no set of classes",

@@ -71,14 +71,21 @@ class Exported:
     )  # open in the file it came from, and why not here
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a file says of itself."""
+
+    convention: Convention | None = None  # how an image becomes its input
+    classes: Sequence[str] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
 def write(
     model: nn.Module,
     path: Path,
     *,
     real: parity.Real,
-    convention: Convention | None = None,
-    classes: Sequence[str] = (),
-    metadata: Mapping[str, str] = {},
+    card: Card = Card(),
     opset: int | None = None,
     interface: Interface | None = None,
     opened: Sequence[str] = (),
@@ -101,7 +108,7 @@ def write(
         _rename(proto)
         before = len(proto.graph.node)
         proto = _simplify(proto)
-        _dress(proto, convention, classes, metadata)
+        _dress(proto, card)
         if interface is not None:
             proto = as_it_was(proto, interface, wanted)
         _note_sizes(proto, example)
@@ -318,24 +325,19 @@ def _apply(graph: Any, renamed: Mapping[str, str]) -> None:
         value.name = renamed.get(value.name, value.name)
 
 
-def _dress(
-    proto: onnx.ModelProto,
-    convention: Convention | None,
-    classes: Sequence[str],
-    metadata: Mapping[str, str],
-) -> None:
+def _dress(proto: onnx.ModelProto, card: Card) -> None:
     """Metadata in, the exporter's notes out (they hold source paths), open axes called N, height ..."""
     own = {"edgeprune.version": __version__}
-    if convention is not None:
-        own["edgeprune.input"] = json.dumps(plain(convention))
-    if classes:
-        own["edgeprune.classes"] = json.dumps(list(classes), ensure_ascii=False)
+    if card.convention is not None:
+        own["edgeprune.input"] = json.dumps(plain(card.convention))
+    if card.classes:
+        own["edgeprune.classes"] = json.dumps(list(card.classes), ensure_ascii=False)
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, {**own, **metadata})
+    onnx.helper.set_model_props(proto, {**own, **card.more})
     proto.producer_name, proto.producer_version = "edgeprune", __version__
     proto.ir_version = onnx.helper.find_min_ir_version_for(list(proto.opset_import))
     graph = proto.graph
-    graph.name = metadata.get("edgeprune.model", "network")
+    graph.name = card.more.get("edgeprune.model", "network")
     for part in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
         del part.metadata_props[:]
         part.doc_string = ""

@@ -48,7 +48,7 @@ def of_module(
         real=parity.Real(
             _samples(batches[0]), [(x, None) for x in batches], rows[0][1], dense, rows
         ),
-        metadata={f"edgeprune.{name}": str(count) for name, count in counts.items()},
+        card=onnx.Card(more={f"edgeprune.{name}": str(count) for name, count in counts.items()}),
         opset=opset,
         opened=[open] if isinstance(open, str) else open,
     )

@@ -299,7 +299,7 @@ class _Training:
         if not self.at.warned and self.chance is not None:
             self.at.warned = True
             self.watch.note(
-                f"The network is {what}: its loss {loss:.3f} is that of one answer for all images "
+                f"The network is {what}: its loss {loss:.3f} is that of one answer for all images or worse "
                 f"({self.chance.loss:.3f}). If it stays there: {chance.REMEDY}."
             )
 

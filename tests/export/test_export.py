@@ -65,8 +65,10 @@ def images(n: int) -> Tensor:
 
 def write(net: nn.Module, path: Path, **more: object) -> export.Exported:
     given: dict[str, object] = {
-        "real": export.Real(images(9)), "convention": CONVENTION, "classes": CLASSES,
-        "metadata": {"edgeprune.network": "dense", "edgeprune.flops": "7"},
+        "real": export.Real(images(9)),
+        "card": export.Card(
+            CONVENTION, CLASSES, {"edgeprune.network": "dense", "edgeprune.flops": "7"}
+        ),
     }  # fmt: skip
     return export.write(net, path, **(given | more))  # type: ignore[arg-type]
 

@@ -249,8 +249,8 @@ def test_the_branch_is_not_in_the_onnx_file_either(tmp_path: Path) -> None:
     graph = traced(Inverted)
     small = narrow(graph, {"a.0": []}).model.float().eval()
     real = export.Real(images(6).float())
-    convention, path = Convention(size=16), tmp_path / "s.onnx"
-    done = export.write(small, path, real=real, convention=convention, classes=list("abcde"))
+    card = export.Card(Convention(size=16), list("abcde"))
+    done = export.write(small, tmp_path / "s.onnx", real=real, card=card)
     kinds = [n.op_type for n in onnx.load(done.path).graph.node]
     assert kinds.count("Conv") == 3  # the stem, and the block without a sum
     assert done.parity.difference < 1e-5
