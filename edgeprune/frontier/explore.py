@@ -30,16 +30,17 @@ from ..errors import EdgepruneError
 from ..export.word import of_module
 from ..graph.inputs import Example
 from ..memory import give_back
-from ..prices import Target, price_of
+from ..prices import PRICES, Target, price_of
 from ..prune import Plan
 from ..prune.evidence import gather
 from ..prune.plan import least
-from ..records import Output, Request
+from ..records import Output, Place, Request
 from ..runs import Run
+from ..runtime import device
 from ..tasks import TASKS
-from ..ways import Settings, Unlabelled, Wanted, Watch, claim, opened, unlabelled, wanted
+from ..ways import Settings, Unlabelled, Wanted, Watch, aim, claim, opened, unlabelled, wanted
 from ..ways.dense import refuse_early
-from ..ways.post_training import Look, Ranking, applied, look, parts_of, rank
+from ..ways.post_training import Look, applied, look, parts_of, rank
 from ..ways.table import fingerprint
 from ..ways.way import Work
 from .ladder import beaten, next_share
@@ -53,14 +54,12 @@ class Wish:
 
     settings: Settings = field(default_factory=Settings)
     points: int = 7  # networks besides the dense one
-    price: str = "flops"  # that the plans go by
     device: str = "cpu"
     request: Request = field(default_factory=lambda: Request(rounds=30, seconds=3.0))
 
     def __post_init__(self) -> None:
         if not FEWEST <= self.points <= MOST:
             raise EdgepruneError(f"--points {self.points}", f"must lie in {FEWEST}..{MOST}")
-        price_of(self.price)
         for word, value, kept in (
             ("--target", self.settings.target, None),
             ("--method", self.settings.method == "search", False),
@@ -107,7 +106,8 @@ def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Fou
         )  # fmt: skip
         points = _points(made, measured.networks, start.judges)
         frontier = records.Frontier(
-            created=runs.now(), device=wish.device, threads=wish.request.threads, price=wish.price,
+            created=runs.now(), device=wish.device, threads=wish.request.threads,
+            price=counted_in(wish)[0].price,
             images=start.judges, points=points, seconds=time.perf_counter() - begun,
             plans={str(i): fingerprint(m.plan) for i, m in enumerate(made) if m.plan is not None},
         )  # fmt: skip
@@ -159,33 +159,39 @@ def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Mad
     ranking = rank(dense, evidence, settings, told=tell)
     del evidence
     give_back()
-    price = price_of(wish.price).of(dense)
-    smallest = least(dense, settings.limits(), price_of(wish.price))
+    goal, table = counted_in(wish)
+    row = price_of(goal.price, table)
+    price, smallest = row.of(dense), least(dense, settings.limits(), row)
     made = [_written(work, start.judge[0], folder / "0.onnx", dense.model)]
     for number in range(1, wish.points + 1):
         share = next_share([(m.share, m.kept) for m in made], smallest)
         if share is None:
             break
         tell("networks", number - 1, wish.points)
-        one = _one(work, start, ranking, Target(wish.price, share), folder / f"{number}.onnx")
-        share = price.at(one.plan.widths if one.plan else {}) / price.dense
-        if any(one.plan and m.plan and one.plan.keep == m.plan.keep for m in made):
+        towards = replace(settings, target=replace(goal, share=share))
+        plan = ranking.plan(dense, towards, table=table)
+        if any(m.plan is not None and m.plan.keep == plan.keep for m in made):
             break  # the grid of widths has no more between
+        done = applied(start, plan, towards)
+        one = _written(work, start.judge[0], folder / f"{number}.onnx", done.model)
+        one = replace(one, plan=plan, outputs=done.forecast.outputs)
+        share = price.at(plan.widths) / price.dense
         made.append(replace(one, share=share))
         work.watch.note(
-            f"{units.percent(share, 0)} of the {price_of(wish.price).word}: keeps "
+            f"{units.percent(share, 0)} of the {row.word}: keeps "
             f"{units.percent(one.kept)} of the dense network's "
             f"{'answers' if answered(one.outputs) else 'outputs'}"
         )
     return start, sorted(made, key=lambda m: -m.share)
 
 
-def _one(work: Work[Any], start: Look, ranking: Ranking, target: Target, file: Path) -> Made:
-    settings = replace(work.way.settings, target=target)
-    plan = ranking.plan(start.dense, settings)
-    done = applied(start, plan, settings)
-    one = _written(work, start.judge[0], file, done.model)
-    return replace(one, plan=plan, outputs=done.forecast.outputs)
+def counted_in(wish: Wish) -> tuple[Target, aim.Rows]:
+    """What the plans go by: the device's own milliseconds where they are predicted, else FLOPs."""
+    place = Place(wish.device, wish.request.threads)
+    if device.kept(place.device, place.threads) is None:
+        return Target("flops", 1.0), PRICES
+    goal = Target("ms", 1.0, place=place)
+    return goal, aim.rows(goal)
 
 
 def _written(work: Work[Any], batch: Example, file: Path, model: nn.Module) -> Made:

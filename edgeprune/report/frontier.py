@@ -41,6 +41,11 @@ def table(name: str, found: Frontier) -> Table:
     notes = [
         f"kept: of the dense network's, on {found.images:,} images that took no part; no labels, no training"
     ]
+    if found.price != "ms":
+        probe = "edgeprune doctor --probe" + (
+            f" --device {found.device}" if found.device != "cpu" else ""
+        )
+        notes.append(f"planned by FLOPs; after {probe} it is planned by this device's milliseconds")
     beaten = [str(p.number) for p in found.points if p.beaten_by is not None]
     if beaten:
         notes.append(f"not worth taking (another is as fast and keeps more): {', '.join(beaten)}")

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from edgeprune import files, records, runs
+from edgeprune import files, frontier, records, runs
 from edgeprune.bench import devices
 from edgeprune.bench.devices.fake import Fake
 from edgeprune.cli import app, errors
@@ -192,3 +192,22 @@ def test_what_is_impossible_is_refused_beforehand(
     assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
     assert toaster.visits == 0
     assert not Path("runs/r").exists()
+
+
+def test_a_frontier_is_planned_by_the_milliseconds_of_a_known_device(
+    toaster: Toaster, say: Say
+) -> None:
+    whole = WHOLE.replace("prune --post-training", "frontier")
+    code, err = say(f"{whole} --points 3 --rounds 4 --seconds 0.1")
+    assert code == 0, err
+    found = frontier.frontier_of(runs.Run(Path("runs/r")))
+    assert found.price == "ms"
+    assert [p.number for p in found.points] == [0, 1, 2, 3]
+    times = [p.latency.median_s or 0.0 for p in found.points]
+    assert times == sorted(times, reverse=True)
+    for point in found.points[1:]:  # what the toaster needs, and what it was predicted to
+        assert point.latency.median_s == pytest.approx(point.share * times[0], rel=0.25)
+    profile_path("toaster").unlink()
+    code, err = say(f"{whole} --points 3 --rounds 4 --seconds 0.1")
+    assert code == 0, err
+    assert frontier.frontier_of(runs.Run(Path("runs/r"))).price == "flops"
