@@ -30,6 +30,7 @@ from edgeprune.models import code
 from edgeprune.prices import PRICES, Price, Target
 from edgeprune.prune import SCORES, Criterion
 from edgeprune.report import ledger, page, results
+from edgeprune.ways import asked_of
 from tests.doctor import networks
 from tests.doctor.test_findings import vgg
 from tests.tiny_onnx import conv_net, save
@@ -156,7 +157,7 @@ def test_a_price_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     words_typed = f"{head} --keep-kernels 0.5 --retrain-epochs 0 --round-to 1 --name r".split()[1:]
     assert errors.run(again, words_typed) == 0
     run = runs.named("r")
-    assert run.recipe().pruning.settings.target == Target("kernels", 0.5)
+    assert asked_of(run).pruning.settings.target == Target("kernels", 0.5)
     dense, pruned = run.history(records.Result)
     assert pruned.stopped == "target reached: keeps 50.0 % of the 3x3 kernels (50.0 % asked)"
     found = {r.network: sum(r.widths.values()) for r in (dense, pruned)}

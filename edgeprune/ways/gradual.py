@@ -111,7 +111,7 @@ class Cuts(train.Cutter):
             return None
         self.done = number
         goal = schedules.kept(way.schedule, number / way.rounds, goal_of(self.work))
-        plan_at = rounds.planner(self.work, self.graph, self.images)
+        plan_at = rounds.planner(self.work, self.graph, goal, self.images)
         last = number == way.rounds
         plan = at_last(self.work, plan_at, self.kept) if last else plan_at(goal, self.work.prices)
         keep = dict(plan.keep)
@@ -135,7 +135,8 @@ def due(way: Gradual, share: float) -> int:
 def dry(work: Work[Gradual]) -> Plan:
     """All cuts at once, from the dense network; nothing is written."""
     images = rounds.images_to_look_at(work) if work.dataset is not None else None
-    return rounds.planner(work, work.dense.graph, images)(goal_of(work), work.prices)
+    goal = goal_of(work)
+    return rounds.planner(work, work.dense.graph, goal, images)(goal, work.prices)
 
 
 ROW = Row(

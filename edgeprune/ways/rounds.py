@@ -102,16 +102,22 @@ PlanAt = Callable[
 
 
 def planner(
-    work: Work[Any], traced: Graph, images: Images | None, losses: Losses | None = None
+    work: Work[Any],
+    traced: Graph,
+    share: float,
+    images: Images | None,
+    losses: Losses | None = None,
 ) -> PlanAt:
     """What makes plans for the present network ``traced`` from one look at the images.
 
+    ``share``: of the dense network's price, about as much as the plans will leave.
     ``losses``: of each group at every width, where they were measured (sensitivity.py).
     """
     settings, dense = work.way.settings, work.dense.graph
     seen = look(traced, images, settings)
     whole = widths(dense)
-    ranking = ranked(traced, seen, settings, losses=losses, whole=whole, table=work.prices)  # type: ignore[arg-type]
+    about = settings.towards(share_left(settings, dense, traced, share, work.prices))
+    ranking = ranked(traced, seen, about, losses=losses, whole=whole, table=work.prices)  # type: ignore[arg-type]
 
     def plan_at(share: float, table: Rows) -> Plan:
         wanted = settings.towards(share_left(settings, dense, traced, share, table))

@@ -78,7 +78,7 @@ def _round(work: Work[Target], means: Means, curves: Sequence[Curve], now: Posit
     traced = position.read_network(work, now)
     if work.given is None:
         share = schedules.kept(way.schedule, number / way.rounds, goal_of(work))
-        plan_at = planner(work, traced, means.images, curves)
+        plan_at = planner(work, traced, share, means.images, curves)
         last = number == way.rounds
         keep = (at_last(work, plan_at, now.kept) if last else plan_at(share, work.prices)).keep
     else:
@@ -127,15 +127,15 @@ def plan_towards(
     work: Work[Target], traced: Graph, share: float, images: Images | None, curves: Sequence[Curve]
 ) -> Plan:
     """A plan for the present network ``traced`` that leaves ``share`` of the *dense* one."""
-    return planner(work, traced, images, curves)(share, work.prices)
+    return planner(work, traced, share, images, curves)(share, work.prices)
 
 
 def planner(
-    work: Work[Target], traced: Graph, images: Images | None, curves: Sequence[Curve]
+    work: Work[Target], traced: Graph, share: float, images: Images | None, curves: Sequence[Curve]
 ) -> rounds.PlanAt:
     """What makes the plans of a round from one look."""
     losses = sensitivity.losses(curves, rounds.widths(traced), rounds.widths(work.dense.graph))
-    return rounds.planner(work, traced, images, losses)
+    return rounds.planner(work, traced, share, images, losses)
 
 
 def goal_of(work: Work[Any]) -> float:
