@@ -44,7 +44,7 @@ class Follow:
     classes: Classes = field(default_factory=Classes)
     values: dict[fx.Node, Any] = field(default_factory=dict)
     sites: dict[tuple[str, int], Vector] = field(default_factory=dict)
-    producers: list[tuple[str, str, int]] = field(default_factory=list)  # layer, tensor, axis
+    producers: dict[tuple[str, int], str] = field(default_factory=dict)  # tensor, axis -> layer
     contractions: dict[fx.Node, list[Contraction]] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     elsewhere: list[tuple[Vector, Vector]] = field(default_factory=list)  # of an axis that merged
@@ -142,17 +142,21 @@ class Follow:
     def produce(self, node: fx.Node, weight: Labelled, axis: int) -> Vector:
         """The labels that a layer's output gets from its weight's output axis."""
         assert weight.name is not None
-        known = (weight.name, axis) in {(name, a) for _, name, a in self.producers}
-        if not known:
-            self.producers.append((owner(node, weight.name), weight.name, axis))
+        self.producers.setdefault((weight.name, axis), owner(node, weight.name))
         return self.bind(weight, axis)
 
     def result(self, node: fx.Node, axis: int, labels: Vector, constant: bool = False) -> Labelled:
         """The node's output, labelled on ``axis``; in normal form."""
         shape = shape_of(node)
-        return self.classes.normal_form(
-            Labelled(shape, axis % len(shape), labels).array(), constant
-        )
+        axis %= len(shape)
+        assert len(labels) in (1, shape[axis])
+        labels = self.classes.find(labels)
+        if 0 in shape:
+            return Labelled(shape, constant=constant)
+        if (labels == labels[0]).all():
+            self.classes.pin(labels[:1])
+            return Labelled(shape, constant=constant)
+        return Labelled(shape, axis, labels, constant)
 
 
 def unknown(

@@ -67,12 +67,12 @@ def find_groups(follow: Follow, extra: Iterable[Labelled]) -> dict[str, Group]:
     """Groups in execution order of their first producer, by name."""
     found = {key: follow.classes.find(labels) for key, labels in follow.sites.items()}
     others = (follow.classes.find(x.labels) for x in extra if x.labels is not None)
-    signature = _signatures(len(follow.classes.parent), [*found.values(), *others])
-    made = [((tensor, axis), layer) for layer, tensor, axis in follow.producers]
+    classes = len(follow.classes.parent)
+    signature = _signatures(classes, [*found.values(), *others])
     units: dict[str, Vector] = {}
-    taken = np.zeros(len(follow.classes.parent), np.bool_)
+    taken = np.zeros(classes, np.bool_)
     taken[PINNED] = True
-    for key, layer in made:
+    for key, layer in follow.producers.items():
         roots = _in_order(found[key])
         fresh = roots[~taken[roots]]
         taken[fresh] = True
@@ -80,7 +80,7 @@ def find_groups(follow: Follow, extra: Iterable[Labelled]) -> dict[str, Group]:
             alike = fresh[signature[fresh] == mark]
             if len(alike) > 1:
                 units[_free_name(layer, units)] = alike
-    return _groups(units, found, dict(made))
+    return _groups(units, found, follow.producers)
 
 
 def _signatures(classes: int, vectors: Iterable[Vector]) -> Vector:

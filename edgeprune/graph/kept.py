@@ -8,7 +8,7 @@ A group of which none is kept vanishes: :mod:`.vanish` knows where that is exact
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -42,22 +42,35 @@ class Kept:
 
     graph: Graph
     mask: Mask  # [labels]: whether each label stays
+    _known: dict[int, tuple[Vector, Mask, int]] = field(default_factory=dict, repr=False)
 
     def stays(self, labels: Vector) -> Mask:
         """Which of these labels stay."""
-        return self.mask[labels]
+        return self._asked(labels)[1]
+
+    def _asked(self, labels: Vector) -> tuple[Vector, Mask, int]:
+        """The labels, which of them stay and how many: of one array it is asked often."""
+        known = self._known.get(id(labels))
+        if known is None:
+            mask = self.mask[labels]
+            known = self._known[id(labels)] = labels, mask, int(mask.sum())
+        return known
 
     def left(self, labels: Vector) -> Vector:
         """Those of the labels that stay."""
-        return labels[self.mask[labels]]
+        return labels[self.stays(labels)]
 
     def count(self, labels: Vector) -> int:
         """How many of the labels stay."""
-        return int(self.mask[labels].sum())
+        return self._asked(labels)[2]
+
+    def loses(self, labels: Vector) -> bool:
+        """Whether one of the labels leaves."""
+        return self.count(labels) < labels.size
 
     def index(self, labels: Vector) -> Tensor:
         """Positions of the labels that stay, int64."""
-        return torch.from_numpy(self.mask[labels].nonzero()[0])
+        return torch.from_numpy(self.stays(labels).nonzero()[0])
 
     def shape(self, leaf: Labelled) -> tuple[int, ...]:
         """A parameter's shape after the cut."""
@@ -69,7 +82,7 @@ class Kept:
         """Whether something of the parameter, buffer or folded constant leaves."""
         ndim = max((axis for tensor, axis in self.graph.sites if tensor == name), default=-1) + 1
         found = [self.graph.sites.get((name, axis)) for axis in range(ndim)]
-        return any(labels is not None and not self.stays(labels).all() for labels in found)
+        return any(labels is not None and self.loses(labels) for labels in found)
 
     def tensor(self, name: str, value: Tensor) -> Tensor:
         """``value``, in the shape of the parameter or buffer ``name``, after the cut; a new storage."""
@@ -88,7 +101,7 @@ class Kept:
         sites = [(axis, self.graph.sites.get((name, axis))) for axis in range(value.ndim)]
         known = [(axis, labels) for axis, labels in sites if labels is not None]
         for axis, labels in sorted(known, key=lambda s: self.count(s[1]) / max(1, len(s[1]))):
-            if not self.stays(labels).all():
+            if self.loses(labels):
                 value = value.index_select(axis, self.index(labels).to(value.device))
         return value
 

@@ -71,19 +71,37 @@ def axes_of(dim: Any, ndim: int) -> set[int]:
 
 
 class Classes:
-    """Union-find over labels, vectorised; ``parent`` is fully compressed after each union."""
+    """Union-find over labels, vectorised. What is asked for is compressed, and no more."""
 
     def __init__(self) -> None:
-        self.parent: Vector = np.zeros(1, np.int64)
+        self._parent: Vector = np.zeros(1024, np.int64)  # room for more than there are
+        self._made = 1
+
+    @property
+    def parent(self) -> Vector:
+        """The class of each label."""
+        self.find(np.arange(self._made))
+        return self._parent[: self._made].copy()
 
     def fresh(self, n: int) -> Vector:
         """``n`` new labels, each a class of its own."""
-        labels = np.arange(len(self.parent), len(self.parent) + n)
-        self.parent = np.concatenate([self.parent, labels])
+        labels = np.arange(self._made, self._made + n)
+        if self._made + n > len(self._parent):
+            self._parent = np.concatenate([self._parent, np.zeros(self._made + n, np.int64)])
+        self._parent[labels] = labels
+        self._made += n
         return labels
 
     def find(self, labels: Vector) -> Vector:
-        return self.parent[labels]
+        """The class of each of these labels: the least label in it."""
+        found = self._parent[labels]
+        above = self._parent[found]
+        if np.array_equal(found, above):
+            return found
+        while not np.array_equal(found, above):
+            found, above = above, self._parent[above]
+        self._parent[labels] = found
+        return found
 
     def union(self, a: Vector, b: Vector | int) -> None:
         """Make ``a[i]`` and ``b[i]`` one class (broadcast)."""
@@ -94,18 +112,10 @@ class Classes:
             if not differ.any():
                 return
             low = np.minimum(ra, rb)[differ]
-            np.minimum.at(self.parent, np.maximum(ra, rb)[differ], low)
-            self._compress()
+            np.minimum.at(self._parent, np.maximum(ra, rb)[differ], low)
 
     def pin(self, labels: Vector) -> None:
         self.union(labels, PINNED)
-
-    def _compress(self) -> None:
-        while True:
-            grandparent = self.parent[self.parent]
-            if np.array_equal(grandparent, self.parent):
-                return
-            self.parent = grandparent
 
     def normal_form(
         self, array: Tensor, constant: bool = False, places: Sequence[int] = ()

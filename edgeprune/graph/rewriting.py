@@ -55,7 +55,10 @@ class Rewriter:
 
     def length(self, x: Labelled, axis: int) -> int:
         """Size of ``x``'s ``axis`` after the cut."""
-        return int(self.stays(x).sum()) if x.on(axis) else x.shape[axis]
+        if not x.on(axis):
+            return x.shape[axis]
+        assert x.labels is not None
+        return self.kept.count(x.labels)
 
     def shrink(self, x: Any) -> Any:
         """A tensor's labels without what leaves; other values as they are."""
@@ -77,7 +80,7 @@ class Rewriter:
             return False
         if x.name is not None:
             return self.kept.shape(x) != x.shape
-        return x.labels is not None and not self.stays(x).all()
+        return x.labels is not None and self.kept.loses(x.labels)
 
     def cut(self, x: Labelled, array: Tensor) -> Tensor:
         """``array`` (in the shape of ``x``) without what leaves."""

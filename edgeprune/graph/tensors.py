@@ -23,11 +23,10 @@ def floating(model: nn.Module) -> Tensor:
 
 
 def leaves(module: fx.GraphModule) -> dict[str, Tensor]:
-    return {
-        str(node.target): fetch(module, str(node.target))
-        for node in module.graph.nodes
-        if node.op == "get_attr"
-    }
+    """Those that the graph reads, by name."""
+    named = named_tensors(module)
+    names = (str(node.target) for node in module.graph.nodes if node.op == "get_attr")
+    return {name: named[name] if name in named else fetch(module, name) for name in names}
 
 
 def fetch(module: nn.Module, name: str) -> Tensor:
@@ -56,10 +55,13 @@ def put(root: nn.Module, name: str, value: Tensor, persistent: bool = True) -> N
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by all their names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for named, own in ((parameters, module._parameters), (buffers, module._buffers)):
+            named.update({prefix + name: t for name, t in own.items() if t is not None})
+    return {**parameters, **buffers}
 
 
 def share_tensors(model: nn.Module, module: fx.GraphModule) -> None:

@@ -83,7 +83,9 @@ def _narrow(kept: Kept, optimizer: torch.optim.Optimizer | None, ema: nn.Module 
     model.edgeprune_kind = "graph" if reason else "module"  # type: ignore[assignment]
     model.edgeprune_reason = str(reason)  # type: ignore[assignment]
     model.edgeprune_layer = reason.layer  # type: ignore[assignment]
-    slices = partial(_cut_by_any_name, kept, _names_in_graph(graph), made if not reason else [])
+    if optimizer is None and ema is None:
+        return _narrowed(rewriter, module, model, recipe)
+    slices = partial(_cut_by_any_name, kept, _names_in_graph(rewriter), made if not reason else [])
     if optimizer is not None:
         new = {name: branch.sources for name, branch in rewriter.stands_for.items()}
         follow_optimizer(
@@ -141,7 +143,7 @@ def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphMo
     was computed from weights and is cut is trained from now on, if one of those weights was.
     """
     graph = kept.graph
-    constants = graph.constants()
+    constants = rewriter.constants
     literals = (
         {} if graph.recipe is None else named_tensors(graph.recipe)
     )  # of the forward's Python
@@ -166,10 +168,10 @@ def _smaller(kept: Kept, rewriter: Rewriter) -> tuple[fx.GraphModule, fx.GraphMo
     return module, recipe
 
 
-def _names_in_graph(graph: Graph) -> dict[str, str]:
+def _names_in_graph(rewriter: Rewriter) -> dict[str, str]:
     """The name by which the graph reads a tensor, for each of the tensor's names."""
-    named = named_tensors(graph.model)
-    read = {id(named[name]): name for name in graph.constants() if name in named}
+    named = named_tensors(rewriter.graph.model)
+    read = {id(named[name]): name for name in rewriter.constants if name in named}
     return {name: read.get(id(t), name) for name, t in named.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
     memo: dict[int, Any] = {id(named[name]): value for name, value in parts.tensors.items()}
     memo.update(_computed(model, parts.weights))
+    memo.update(_empty(model))
     try:
         small = copy.deepcopy(model, memo)
         restore(small, model, memo)
@@ -93,6 +95,12 @@ def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module
             setattr(module, attribute, value)
         reason = reason if differs(small) else Reason()
     return (None if reason else small), reason
+
+
+def _empty(model: nn.Module) -> dict[int, Any]:
+    """Copies of the modules' empty containers, most of what a copy is made of."""
+    attributes = (v for m in model.modules() for v in vars(m).values() if not isinstance(v, Tensor))
+    return {id(v): type(v)() for v in attributes if type(v) in (dict, OrderedDict, set) and not v}
 
 
 def _computed(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[int, Tensor]:
