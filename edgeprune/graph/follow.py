@@ -121,6 +121,10 @@ class Follow:
         """``x``'s ``axis`` bears ``labels``: slices with them, or they must stay."""
         if x is None or x.shape[axis] == 1:
             return
+        key = str(x.name), axis % x.ndim
+        if x.name is not None and key not in self.sites:
+            self.sites[key] = self.classes.fresh_in(labels, x.shape[axis])
+            return
         own = self.bind(x, axis) if x.name is not None else self.labels(x, axis)
         self.classes.union(own, labels)
 

@@ -120,10 +120,16 @@ def _groups(
         group[roots], unit[roots] = i, np.arange(len(roots))
     sites: list[list[Site]] = [[] for _ in units]
     producers: list[list[str]] = [[] for _ in units]
+    known: dict[bytes, list[tuple[int, Vector]]] = {}  # most axes bear what another one does
     for key in (*made, *(key for key in found if key not in made)):
-        owner = group[found[key]]
-        for i in np.unique(owner[owner >= 0]):
-            sites[i].append(Site(*key, np.where(owner == i, unit[found[key]], -1)))
+        roots = found[key]
+        if roots.tobytes() not in known:
+            owner = group[roots]
+            known[roots.tobytes()] = [
+                (int(i), np.where(owner == i, unit[roots], -1)) for i in np.unique(owner) if i >= 0
+            ]
+        for i, units_there in known[roots.tobytes()]:
+            sites[i].append(Site(*key, units_there))
             producers[i] += [made[key]] if key in made else []
     return {
         name: Group(name, roots, tuple(producers[i]), tuple(sites[i]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,33 +37,50 @@ def _compose(first: Sequence[int] | None, second: Sequence[int] | None) -> list[
     return [int(first[i]) for i in second]
 
 
+@dataclass(eq=False)
+class _Asked:
+    labels: Vector
+    mask: Mask  # whether each stays
+
+    @cached_property
+    def count(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def left(self) -> Vector:
+        return self.labels[self.mask]
+
+    @cached_property
+    def index(self) -> Tensor:
+        return torch.from_numpy(self.mask.nonzero()[0])
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """Which labels of a graph stay, and what that makes of its tensors."""
 
     graph: Graph
     mask: Mask  # [labels]: whether each label stays
-    _known: dict[int, tuple[Vector, Mask, int]] = field(default_factory=dict, repr=False)
+    _known: dict[int, _Asked] = field(default_factory=dict, repr=False)
 
     def stays(self, labels: Vector) -> Mask:
         """Which of these labels stay."""
-        return self._asked(labels)[1]
+        return self._asked(labels).mask
 
-    def _asked(self, labels: Vector) -> tuple[Vector, Mask, int]:
-        """The labels, which of them stay and how many: of one array it is asked often."""
+    def _asked(self, labels: Vector) -> _Asked:
+        """What is known of one array of labels: of most it is asked often."""
         known = self._known.get(id(labels))
         if known is None:
-            mask = self.mask[labels]
-            known = self._known[id(labels)] = labels, mask, int(mask.sum())
+            known = self._known[id(labels)] = _Asked(labels, self.mask[labels])
         return known
 
     def left(self, labels: Vector) -> Vector:
         """Those of the labels that stay."""
-        return labels[self.stays(labels)]
+        return self._asked(labels).left
 
     def count(self, labels: Vector) -> int:
         """How many of the labels stay."""
-        return self._asked(labels)[2]
+        return self._asked(labels).count
 
     def loses(self, labels: Vector) -> bool:
         """Whether one of the labels leaves."""
@@ -70,7 +88,7 @@ class Kept:
 
     def index(self, labels: Vector) -> Tensor:
         """Positions of the labels that stay, int64."""
-        return torch.from_numpy(self.stays(labels).nonzero()[0])
+        return self._asked(labels).index
 
     def shape(self, leaf: Labelled) -> tuple[int, ...]:
         """A parameter's shape after the cut."""

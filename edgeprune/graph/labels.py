@@ -92,6 +92,12 @@ class Classes:
         self._made += n
         return labels
 
+    def fresh_in(self, classes: Vector, n: int) -> Vector:
+        """``n`` new labels, each in the class of its one of these labels (broadcast)."""
+        labels = self.fresh(n)
+        self._parent[labels] = self.find(classes)
+        return labels
+
     def find(self, labels: Vector) -> Vector:
         """The class of each of these labels: the least label in it."""
         found = self._parent[labels]

@@ -144,6 +144,7 @@ class Held:
         self.constants: dict[str, Tensor] = {}  # by name
         self.steps: list[Step] = []
         self.slots: list[tuple[dict[str, Any], str, Value]] = []  # where the module has them
+        self.made: dict[Any, tuple[Any, ...]] = {}  # what an operator made of such arguments
         for m in model.modules():
             for kind in (m._parameters, m._buffers):
                 self.slots += [(kind, n, self._value(t)) for n, t in kind.items() if t is not None]
@@ -301,7 +302,7 @@ class Recorder(TorchDispatchMode):
         row = known.row
         out: Any = _as_first(row, args, values)
         if out is None:
-            out = _on_shapes(func, known, args, kwargs)
+            out = self._made_of(func, args, kwargs, values)
         if row.frozen:
             out = (out[0] if isinstance(out, tuple) else out, NOTHING, NOTHING)
         if isinstance(out, Tensor) and row.moves and _same_place(out, args[0]):
@@ -323,6 +324,20 @@ class Recorder(TorchDispatchMode):
             else:
                 results.append(part)
         return type(out)(results) if type(out) in (list, tuple) else results
+
+    def _made_of(self, func: Any, args: Any, kwargs: Any, values: list[Value]) -> Any:
+        """The operator on tensors without numbers; what is new memory it need not make again."""
+        key = func, _key(args), _key(kwargs)
+        known = self.held.made.get(key)
+        if known is not None:
+            shape, stride, dtype = known
+            return torch.empty_strided(shape, stride, dtype=dtype, device=META)
+        out = _on_shapes(func, self._of(func), args, kwargs)
+        if isinstance(out, Tensor) and not out.is_complex() and not out.storage_offset():
+            memory = out.untyped_storage()._cdata
+            if all(v.memory != memory for v in values):
+                self.held.made[key] = out.shape, out.stride(), out.dtype
+        return out
 
     def _placed(
         self, step: Step, meta: Tensor, device: torch.device, values: list[Value], made: Any
@@ -464,6 +479,18 @@ def _values(value: Any) -> Iterator[Value]:
             yield part
         elif isinstance(part, list | tuple | dict):
             yield from _values(part)
+
+
+def _key(value: Any) -> Any:
+    """Arguments as far as they tell what an operator makes: of values shape, layout and type."""
+    kind = type(value)
+    if isinstance(value, Value):
+        return value.meta.shape, value.meta.stride(), value.dtype
+    if isinstance(value, list | tuple):
+        return (kind, *map(_key, value))
+    if isinstance(value, dict):
+        return tuple((name, _key(v)) for name, v in value.items())
+    return kind, value
 
 
 def _lifted(value: Any, r: Recorder) -> Any:

@@ -117,9 +117,12 @@ def restore(small: nn.Module, model: nn.Module, memo: dict[int, Any]) -> None:
     """Give a copy what its class's own ``__deepcopy__`` left out: attributes, hooks, flags, modes."""
     pairs = list(zip(small.modules(), model.modules(), strict=True))
     for new, old in pairs:
+        own = vars(new)
         for attribute, value in vars(old).items():
+            if attribute in own and not attribute.endswith("_hooks"):
+                continue
             empty = attribute.endswith("_hooks") and not getattr(new, attribute, None)
-            if attribute not in vars(new) or (empty and value):
+            if attribute not in own or (empty and value):
                 new.__dict__[attribute] = copy.deepcopy(value, memo)
     for p, whole in zip(small.parameters(), model.parameters(), strict=True):
         p.requires_grad_(whole.requires_grad)

@@ -30,6 +30,27 @@ def test_union_is_the_equivalence_closure(pairs: list[tuple[int, int]]) -> None:
     assert classes.parent.tolist() == at_once.parent.tolist() == slow
 
 
+@given(PAIRS)
+def test_new_labels_in_old_classes_are_as_if_tied_to_them(pairs: list[tuple[int, int]]) -> None:
+    tied, within = Classes(), Classes()
+    for classes in (tied, within):
+        classes.fresh(19)
+    follow = np.arange(5, 12)
+    for a, b in [*pairs, (3, 7)]:
+        for classes in (tied, within):
+            classes.union(np.array([a]), np.array([b]))
+    tied.union(tied.fresh(len(follow)), follow)
+    within.fresh_in(follow, len(follow))
+    assert tied.parent.tolist() == within.parent.tolist()
+
+
+def test_there_is_room_for_many_labels() -> None:
+    classes = Classes()
+    made = [classes.fresh(n) for n in (700, 700, 5000)]
+    assert np.array_equal(np.concatenate(made), np.arange(1, 6401))
+    assert classes.parent.tolist() == list(range(6401))
+
+
 def labelled(*shape: int, axis: int) -> tuple[Classes, Labelled]:
     classes = Classes()
     return classes, Labelled(shape, axis, classes.fresh(shape[axis]))

@@ -80,6 +80,34 @@ def test_a_recorded_result_is_as_the_real_one(name: str, layout: str) -> None:
         assert made.stride() == real.stride()
 
 
+def test_of_alike_layers_the_first_alone_is_asked_for_its_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def on_shapes(func: Any, *rest: Any) -> Any:
+        asked.append(func)
+        return real(func, *rest)
+
+    real = record._on_shapes
+    monkeypatch.setattr(record, "_on_shapes", on_shapes)
+    layers = nn.Sequential(*(nn.Conv2d(6, 6, 3, padding=1) for _ in range(3)))
+    tape = record.run(record.Held(layers), LAYOUTS["plain"]()).tape
+    assert len([s for s in tape.nodes if s.op == "call_function"]) == 3
+    assert asked == [torch.ops.aten.conv2d.default]
+
+
+def test_what_was_made_before_was_made_of_such_numbers_and_layouts() -> None:
+    def f(x: Tensor) -> list[Tensor]:
+        turned = x.transpose(2, 3)
+        return [x * 1, x * 1.0, x * True, x.sum(1), turned.sum(1), x.double().sum(1)]
+
+    x = LAYOUTS["whole numbers"]()
+    steps = record.run(record.Held(Called(f)), x).tape.output.args[0]
+    for step, real in zip(steps, f(x), strict=True):
+        assert (step.value.shape, step.value.dtype) == (real.shape, real.dtype)
+
+
 def test_every_such_operator_is_tried() -> None:
     rows = {name for name, row in OPERATORS.items() if row.like}
     tried: set[str] = set()

@@ -178,6 +178,16 @@ def test_a_fresh_process_loads_the_same_network(name: str, tmp_path: Path) -> No
     assert done.stdout.strip() == logits.numpy().tobytes().hex()
 
 
+def test_a_container_that_two_layers_share_is_shared_in_the_copy_alone() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    net[0].cache = net[2].cache = {}
+    small = cut(net, torch.randn(2, 3, 12, 12), {"0": [0, 1, 2]})
+    assert small.edgeprune_kind == "module"
+    assert small[0].cache is small[2].cache
+    small[0].cache["table"] = torch.zeros(1)
+    assert not net[0].cache
+
+
 class Auxiliary(nn.Module):
     """A second classifier that only training mode runs."""
 

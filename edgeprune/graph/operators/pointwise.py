@@ -58,6 +58,9 @@ def _meeting_axis(
     on which most can leave.
     """
     axes: dict[int, tuple[bool, bool, int]] = {}
+    borne = {x.axis - x.ndim for x in operands if x.axis is not None}
+    if len(borne) == 1:
+        return operands, borne.pop()
     for x in operands:
         if x.axis is not None:
             roots = f.classes.find(f.labels(x, x.axis))
