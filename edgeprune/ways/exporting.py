@@ -123,10 +123,10 @@ def labelled(run: Run) -> bool:
 
 
 def compared(run: Run) -> bool:
-    """Whether a bench sets the pruned network beside the dense one: arrays, and what is no class."""
-    asked = asked_of(run)
-    arrays = are_arrays(asked.images) if not labelled(run) else wanted.takes_arrays(asked.data)
-    return arrays or not task_of(run).classifies
+    """Whether a bench sets its networks beside the dense one: no labels, arrays, or what is no class."""
+    if not labelled(run):
+        return True
+    return wanted.takes_arrays(asked_of(run).data) or not task_of(run).classifies
 
 
 def judging(run: Run) -> Judging:

@@ -60,6 +60,8 @@ def test_bench_measures_all_there_are(run: runs.Run, capsys: pytest.CaptureFixtu
     document = json.loads(done(f"bench r --json {QUICK}", capsys)[0])
     found = {n["name"]: n for n in document["networks"]}
     assert list(found) == ["dense", "pruned", "dense-int8", "pruned-int8"]
+    told = records.read(run.record_path("pruned-int8"), records.Int8)
+    assert found["pruned-int8"]["outputs"][0]["measures"] == told.beside_dense[0].measures
     assert found["pruned-int8"]["flops"] == found["pruned"]["flops"]
     out, _ = done(f"bench r {QUICK}", capsys)
     assert "dense-int8" in out
