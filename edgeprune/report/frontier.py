@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, records, runs, units
+from ..errors import EdgepruneError
 from ..records import Frontier, Point
 from ..runs import Run
+from .charts import Axes, Chart
 from .tables import ABSENT, Column, Table
 
 
@@ -16,7 +18,7 @@ def table(name: str, found: Frontier) -> Table:
     """A row a network, the dense one first."""
     rows = [
         {
-            "network": "dense" if not p.number else str(p.number),
+            "network": _name(p),
             "seconds": p.latency.median_s, "speedup": p.speedup,
             "speedup_interval": p.speedup_interval, "kept": p.kept if p.number else None,
             "kept_interval": p.kept_interval, "flops": p.flops, "params": p.params,
@@ -24,7 +26,7 @@ def table(name: str, found: Frontier) -> Table:
         }
         for p in found.points
     ]  # fmt: skip
-    answers = "answers kept" if all(p.kept_interval for p in found.points[1:]) else "outputs kept"
+    answers = "answers kept" if _of_answers(found) else "outputs kept"
     columns = [
         Column("network", align="left"),
         Column("seconds", "latency", units.duration),
@@ -50,6 +52,15 @@ def table(name: str, found: Frontier) -> Table:
     if beaten:
         notes.append(f"not worth taking (another is as fast and keeps more): {', '.join(beaten)}")
     return Table(f"{name} on {found.device}, {threads}", columns, rows, notes)
+
+
+def _name(point: Point) -> str:
+    return str(point.number) if point.number else "dense"
+
+
+def _of_answers(found: Frontier) -> bool:
+    """Whether what is kept is a share of answers, one an image."""
+    return all(p.kept_interval for p in found.points if p.number)
 
 
 def _note(point: Point) -> str:
@@ -78,6 +89,40 @@ def write(run: Run, found: Frontier) -> list[Path]:
     return paths
 
 
-def read(run: Run) -> Frontier | None:
-    """A run's frontier, if it has one."""
-    return records.read(run.frontier_path, Frontier) if run.frontier_path.is_file() else None
+def chart(found: Frontier) -> Chart:
+    """For the page: answers kept against milliseconds; the line joins what is worth taking."""
+    points = [(1e3 * p.latency.median_s, p) for p in found.points if p.latency.median_s]
+    lowest = min([p.kept for _, p in points], default=0.0)
+    axes = Axes(
+        (0.0, 1.05 * max([ms for ms, _ in points], default=1.0)),
+        (max(0.0, min(0.5, lowest - 0.05)), 1.0),
+    )
+    drawn = Chart(
+        "Kept of the dense network's answers" if _of_answers(found) else "Kept of the dense outputs",
+        axes.x_ticks(lambda v: f"{v:g}", 6), axes.y_ticks(lambda v: units.percent(v, 0)),
+        x_label="milliseconds a run",
+    )  # fmt: skip
+    worth = sorted((ms, p.kept) for ms, p in points if p.beaten_by is None)
+    drawn.lines.append(axes.line([ms for ms, _ in worth], [kept for _, kept in worth], "accent"))
+    drawn.dots.extend(
+        axes.mark(
+            ms,
+            p.kept,
+            f"{_name(p)}: {units.milliseconds(ms / 1e3)}, {units.percent(p.kept)}",
+            "dot",
+        )
+        for ms, p in points
+    )
+    return drawn
+
+
+def told(run: Run) -> tuple[Frontier | None, list[str]]:
+    """A run's frontier, if it has one; and why it is left out, if it cannot be read."""
+    try:
+        return (frontier_file(run) if run.frontier_path.is_file() else None), []
+    except EdgepruneError as e:
+        return None, [f"{run.frontier_path.name} left out: {e}"]
+
+
+def frontier_file(run: Run) -> Frontier:
+    return records.read(run.frontier_path, Frontier)

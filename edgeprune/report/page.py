@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import files, prices, units
 from ..records import Judged, Recipe, Result, Step, Training
 from ..runs import Run
-from . import charts, diagnosis, results
+from . import charts, diagnosis, frontier, results
 from .charts import Axes, Chart, Mark
 from .outputs import figures, plain_classes, sentence
 from .results import Measurement, Results
@@ -33,6 +33,8 @@ FILES = {  # what lies in a run folder
     "pruned.safetensors": "weights of the pruned network",
     "dense.onnx": "the dense network for any ONNX runtime",
     "pruned.onnx": "the pruned network for any ONNX runtime",
+    "frontier/frontier.json": "networks from exact to fast, as they were measured",
+    "frontier/bench.json": "every sample of them",
     "report.html": "this page",
 }
 
@@ -96,6 +98,7 @@ def _template() -> Any:
 
 def html(found: Results) -> str:
     page = _template()
+    measured, odd = frontier.told(found.run)
     table = results.comparison(found.run, found)  # its speed-ups are drawn instead
     return page.render(
         run=found.run.name,
@@ -107,10 +110,12 @@ def html(found: Results) -> str:
         size=size_chart(found),
         training=training_chart(found),
         sensitivity=sensitivity_chart(found),
+        frontier=None if measured is None else frontier.chart(measured),
+        networks=None if measured is None else frontier.table(found.run.name, measured),
         bars=bars(found),
         speedups=speedups(found.measurements),
         comparison=replace(table, rows=[r for r in table.rows if r["unit"] != "ratio"]),
-        notes=results.missing(found) + results.warned(found),
+        notes=results.missing(found) + results.warned(found) + odd,
         diagnosis=diagnosis.read(found.run),
         steps=results.history_table(found),
         pruning=pruning_words(found),

@@ -85,6 +85,22 @@ def test_a_plan_that_is_not_the_measured_one_is_refused(
     assert not run.has("pruned")
 
 
+def test_the_page_shows_it_and_a_torn_one_is_left_out(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.Run(Path("runs/f"))
+    call("report f", capsys)
+    page = run.report_path.read_text()
+    assert "<h2>Frontier</h2>" in page
+    for point in frontier.frontier_of(run).points[1:]:
+        assert f"{point.number}: {1e3 * (point.latency.median_s or 0):.3g} ms" in page
+    run.frontier_path.write_text('{"format": "edgeprune-frontier"}')
+    call("report f", capsys)
+    page = run.report_path.read_text()
+    assert "<h2>Frontier</h2>" not in page
+    assert "frontier.json left out" in page
+
+
 def test_words_that_do_not_fit(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("net.py").write_text(NETWORK)
     assert "2..20" in call("frontier --model net.py:tiny --points 1", capsys, 2)[1]
