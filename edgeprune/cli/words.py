@@ -234,7 +234,11 @@ class Paper(Panel, title="The paper's way"):
     ] = None
     max_drop: Annotated[
         float | None,
-        typer.Option("--max-drop", help="Points of validation accuracy it may cost (1)."),
+        typer.Option(
+            "--max-drop",
+            help="Points of validation accuracy it may cost (1); with --post-training: of the dense "
+            "network's answers, with their interval on held-out images.",
+        ),
     ] = None
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", min=1, help="Stop after that many steps.")

@@ -38,7 +38,7 @@ from ..prune.scores import criterion, elimination_of, is_own, scored, sound
 from ..prune.search import Weights, search, weighted
 from ..records import Output, Port
 from ..tasks import TASKS, Comparison, Task
-from . import aim
+from . import aim, drop
 from .examples import BATCH, Examples, Rows, calibration, endless, plain, split
 from .remaining import Amounts, Remaining, Told, work_of
 
@@ -46,6 +46,7 @@ COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
 TRIED = (
     4  # batches that repair a trial of the search, and as many others that judge it (assumption)
 )
+PRICE = "flops"  # that is least where only the loss is bounded
 FEWEST = 64  # examples; fewer say too little of any layer (assumption)
 Rowed = Sequence[tuple[Port, Task]]  # each output that is compared, with its task
 
@@ -200,17 +201,21 @@ def post_training(
     given: Plan | None = None,
     rows: Rowed | None = None,
     settle: aim.Settle = aim.at_once,
+    within: float | None = None,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``examples``; it is left as it is.
 
     ``given`` is a plan for this network, applied instead of making one; ``rows`` are the outputs that
     are compared, each by its task (default: as they are seen); ``settle`` makes
-    the plan, from what it would be for any share of any price.
+    the plan, from what it would be for any share of any price. ``within``: points of the dense network's
+    answers that may be lost, with their interval (drop.py); without a target the smallest such network.
     Raises :class:`EdgepruneError` for too few examples, weights that are not numbers, and targets that
     cannot be reached.
     """
     begun = time.perf_counter()
     start = look(model, examples, settings, rows)
+    if within is not None:
+        answerable(start, within)
     looking, choosing, trying, repairing, distilling, judged = _phases(start, settings, told)
     if given is None:
         evidence = gather(start.dense, start.images, parts=parts_of(settings), told=looking)
@@ -218,13 +223,63 @@ def post_training(
             start.dense, evidence, settings, told=choosing, trying=trying,
             table=aim.rows(settings.target),
         )  # fmt: skip
-        made = settle(partial(ranking.towards, start.dense, settings))
+        plan_at = partial(ranking.towards, start.dense, settings)
         del evidence
         give_back()  # by what was looked at, to the maps of the repair
+        if within is not None and settings.target is None:
+            done = smallest(start, plan_at, settings, within)
+            return replace(done, seconds=time.perf_counter() - begun)
+        made = settle(plan_at)
     else:
         made = given
     done = applied(start, made, settings, (repairing, distilling, judged))
+    if within is not None:
+        both(start, done, settings, within)
     return replace(done, seconds=time.perf_counter() - begun)
+
+
+def answerable(start: Look, points: float) -> None:
+    """Refuse --max-drop where answers are not counted, or the held-out images are too few to show it."""
+    if len(start.rows) != 1 or not start.rows[0][1].trains:
+        raise EdgepruneError(
+            f"--max-drop {points:g}", f"counts answers, and these outputs are {tasks.told(start.rows)}",
+            "give a target instead",
+        )  # fmt: skip
+    drop.check(points, start.judges)
+
+
+def smallest(start: Look, plan_at: aim.PlanAt, settings: Settings, points: float) -> PostTraining:
+    """The network of fewest FLOPs that loses ``points`` at most of the dense network's answers."""
+    table = aim.rows(None)
+    least = plan.least(start.dense, settings.limits(), table[PRICE])
+    tried: list[drop.Tried] = []
+    best: PostTraining | None = None
+    while (share := drop.next_share(tried, points, least)) is not None:
+        done = applied(start, plan_at(share, table), settings)
+        tried.append(drop.Tried(share, drop.lost(done.forecast.agreement or 0.0, start.judges)))
+        if drop.best(tried, points) == len(tried) - 1:
+            best = done
+    if best is None:
+        nearest = max(tried, key=lambda t: t.share)
+        raise EdgepruneError(
+            f"--max-drop {points:g}",
+            f"with {100 * nearest.share:.0f} % of the FLOPs up to {100 * nearest.lost:.1f} points may be "
+            f"lost (on {start.judges:,} held-out images)",
+            f"ask for --max-drop {100 * min(t.lost for t in tried) + 0.05:.1f}, or give more images",
+        )  # fmt: skip
+    return best
+
+
+def both(start: Look, done: PostTraining, settings: Settings, points: float) -> None:
+    """Refuse a network that meets its target and may lose more answers than it is to."""
+    lost = drop.lost(done.forecast.agreement or 0.0, start.judges)
+    if 100 * lost > points:
+        raise EdgepruneError(
+            f"--max-drop {points:g}",
+            f"{settings.target or 'the plan'} is met, and up to {100 * lost:.1f} points of the answers may "
+            f"be lost by it (on {start.judges:,} held-out images)",
+            f"ask for --max-drop {100 * lost + 0.05:.1f}, or less far a target",
+        )  # fmt: skip
 
 
 def applied(

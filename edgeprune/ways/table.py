@@ -44,7 +44,8 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
                 "--plan", "says already what stays", "make the plan with --own-class: --dry-run --plan-out"
             )  # fmt: skip
         typed = {**typed, "plan": fingerprint(given)}
-    if row.target and not goal and given is None:
+    bounded = "max_drop" in typed and row.flag and "max_drop" in row.words
+    if row.target and not goal and given is None and not bounded:
         raise EdgepruneError("no target", next=f"give {prices.options()}, or --plan FILE")
     for word in typed:
         if word not in row.words:

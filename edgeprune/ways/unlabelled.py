@@ -14,7 +14,7 @@ from .. import checkpoint, data, files, train
 from ..data import Split
 from ..errors import EdgepruneError
 from ..prune import Plan
-from . import position
+from . import drop, position
 from .aim import Settle
 from .dense import record_result
 from .post_training import PostTraining, Settings, post_training
@@ -31,6 +31,7 @@ class Unlabelled:
 
     settings: Settings = field(default_factory=Settings)
     plan: str = ""  # fingerprint of a plan that was given
+    max_drop: float | None = None  # points of the dense network's answers that it may cost
 
     def __post_init__(self) -> None:
         if self.settings.method == "sensitivity":
@@ -65,7 +66,7 @@ def computed(work: Work[Unlabelled], settle: Settle) -> PostTraining:
         )
     done = post_training(
         work.dense.model, work.examples, work.way.settings, work.watch.on_progress, work.given,
-        work.rows, settle,
+        work.rows, settle, work.way.max_drop,
     )  # fmt: skip
     for note in done.notes:
         work.watch.note(note)
@@ -78,7 +79,7 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     run, dense = work.run, work.dense
     keep = {name: list(units) for name, units in done.plan.keep.items()}
     write_dense(work, judges)
-    ended = reached(work, done.plan)
+    ended = reached(work, done.plan) + bounded(work.way.max_drop, done)
     record_result(
         run, "pruned", done.graph, *_accuracies(work, done.model, judges),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
@@ -93,6 +94,16 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     )
     checkpoint.write_weights(run, "pruned", done.model, dense.spec, dense.convention)
     return ended
+
+
+def bounded(points: float | None, done: PostTraining) -> str:
+    """What was bounded besides: ``; at most 3.1 points of the answers may be lost (5 asked)``."""
+    if points is None:
+        return ""
+    most = 100 * drop.lost(done.forecast.agreement or 0.0, done.forecast.images)
+    return (
+        f"; at most {most:.1f} points of the dense network's answers may be lost ({points:g} asked)"
+    )
 
 
 def write_dense(work: Work[Any], judges: Judges) -> None:

@@ -44,6 +44,8 @@ HALF, HALF_PARAMS = prices.Target("flops", 0.5), prices.Target("params", 0.5)
          Gradual(Settings(target=HALF_PARAMS, multiple=4, score="l1", compensate="none"))),
         ({"target": HALF, "post_training": True, "distil_steps": 7}, None,
          Unlabelled(Settings(target=HALF, multiple=4, distil_steps=7))),
+        ({"max_drop": 5, "post_training": True}, None,
+         Unlabelled(Settings(multiple=4), max_drop=5)),
         ({"target": HALF, "post_training": True}, "unlabelled",
          Unlabelled(Settings(target=HALF, multiple=4))),
     ],
@@ -56,7 +58,7 @@ def test_words_become_a_way(typed: dict, name: str | None, expected: object) -> 
     ("typed", "name", "said"),
     [
         ({"target": HALF}, "paper", "--keep-flops: does not apply to the paper's way"),
-        ({"target": HALF, "max_drop": 1}, None, "--max-drop: belongs to the paper's way"),
+        ({"target": HALF, "max_drop": 1}, None, "--max-drop: does not apply to a target"),
         ({"post_training": True, "target": HALF}, "gradual",
          "--way gradual and --post-training: exclude each other"),
         ({"during_training": True, "target": HALF, "heal": "paper"}, None,
