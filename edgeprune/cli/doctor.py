@@ -50,6 +50,10 @@ class Doctor:
             "computes in (--round-to auto), and what predicts its times.",
         ),
     ] = False
+    threads: Annotated[
+        int,
+        typer.Option("--threads", min=1, help="With --probe: threads whose times are predicted."),
+    ] = 1
     fix: Annotated[
         bool,
         typer.Option(
@@ -91,7 +95,7 @@ def doctor(asked: Doctor) -> None:
     Example: [b]edgeprune doctor model.onnx[/b]
     """
     if asked.probe:
-        swept, known = sweep(asked.device), profile(asked.device)
+        swept, known = sweep(asked.device), profile(asked.device, asked.threads)
         if asked.device != "cpu" or not asked.named:
             if asked.as_json:
                 output.show_json(swept | {"predictor": asdict(known.error)})
@@ -194,13 +198,13 @@ def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:
     files.write_json(folder / "doctor.json", told)
 
 
-def profile(device: str) -> Device:
+def profile(device: str, threads: int = 1) -> Device:
     """What predicts times there, measured anew."""
     from ..doctor import probe
     from . import progress
 
     with progress.watch() as watch:
-        found = probe.measure(device, watch.note, watch.on_progress)
+        found = probe.measure(device, watch.note, watch.on_progress, threads)
     output.note(f"predicted times: {found.sentence()}")
     return found
 

@@ -32,16 +32,20 @@ FOLDS = 8  # for the error on networks that were left out
 
 
 def measure(
-    device: str = "cpu", note: Callable[[str], None] = nobody, watch: Watch = nobody
+    device: str = "cpu",
+    note: Callable[[str], None] = nobody,
+    watch: Watch = nobody,
+    threads: int = 1,
 ) -> Device:
     """Probe ``device`` (as ``bench --device`` takes it) and keep its profile; a minute or two.
 
-    This machine's layers are timed by the runtime's profiler; elsewhere whole networks are timed, and
-    what a layer takes is what makes their sums right.
+    This machine's layers are timed by the runtime's profiler, on one thread; elsewhere, and on more, whole
+    networks are timed, and what a layer takes is what makes their sums right.
     """
     note(f"probing {device}, a minute or two")
-    found = probe(watch=watch) if device == "cpu" else probe_elsewhere(device, watch=watch)
-    path = profile_path(device)
+    here = device == "cpu" and threads == 1
+    found = probe(watch=watch) if here else probe_elsewhere(device, watch=watch, threads=threads)
+    path = profile_path(device, threads)
     files.write_json(path, records.plain(found))
     note(f"kept in {path}")
     return found
@@ -106,12 +110,12 @@ def missed(
 
 
 def probe_elsewhere(
-    device: str, count: int = ELSEWHERE, seed: int = 0, watch: Watch = nobody
+    device: str, count: int = ELSEWHERE, seed: int = 0, watch: Watch = nobody, threads: int = 1
 ) -> Device:
     """Time random networks on ``device`` through bench, some at a time, and fit."""
     random = np.random.default_rng(seed)
     models = [random_network(random, 8) for _ in range(count)]
-    found, environment = _timed(models, device, watch)
+    found, environment = _timed(models, device, watch, threads)
     timed = [Whole(counted(model), seconds) for model, seconds in zip(models, found, strict=True)]
     flags = environment.cpu.flags
     block = channel_block(set(flags)) if flags else 1
@@ -125,7 +129,7 @@ def probe_elsewhere(
 
 
 def _timed(
-    models: Sequence[Any], device: str, watch: Watch
+    models: Sequence[Any], device: str, watch: Watch, threads: int = 1
 ) -> tuple[list[float], records.Environment]:
     """Median seconds of each, some beside each other at a time; and the device's environment."""
     import onnx
@@ -139,7 +143,8 @@ def _timed(
                 paths.append(Path(name) / f"{i}.onnx")
                 onnx.save(model, paths[-1])
             result = bench.measure(
-                paths, out=Path(name) / "probe.json", device=place, label=device, request=REQUEST,
+                paths, out=Path(name) / "probe.json", device=place, label=device,
+                request=replace(REQUEST, threads=threads),
                 watch=partial(_measured, watch, first, len(models)),
             )  # fmt: skip
         medians = [n.latency.median_s for n in result.networks]

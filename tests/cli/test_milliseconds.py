@@ -16,10 +16,11 @@ from edgeprune import files, frontier, records, runs
 from edgeprune.bench import devices
 from edgeprune.bench.devices.fake import Fake
 from edgeprune.cli import app, errors
+from edgeprune.doctor import probe
 from edgeprune.prices import Target
 from edgeprune.prices import visits as decide
 from edgeprune.runtime import Model
-from edgeprune.runtime.device import Device, Error, profile_path
+from edgeprune.runtime.device import Device, Error, kept, profile_path
 from edgeprune.runtime.roofline import Peaks
 from tests.ways import tiny
 
@@ -97,8 +98,8 @@ def test_the_device_has_the_last_word(toaster: Toaster, say: Say) -> None:
     assert pruned.widths == chosen.widths  # what was measured is what was written
     for visit in made:
         params = {"measured": visit.measured_ms, "dense": visit.dense_ms}
-        kept = json.loads((run.path / str(visit.file)).read_text())
-        medians = [n["latency"]["median_s"] for n in kept["summary"]["networks"]]
+        samples = json.loads((run.path / str(visit.file)).read_text())
+        medians = [n["latency"]["median_s"] for n in samples["summary"]["networks"]]
         assert [1e3 * m for m in medians] == pytest.approx([params["dense"], params["measured"]])
     assert made[0].expected_ms == pytest.approx(made[0].predicted_ms)
     assert decide.sentence(target, made, chosen) in str(pruned.stopped)
@@ -211,3 +212,20 @@ def test_a_frontier_is_planned_by_the_milliseconds_of_a_known_device(
     code, err = say(f"{whole} --points 3 --rounds 4 --seconds 0.1")
     assert code == 0, err
     assert frontier.frontier_of(runs.Run(Path("runs/r"))).price == "flops"
+
+
+def test_threads_have_a_profile_of_their_own(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def elsewhere(device: str, **more: Any) -> Device:
+        asked.update(more, device=device)
+        return PROFILE
+
+    monkeypatch.setattr(probe, "probe_elsewhere", elsewhere)
+    probe.measure("cpu", threads=2)
+    assert (asked["device"], asked["threads"]) == ("cpu", 2)
+    found = kept("cpu", 2)
+    assert found is not None
+    assert (found.cpu, kept("cpu"), kept("cpu", 4)) == ("toaster", None, None)

@@ -369,7 +369,7 @@ def test_training_what_cannot_be_pruned_leaves_nothing(
         ),
         ("--post-training --keep-flops 0.5 --during-training", "exclude each other"),
         ("--post-training --keep-flops 0.5 --heal paper", "--post-training does none"),
-        ("--post-training --keep-flops 0.5 --max-drop 2", "held-out images show no less than 19.4"),
+        ("--post-training --max-drop 2", "held-out images show no less than 19.4"),
         ("--post-training --max-drop 120", "must lie above 0 and below 100"),
         ("--post-training --keep-flops 0.5 --score l7", "--score 'l7'"),
         ("--post-training --keep-flops 0.5 --method best", "--method 'best'"),
