@@ -144,6 +144,7 @@ class Held:
         self.constants: dict[str, Tensor] = {}  # by name
         self.steps: list[Step] = []
         self.slots: list[tuple[dict[str, Any], str, Value]] = []  # where the module has them
+        self.known: dict[Any, Known] = {}  # the operators that its forward calls
         self.made: dict[Any, tuple[Any, ...]] = {}  # what an operator made of such arguments
         for m in model.modules():
             for kind in (m._parameters, m._buffers):
@@ -188,7 +189,6 @@ class Recorder(TorchDispatchMode):
     told: bool = True  # each step says which module's forward it is of, and where it stands
     path: list[str] = field(default_factory=lambda: [""])  # of the modules whose forward runs
     made: list[weakref.ref[Value]] = field(default_factory=list)  # of free steps
-    known: dict[Any, Known] = field(default_factory=dict)  # operators
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -251,9 +251,10 @@ class Recorder(TorchDispatchMode):
         return self.tape.add(step)
 
     def _of(self, func: Any) -> Known:
-        if func not in self.known:
-            self.known[func] = Known.of(func)
-        return self.known[func]
+        known = self.held.known.get(func)
+        if known is None:
+            known = self.held.known[func] = Known.of(func)
+        return known
 
     # -- operators --
 
@@ -302,7 +303,7 @@ class Recorder(TorchDispatchMode):
         row = known.row
         out: Any = _as_first(row, args, values)
         if out is None:
-            out = self._made_of(func, args, kwargs, values)
+            out = self._made_of(func, known, args, kwargs, values)
         if row.frozen:
             out = (out[0] if isinstance(out, tuple) else out, NOTHING, NOTHING)
         if isinstance(out, Tensor) and row.moves and _same_place(out, args[0]):
@@ -325,14 +326,14 @@ class Recorder(TorchDispatchMode):
                 results.append(part)
         return type(out)(results) if type(out) in (list, tuple) else results
 
-    def _made_of(self, func: Any, args: Any, kwargs: Any, values: list[Value]) -> Any:
+    def _made_of(self, func: Any, known: Known, args: Any, kwargs: Any, values: list[Value]) -> Any:
         """The operator on tensors without numbers; what is new memory it need not make again."""
-        key = func, _key(args), _key(kwargs)
-        known = self.held.made.get(key)
-        if known is not None:
-            shape, stride, dtype = known
+        key = known, _key(args), _key(kwargs)
+        made = self.held.made.get(key)
+        if made is not None:
+            shape, stride, dtype = made
             return torch.empty_strided(shape, stride, dtype=dtype, device=META)
-        out = _on_shapes(func, self._of(func), args, kwargs)
+        out = _on_shapes(func, known, args, kwargs)
         if isinstance(out, Tensor) and not out.is_complex() and not out.storage_offset():
             memory = out.untyped_storage()._cdata
             if all(v.memory != memory for v in values):
@@ -601,12 +602,13 @@ def _paths(recorder: Recorder) -> Iterator[None]:
 
 def _names(model: nn.Module) -> dict[int, str]:
     """Qualified names of the tensors that the module holds, plain attributes among them."""
-    named = [*model.named_parameters(), *model.named_buffers()]
-    found = {id(t): name for name, t in reversed(named)}
-    for prefix, m in model.named_modules():
-        for name, value in m.__dict__.items():
-            if isinstance(value, Tensor):
-                found.setdefault(id(value), f"{prefix}.{name}".removeprefix("."))
+    modules = list(model.named_modules())
+    found: dict[int, str] = {}
+    for kind in ("_parameters", "_buffers", "__dict__"):
+        for prefix, m in modules:
+            for name, value in getattr(m, kind).items():
+                if isinstance(value, Tensor):
+                    found.setdefault(id(value), f"{prefix}.{name}".removeprefix("."))
     return found
 
 

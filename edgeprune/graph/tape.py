@@ -119,7 +119,7 @@ def as_graph(tape: Tape) -> tuple[fx.Graph, dict[Step, fx.Node]]:
     for step in tape.nodes:
         args, kwargs = (mapped(each, nodes.__getitem__) for each in (step.args, step.kwargs))
         node = graph.create_node(step.op, step.target, args, kwargs, step.name or None)
-        node.meta = step.meta
+        node.meta.update(step.meta)
         nodes[step] = node
     return graph, nodes
 
