@@ -35,12 +35,12 @@ def figures(outputs: Sequence[Output]) -> list[Figure]:
         for measure in task.labelled if task and output.scores else ():
             if measure.name in output.scores:
                 value = output.scores[measure.name]
-                quantity = f"{place}{'test' if place else 'Test'} {_small(measure.title)}"
+                quantity = f"Test {small(measure.title)}"  # labels judge one output
                 found.append(Figure(quantity, f"test_{measure.name}", value, measure.show(value)))
         for measure in task.measures if task else ():
             if measure.name in output.measures:
                 value = output.measures[measure.name]
-                quantity = place + (measure.title if not place else _small(measure.title))
+                quantity = place + (measure.title if not place else small(measure.title))
                 found.append(Figure(quantity, measure.name, value, measure.show(value)))
         if output.variance_kept is not None:
             kept = output.variance_kept
@@ -57,6 +57,6 @@ def sentence(outputs: Sequence[Output]) -> str:
     return said.removeprefix("it ") if len(outputs) == 1 else said
 
 
-def _small(title: str) -> str:
+def small(title: str) -> str:
     """As it stands inside a line; words in capitals stay."""
     return title if title[:2].isupper() or title[:1] == "m" else title[:1].lower() + title[1:]

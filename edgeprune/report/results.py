@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
-from .outputs import Figure, figures, plain_classes
+from .outputs import Figure, figures, plain_classes, small
 from .tables import ABSENT, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -271,8 +271,8 @@ def measured_rows(found: Results) -> list[Row]:
 
     def told(measure: Measure) -> Row:
         dense, pruned = (_measured(found, network, measure.name) for network in NETWORKS)
-        title = measure.title if measure.title.isupper() else measure.title.lower()
-        return _quantity(f"Test {title}", "", dense, pruned, measure.show)
+        unit = "share" if measure.show is units.percent else ""
+        return _quantity(f"Test {small(measure.title)}", unit, dense, pruned, measure.show)
 
     rows = [
         _quantity(".onnx file", "bytes", onnx["dense"], onnx["pruned"], units.size),

@@ -212,11 +212,11 @@ def is_decoded(port: Port, whole: Signature) -> bool:
 
 
 MATCHED = Measure(
-    "matched", "Boxes matched with the dense network's (F1)", twice_matched, ratio, units.percent,
+    "matched", "Boxes as the dense network's (F1)", twice_matched, ratio, units.percent,
     "finds the dense network's boxes at an F1 of {}",
 )  # fmt: skip
 MAP = Measure(
-    "map", "mAP against the dense network's boxes", listed, mean_ap, units.percent,
+    "map", "mAP to the dense network's boxes", listed, mean_ap, units.percent,
     "reaches a mAP of {} against them",
 )  # fmt: skip
 LABELLED_MAP = Measure("map", "mAP", against_labels, coco_ap, units.percent, "reaches a mAP of {}")

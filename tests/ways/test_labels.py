@@ -160,12 +160,17 @@ def test_boxes_are_judged_by_labels_after_training(
     assert known[0] != known[1]
     call("export p", capsys)
     bench = call("bench p --device cpu --rounds 4 --passes 2 --seconds 0.1", capsys)
+    assert (
+        errors.run(app.app, "bench p --device cpu --rounds 4 --passes 2 --seconds 0.1".split()) == 0
+    )
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "Test mAP50" in line)
+    assert "–" not in row  # both networks in one row
     judged = [network["outputs"][0] for network in bench["networks"]]
     assert [o["scores"] for o in judged] == [pytest.approx(own, abs=0.02) for own in known]
     assert judged[1]["measures"]["matched"] > 0
     assert errors.run(app.app, ["report", "p"]) == 0
     told = capsys.readouterr().out
-    assert "Test mAP" in told
+    assert "Test mAP50" in told
     assert "accuracy" not in told.lower()
     said = refused("train --model cases_networks.py:YOLOv8 --data boxes.npz --name q", capsys)
     assert "boxes=" in said or "=boxes" in said
