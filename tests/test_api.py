@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import edgeprune
-from edgeprune import cut, load, plan, repair, save, trace
+from edgeprune import cut, export, load, plan, repair, save, trace
 from edgeprune.errors import EdgepruneError
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +103,76 @@ def test_repair_keeps_more_than_the_bare_cut_and_labels_beside_images_are_passed
     assert off(repaired) < 0.5 * off(cut(graph, planned))
     assert type(repaired).__name__ == "Net"
     assert repaired.edgeprune_cuts == cut(graph, planned).edgeprune_cuts
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.deep = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 24, 3, padding=1)
+        self.up, self.out = nn.ConvTranspose2d(24, 16, 2, 2), nn.Conv2d(32, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.down(x).relu()
+        b = self.up(self.deep(nn.functional.max_pool2d(a, 2)).relu())
+        return self.out(torch.cat([a, b], 1))
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.table = nn.Conv2d(3, 24, 3, stride=2), nn.Linear(10, 32)
+        self.head = nn.Linear(56, 5)
+
+    def forward(self, image: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        seen = self.image(image).relu().mean((2, 3))
+        return self.head(torch.cat([seen, self.table(table).relu()], 1))
+
+
+def classifier() -> nn.Module:
+    layers = [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 4))
+
+
+def labelled(*more: torch.Tensor) -> list[list[torch.Tensor]]:
+    """As a data loader gives them: a list of the inputs, and the labels behind them."""
+    rows = TensorDataset(torch.randn(64, 3, 16, 16), *more, torch.randint(0, 4, (64,)))
+    return list(DataLoader(rows, batch_size=16))
+
+
+KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], list[Any]], str]] = {
+    "classifier": (classifier, labelled, "classification"),
+    "U-Net": (UNet, lambda: [torch.randn(16, 3, 16, 16) for _ in range(4)], "segmentation"),
+    "two inputs": (Two, lambda: labelled(torch.randn(64, 10)), "classification"),
+    "two by name": (
+        Two,
+        lambda: [
+            {"table": torch.randn(16, 10), "image": torch.randn(16, 3, 16, 16)} for _ in range(4)
+        ],
+        "classification",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_job_in_ten_lines(kind: str, tmp_path: Path) -> None:
+    """As README prints it, with a loader that gives labels too; bench is tested in its own room."""
+    torch.manual_seed(0)
+    build, batches, task = KINDS[kind]
+    model, loader = build().eval(), batches()
+    graph = trace(model, loader[0])
+    planned = plan(
+        graph, keep_flops=0.6, score="reconstruction", multiple=4, own_class=True, images=loader
+    )
+    smaller = repair(graph, planned, loader)
+    assert type(smaller) is type(model)
+    save(smaller, tmp_path / "smaller.safetensors")
+    again = load(tmp_path / "smaller.safetensors", build)
+    assert all(torch.equal(t, again.state_dict()[n]) for n, t in smaller.state_dict().items())
+    told = export(smaller, tmp_path / "pruned.onnx", loader, dense=model, task=task)
+    (out,) = told.parity.outputs
+    assert out.task == task
+    assert out.measures["agreement"] > 0.5
+    assert (tmp_path / "pruned.onnx").is_file()
 
 
 def test_scores_that_look_at_images() -> None:

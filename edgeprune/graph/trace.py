@@ -16,7 +16,7 @@ from .fold import fold
 from .follow import Follow
 from .graph import Graph
 from .groups import find_groups
-from .inputs import Example, arguments, flat, inputs_of, size
+from .inputs import Example, arguments, flat, inputs_of, only_inputs, size
 from .labels import Labelled
 from .modes import evaluating, quiet, uncollected
 from .operators import operator_of, rule_for
@@ -29,12 +29,14 @@ def trace(model: nn.Module, example: Example, *, exact_norms: bool = False) -> G
     """Follow the channels of ``model`` from an example, a batch of 2 or more.
 
     It is the one input (2, C, H, W), whatever its axes are; a tuple of arguments; or a dict of
-    keywords (:mod:`.inputs`).
+    keywords (:mod:`.inputs`). Of a data loader's batch the labels behind it are passed over.
     ``exact_norms`` lets channels leave that a layer norm or a mean over channels counts, at the price
     of slower norms and of a result that is a graph (:mod:`.operators.written_out`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when its
     forward cannot be recorded (:mod:`.record`).
     """
+    model = unwrap(model)
+    example = only_inputs(model, example)
     first = next(iter(flat(example)), None)
     if first is None:
         raise EdgepruneError(
@@ -47,7 +49,6 @@ def trace(model: nn.Module, example: Example, *, exact_norms: bool = False) -> G
             "a batch of 1 hides which axis is the batch",
             "trace with a batch of 2",
         )
-    model = unwrap(model)
     with (
         told(f"{type(model).__name__} cannot be traced", "please report this network"),
         uncollected(),
