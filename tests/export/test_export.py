@@ -299,8 +299,12 @@ def test_the_memory_layout_of_the_examples_leaves_no_trace(tmp_path: Path) -> No
 class Cancelling(nn.Module):
     """What is left of large numbers that cancel: float32 knows few of its digits."""
 
+    def __init__(self, large: float = 1e4) -> None:
+        super().__init__()
+        self.large = large
+
     def forward(self, x: Tensor) -> Tensor:
-        return (x + 1e4) - 1e4
+        return (x + self.large) - self.large
 
 
 def judged(net: nn.Module, path: Path, x: Tensor, shift: float) -> parity.Parity:
@@ -328,9 +332,26 @@ def test_a_difference_within_the_rounding_of_the_network_itself_is_none(tmp_path
     assert judged(nn.Identity(), tmp_path, x, 0.0).rounding is None
 
 
+def test_one_lucky_batch_is_no_yardstick(tmp_path: Path) -> None:
+    """Whole numbers cancel exactly: there torch is right by chance; the samples say how far it is else."""
+    x, samples, shift = torch.arange(1.0, 9.0).reshape(2, 4), torch.rand(8, 4) * 8, 3e-3
+
+    def file(_: object, given: Tensor) -> list[np.ndarray]:
+        return [(given.double() + shift * (given is x)).float().numpy()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "run_on", file)
+        patch.setattr(parity, "session", lambda path: None)
+        found = parity.check(Cancelling(1e5), tmp_path, export.Real(samples, [(x, None)]))
+        assert found.difference > parity.TOLERANCE
+        assert found.rounding is not None
+        with pytest.raises(EdgepruneError, match="parity"):
+            parity.check(Cancelling(1e5), tmp_path, export.Real(samples[:0], [(x, None)]))
+
+
 def test_whatever_its_rounding_a_file_is_never_off_by_a_hundredth() -> None:
     exact = torch.ones(3, dtype=torch.float64)
     with pytest.raises(EdgepruneError, match="parity"):
-        parity.rounding("", torch.full((3,), 1.5), torch.full((3,), 1.02), exact, 2)
+        parity.rounding("", torch.full((3,), 1.5), torch.full((3,), 1.02), exact, 0.5, 2)
     with pytest.raises(EdgepruneError, match=r"0\.0001 is allowed"):  # and without float64 none
-        parity.rounding("", torch.ones(3), torch.full((3,), 1.001), None, 2)
+        parity.rounding("", torch.ones(3), torch.full((3,), 1.001), None, 0.0, 2)
