@@ -3,15 +3,15 @@
     python benchmarks/refusals.py [NAME ...]   what refusals.jsonl lacks, or these
     python benchmarks/refusals.py table        only the table, from what is there
 
-Each case is a process: ``python -m edgeprune ...`` in a fresh folder. *right*: it ends with code 2, stdout
-is empty, stderr has one ``error:`` line with a remedy behind a dash that names what is expected here, no
-traceback, and the folder holds what it held before.
+Each case is a process in a fresh folder: a fork of this one, which has imported all of edgeprune, that calls
+the command line's door as ``python -m edgeprune ...`` does. *right*: it ends with code 2, stdout is empty,
+stderr has one ``error:`` line with a remedy behind a dash that names what is expected here, no traceback,
+and the folder holds what it held before.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
@@ -27,10 +27,13 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edgeprune import files  # noqa: E402
+from edgeprune import bench, checkpoint, export, files, models, report, ways  # noqa: E402, F401
+from edgeprune.cli import app, errors  # noqa: E402
+from edgeprune.models import onnx as onnx_files  # noqa: E402, F401
 
 RESULTS = HERE / "results"
 LONGEST = 600  # characters of the line
+LONG = 120  # seconds
 NETWORK = """
 import torch, torch.nn as nn, torch.nn.functional as F
 
@@ -356,6 +359,60 @@ def cut_short(folder: Path) -> None:
     (folder / "net.onnx").write_bytes(one([CONV], [WEIGHT]).SerializeToString()[:-99])
 
 
+def ports(inputs: list[Any], outputs: list[Any], *nodes: Any) -> onnx.ModelProto:
+    """Any inputs and outputs: ``("x", 1, shape)``."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        list(nodes), "ports", [info(*v) for v in inputs], [info(*v) for v in outputs]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def changed(change: Callable[[onnx.ModelProto], Any]) -> Callable[[], onnx.ModelProto]:
+    """A sound file of one convolution, changed."""
+
+    def make() -> onnx.ModelProto:
+        model = one([CONV], [WEIGHT])
+        change(model)
+        return model
+
+    return make
+
+
+def circle() -> onnx.ModelProto:
+    make = helper.make_node
+    return one(
+        [make("Add", ["x", "b"], ["a"]), make("Relu", ["a"], ["b"]), make("Relu", ["b"], ["y"])]
+    )
+
+
+def trained() -> onnx.ModelProto:
+    held = [WEIGHT, *(floats(n, 8) for n in "smbv")]
+    norm = helper.make_node(
+        "BatchNormalization",
+        ["c", "s", "b", "m", "v"],
+        ["y", "m2", "v2"],
+        name="odd",
+        training_mode=1,
+    )
+    return one([helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4), norm], held)
+
+
+def looped() -> onnx.ModelProto:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Relu", ["v"], ["v2"])], "body",
+        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("c", 9, []),
+         helper.make_tensor_value_info("v", 1, None)],
+        [helper.make_tensor_value_info("c2", 9, []), helper.make_tensor_value_info("v2", 1, None)],
+    )  # fmt: skip
+    held = [whole("n", 3), numpy_helper.from_array(np.array(True), "yes")]
+    return one([node("Loop", "n", "yes", "x", body=body)], held)
+
+
+def set_(name: str, value: Any) -> Callable[[onnx.ModelProto], Any]:
+    return lambda m: setattr(m.graph.initializer[0], name, value)
+
+
 FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
     "quantised": (quantised, ("quantised", "float network")),
     "branches": (branches, ("If",)),
@@ -383,6 +440,58 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
         lambda: one([node("ConstantOfShape", "s")], [whole("s", 1 << 20, 1 << 20)]), ("1048576 x",)
     ),
     "no layer to prune": (lambda: one([node("Relu", "x")]), ("net.onnx",)),
+    "a circle": (circle, ("net.onnx",)),
+    "a weight that is not there": (lambda: one([CONV]), ("w",)),
+    "a loop": (looped, ("Loop",)),
+    "norms in training": (trained, ("BatchNormalization", "odd")),
+    "chance": (lambda: one([node("RandomNormalLike", "x")]), ("RandomNormalLike",)),
+    "dropout in training": (
+        lambda: one([node("Dropout", "x", "r", "t")],
+                    [numpy_helper.from_array(np.float32(0.5), "r"),
+                     numpy_helper.from_array(np.array(True), "t")]),
+        ("Dropout",),
+    ),
+    "places where it is not zero": (lambda: one([node("NonZero", "x")]), ("NonZero",)),
+    "quantised convolution": (
+        lambda: one([node("ConvInteger", "x", "w")], [WEIGHT]), ("ConvInteger", "float network"),
+    ),
+    "a later opset": (lambda: one([CONV], [WEIGHT], opset=99), ("opset 99",)),
+    "a weight of negative size": (changed(lambda m: m.graph.initializer[0].dims.__setitem__(0, -8)), ("w",)),
+    "a weight of another size": (changed(lambda m: m.graph.initializer[0].dims.__setitem__(0, 9)), ("w",)),
+    "a weight of a size without end": (
+        changed(lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 62)), ("w",)
+    ),
+    "a weight of no type": (changed(set_("data_type", 77)), ("net.onnx",)),
+    "a weight of texts": (changed(set_("data_type", 8)), ("net.onnx",)),
+    "a name twice": (
+        changed(lambda m: m.graph.initializer.append(m.graph.initializer[0])), ("net.onnx",)
+    ),
+    "no output": (changed(lambda m: m.graph.ClearField("output")), ("net.onnx",)),
+    "no input": (changed(lambda m: m.graph.ClearField("input")), ("net.onnx",)),
+    "an output that nothing makes": (
+        changed(lambda m: setattr(m.graph.output[0], "name", "z")), ("z",)
+    ),
+    "no opset": (changed(lambda m: m.ClearField("opset_import")), ("opset",)),
+    "a huge axis": (
+        changed(lambda m: setattr(
+            m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 1 << 40)), ("x",),
+    ),
+    "control signs in names": (
+        changed(lambda m: setattr(m.graph.input[0], "name", "\x1b[2J\n../../x")), ("net.onnx",)
+    ),
+    "two inputs and one array": (
+        lambda: ports([("a", 1, ["N", 3, 8, 8]), ("b", 1, ["N", 3, 8, 8])], [("y", 1, [None] * 4)],
+                      helper.make_node("Add", ["a", "b"], ["y"])),
+        ("x.npy",),
+    ),
+    "another size": (
+        lambda: ports([("x", 1, ["N", 3, 8, 8])], [("y", 1, None)], node("Flatten", "x"),
+                      ), ("net.onnx",),
+    ),
+    "a batch of its own": (
+        lambda: ports([("x", 1, [1, 3, 32, 32])], [("y", 1, None)],
+                      helper.make_node("Reshape", ["x", "s"], ["y"])), ("s",),
+    ),
     "nan weights": (lambda: one([CONV], [floats("w", 8, 3, 3, 3, value=float("nan"))]), ("NaN",)),
 }  # fmt: skip
 
@@ -395,6 +504,20 @@ def cases() -> dict[str, Case]:
             f"{PRUNE} net.onnx", named, make=lambda f, make=make: onnx.save(make(), f / "net.onnx")
         )
     found["file: cut short"] = Case(f"{PRUNE} net.onnx", ("cut short",), make=cut_short)
+    found["file: empty"] = Case(
+        f"{PRUNE} net.onnx", ("no ONNX",), make=lambda f: (f / "net.onnx").touch()
+    )
+    found["file: a folder"] = Case(
+        f"{PRUNE} net.onnx", ("net.onnx",), make=lambda f: (f / "net.onnx").mkdir()
+    )
+    found["file: none"] = Case(f"{PRUNE} gone.onnx", ("no such file", "gone.onnx"))
+    found["file: a link to itself"] = Case(
+        f"{PRUNE} net.onnx", ("net.onnx",), make=lambda f: (f / "net.onnx").symlink_to("net.onnx")
+    )
+    for command in ("export", "bench", "doctor", "cost --model", "inspect --model"):
+        found[f"file: cut short, {command}"] = Case(
+            f"{command} net.onnx", ("net.onnx",), make=cut_short
+        )
     found["file: no ONNX"] = Case(
         f"{PRUNE} net.onnx", ("no ONNX",), make=lambda f: (f / "net.onnx").write_text("a text")
     )
@@ -442,29 +565,54 @@ def held(folder: Path) -> list[str]:
     )
 
 
+def typed(words: list[str], folder: Path) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of these words in a process of their own; -9 after LONG seconds."""
+    import time
+
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if not (child := os.fork()):
+            code = 99
+            try:
+                os.chdir(folder)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                sys.argv = ["edgeprune", *words]
+                code = errors.run(app.app, words)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        until = time.monotonic() + LONG
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            time.sleep(0.05)
+            if time.monotonic() > until:
+                os.kill(child, 9)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+        return os.waitstatus_to_exitcode(ended[1]), texts[0], texts[1]
+
+
 def run(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edgeprune-refusals-") as name:
         folder = Path(name)
         prepare(folder, case)
         before = held(folder)
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeprune", *case.words.split()], cwd=folder, capture_output=True,
-            text=True, timeout=300, check=False,
-            env={**os.environ, "PYTHONPATH": str(HERE.parent), "COLUMNS": "200"},
-        )  # fmt: skip
+        code, out, err = typed(case.words.split(), folder)
         more = sorted(set(held(folder)) - set(before))
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    said = lines[0].removeprefix("error: ") if lines else done.stderr.strip()[-300:]
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    said = lines[0].removeprefix("error: ") if lines else err.strip()[-300:]
     wrong = [
         word
         for word, bad in (
-            (f"ends with {done.returncode}", done.returncode != 2),
+            (f"ends with {code}", code != 2),
             (f"{len(lines)} lines", len(lines) != 1),
             ("no remedy", " — " not in said),
             ("long", len(said) > LONGEST),
-            ("a fault of edgeprune", "fault of edgeprune" in said or "Traceback" in done.stderr),
+            ("a fault of edgeprune", "fault of edgeprune" in said or "Traceback" in err),
             (f"does not say {', '.join(case.named)}", not all(n in said for n in case.named)),
-            ("prints", bool(done.stdout.strip())),
+            ("prints", bool(out.strip())),
             (f"writes {', '.join(more[:3])}", bool(more)),
         )
         if bad
@@ -497,7 +645,7 @@ def table() -> None:
     right = sum(not row["wrong"] for row in found)
     said = [
         "# What is refused, and in which words", "",
-        f"`python benchmarks/refusals.py`: {len(found)} odd modules and files through the command line, "
+        f"`python benchmarks/refusals.py`: {len(found)} odd modules, arrays, files through the command line, "
         f"{right} of them refused with one line that names the thing and the remedy, exit code 2, nothing "
         "printed or written.", "",
         "| odd | command | line | |", "| :-- | :-- | :-- | :-- |",
