@@ -40,25 +40,26 @@ class Case:
     function: str
     images: str  # after --images
     words: tuple[str, ...] = ()
+    labels: str = ""  # after --data, where its task has labels
 
 
 CASES = (
-    Case("U-Net", "UNet", "photos", ("--size", "48", "--task", "segmentation")),
-    Case("YOLOv8-like", "YOLOv8", "photos", ("--size", "64")),
+    Case("U-Net", "UNet", "photos", ("--size", "48", "--task", "segmentation"), "masks"),
+    Case("YOLOv8-like", "YOLOv8", "photos", ("--size", "64"), "boxes"),
     Case("multi-task", "MultiTask", "photos", ("--size", "48", "--task", "kind=classification")),
-    Case("age", "Age", "photos", ("--size", "48")),
+    Case("age", "Age", "photos", ("--size", "48"), "Age.npz"),
     Case("features", "Features", "photos", ("--size", "48")),
     Case("O-Net", "ONet", "photos", ("--size", "48")),
     Case("YOLOv5-like", "YOLOv5", "photos", ("--size", "64")),
-    Case("autoencoder", "autoencoder", "photos", ("--size", "32")),
+    Case("autoencoder", "autoencoder", "photos", ("--size", "32"), "autoencoder.npz"),
     Case("embedding", "Embedding", "photos", ("--size", "48")),
-    Case("multi-label", "Labels", "photos", ("--size", "48")),
-    Case("ESPCN", "espcn", "photos", ("--shape", "1x24x40")),
-    Case("ECG", "ecg", "waves.npy"),
-    Case("DS-CNN", "dscnn", "keywords.npz"),
+    Case("multi-label", "Labels", "photos", ("--size", "48"), "Labels.npz"),
+    Case("ESPCN", "espcn", "photos", ("--shape", "1x24x40"), "espcn.npz"),
+    Case("ECG", "ecg", "waves.npy", labels="ecg.npz"),
+    Case("DS-CNN", "dscnn", "keywords.npz", labels="dscnn.npz"),
     Case("CRNN", "CRNN", "cases_networks.py:lines"),
     Case("siamese", "Siamese", "cases_networks.py:pairs"),
-    Case("LR-ASPP", "lraspp", "photos", ("--size", "64")),
+    Case("LR-ASPP", "lraspp", "photos", ("--size", "64"), "masks"),
 )
 
 
@@ -87,6 +88,34 @@ def prepared(folder: Path, size: int = 72, photos: int = 120) -> None:
         Image.fromarray(one).save(folder / "photos" / f"{i:03}.png")
     np.save(folder / "waves.npy", networks.waves().numpy())
     np.savez(folder / "keywords.npz", input=networks.blobs(160, 1, 49, 10).numpy())
+
+
+def labelled(folder: Path) -> None:
+    """Sets with labels in ``folder``: arrays, masks that say where a photo is bright, COCO's boxes."""
+    from PIL import Image
+
+    for name in ("Age", "Labels", "autoencoder", "espcn", "ecg", "dscnn"):
+        x, y = networks.labelled(name)
+        np.savez(folder / f"{name}.npz", x=x.numpy(), y=y.numpy())
+    told: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    told["categories"] = [{"id": i, "name": f"kind {i}"} for i in range(6)]
+    for kind in ("masks/images", "masks/masks", "boxes/images"):
+        (folder / kind).mkdir(parents=True)
+    for path in sorted((folder / "photos").glob("*.png")):
+        image = Image.open(path)
+        image.save(folder / "masks" / "images" / path.name)
+        image.save(folder / "boxes" / "images" / path.name)
+        bright = (np.asarray(image).mean(2) > 128).astype(np.uint8)
+        Image.fromarray(bright).save(folder / "masks" / "masks" / path.name)
+        number = len(told["images"])
+        told["images"].append({"id": number, "file_name": path.name, "width": 72, "height": 72})
+        rows = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+        (top, bottom), (left, right) = ((int(r[0]), int(r[-1]) + 1) for r in rows)
+        told["annotations"].append({
+            "id": number, "image_id": number, "category_id": number % 6,
+            "bbox": [left, top, right - left, bottom - top],
+        })  # fmt: skip
+    (folder / "boxes" / "annotations.json").write_text(json.dumps(told))
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -146,6 +175,42 @@ def through(case: Case, folder: Path) -> Found:
     )
 
 
+@dataclass(frozen=True)
+class ByLabels:
+    """What bench said of both files by labels; ``error`` is the line that ended the commands."""
+
+    name: str
+    trained: bool = False
+    dense: tuple[str, ...] = ()  # each figure
+    pruned: tuple[str, ...] = ()
+    error: str = ""
+
+
+def by_labels(case: Case, folder: Path) -> ByLabels:
+    """Trained on labels, pruned with retraining, exported and measured; a detector is judged alone."""
+    name, file = f"{case.function.lower()}-labels", f"cases_networks.py:{case.function}"
+    data = ("--model", file, "--data", case.labels, *(() if "." in case.labels else case.words))
+    smaller, trains = ("--keep-flops", "0.7", "--round-to", "1"), case.labels != "boxes"
+    try:
+        if trains:
+            quick = ("--epochs", "12", "--batch-size", "16", "--lr", "0.01", "--precision", "fp32")
+            typed(folder, "train", *data, *quick, "--name", name)
+            typed(folder, "prune", name, *smaller, "--retrain-epochs", "2")
+        else:
+            weights = ("--weights", f"{case.function}.pth", "--name", name)
+            typed(folder, "prune", "--post-training", *data, *weights, *smaller)
+        typed(folder, "export", name)
+        bench = typed(folder, "bench", name, "--device", "cpu", *QUICK)
+    except RuntimeError as e:
+        return ByLabels(case.name, trains, error=str(e))
+    told = []
+    for network in bench["networks"]:
+        outputs = [value(o, Output, "output") for o in network["outputs"]]
+        shown = [f for f in figures(outputs) if f.key.startswith("test_")]
+        told.append(tuple(f"{f.quantity}: {f.text}" for f in shown))
+    return ByLabels(case.name, trains, *told)
+
+
 HEAD = """# Networks beyond classifiers through the commands
 
 Sixteen small networks (`benchmarks/cases_networks.py`) with random weights and shaken statistics through
@@ -173,18 +238,45 @@ def table(found: list[Found]) -> str:
     return HEAD + "\n".join([*lines, "", tail, ""])
 
 
+LABELS = """
+## With labels
+
+The same networks on small sets that are drawn here: `train` (12 epochs from scratch), `prune
+--keep-flops 0.7` with two epochs of retraining, `export`, `bench`; the detector, which is not trained here,
+has random weights and boxes in COCO's .json, and is pruned after training. Figures: each .onnx file by the
+labels of the test part, in onnxruntime.
+
+| network | trained | dense | pruned |
+| --- | --- | --- | --- |
+"""
+
+
+def table_of_labels(found: list[ByLabels]) -> str:
+    lines = []
+    for f in found:
+        cells = ("yes" if f.trained else "no", "; ".join(f.dense), "; ".join(f.pruned))
+        lines.append(f"| {f.name} | {' | '.join(cells) if not f.error else f.error + ' | ' * 2} |")
+    done = sum(not f.error for f in found)
+    return LABELS + "\n".join([*lines, "", f"{done} of {len(found)} came through.", ""])
+
+
 def main(names: list[str]) -> None:
     chosen = [c for c in CASES if not names or c.name in names]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         prepared(Path(folder))
+        labelled(Path(folder))
         for case in chosen:
             found.append(through(case, Path(folder)))
             print(found[-1], flush=True)
+        judged = [by_labels(case, Path(folder)) for case in chosen if case.labels]
+        for one in judged:
+            print(one, flush=True)
     if not names:
         results = HERE / "results"
-        (results / "cases.md").write_text(table(found))
-        (results / "cases.json").write_text(json.dumps([asdict(f) for f in found], indent=1) + "\n")
+        (results / "cases.md").write_text(table(found) + table_of_labels(judged))
+        told = {"compared": [asdict(f) for f in found], "by labels": [asdict(f) for f in judged]}
+        (results / "cases.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

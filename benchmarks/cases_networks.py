@@ -274,6 +274,29 @@ def blobs(n: int, channels: int, h: int, w: int, seed: int = 0) -> Tensor:
     return smooth + 0.2 * torch.randn(n, channels, h, w, generator=g)
 
 
+def labelled(name: str, n: int = 160) -> tuple[Tensor, Tensor]:
+    """x and y of a small set that a network of this name can learn."""
+    if name == "ecg":  # which of five leads is loudest
+        x = waves(n)
+        x[torch.arange(n), torch.arange(n) % 5] *= 3
+        return x, torch.arange(n) % 5
+    if name == "dscnn":  # where the coefficients are high
+        x = blobs(n, 1, 49, 10)
+        x[torch.arange(n), 0, 4 * (torch.arange(n) % 12)] += 3
+        return x, torch.arange(n) % 12
+    if name == "espcn":
+        fine = blobs(n, 1, 48, 80)
+        return F.avg_pool2d(fine, 2), fine
+    if name == "autoencoder":
+        x = blobs(n, 1, 32, 32).sigmoid()
+        return x, x
+    x = blobs(n, 3, 48, 48)
+    bright = x.mean((2, 3))
+    if name == "Age":
+        return x, 40 + 20 * bright.mean(1)
+    return x, (x[:, :1, ::13, ::12].flatten(1)[:, :14] > 0).long()  # Labels: is it bright there?
+
+
 def lines() -> Iterator[Tensor]:
     """Batches of lines of text, as a data loader gives them."""
     for i in range(5):

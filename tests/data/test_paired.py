@@ -97,6 +97,14 @@ def test_parts_of_its_own_and_masks_of_black_and_white(tmp_path: Path) -> None:
     assert set(np.unique(found.train.labels)) == {0, 1}
 
 
+def test_numbers_of_classes_are_not_blended(tmp_path: Path) -> None:
+    pictures(tmp_path / "set")
+    for mask in (tmp_path / "set").rglob("masks/in/*"):
+        Image.fromarray(np.asarray(Image.open(mask)) * 4).save(mask)
+    found = data.load(str(tmp_path / "set"), size=30)
+    assert set(np.unique(found.train.labels)) == {0, 4}
+
+
 def test_odd_masks_are_faults(tmp_path: Path) -> None:
     name = pictures(tmp_path / "set")
     folder = tmp_path / "set" / "masks" / "in"

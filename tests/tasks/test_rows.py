@@ -9,7 +9,7 @@ import torch
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.records import Inputs, Port, Signature
-from edgeprune.tasks import TASKS, Comparison, judged, sentence, told
+from edgeprune.tasks import TASKS, Comparison, judged, labelled, sentence, told
 from edgeprune.tasks.boxes import detections
 
 RGB, GREY = Port("x", (3, 32, 48)), Port("x", (1, 28, 28))
@@ -69,6 +69,19 @@ def test_several_outputs_and_what_is_said_of_them() -> None:
             seen(out(10), said=task)
     with pytest.raises(EdgepruneError, match="none follows the batch"):
         seen(out(10, batch=None))
+
+
+def test_which_output_labels_judge() -> None:
+    def port(*outputs: Port) -> str | None:
+        found = labelled(judged(Signature(Inputs((RGB,)), outputs)))
+        return found and found[0].name
+
+    plain, age, mask = out(40, 8, 12, name="map"), out(name="age"), out(2, 32, 48, name="mask")
+    assert port(plain, age) == "age"  # of a task of its own
+    assert port(plain) == "map"
+    assert port(age, mask) is None  # nobody knows which
+    assert port(plain, plain) is None
+    assert port(out(25, 37, batch=1)) is None  # there are no labels for it
 
 
 def measured(task: str, a: torch.Tensor, b: torch.Tensor, at: int = 2) -> dict[str, float]:
