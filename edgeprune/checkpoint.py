@@ -132,11 +132,7 @@ def load(run: Run, network: str) -> Loaded:
 
 def lacking(run: Run, network: str) -> EdgepruneError:
     """What to raise where a run has no such network (yet), with the command that makes it."""
-    recipe, _ = records.read_leniently(run.recipe_path, records.Recipe)
-    return EdgepruneError(
-        f"run {run.name} has no {network} network",
-        next=recipe.go_on(run.word, trained=run.has("dense")),
-    )
+    return EdgepruneError(f"run {run.name} has no {network} network", next=run.go_on())
 
 
 def _built(run: Run, spec: records.Spec) -> nn.Module:

@@ -121,6 +121,11 @@ class Run:
         """What was asked; `ways.asked.of_run` makes of it what a way works with."""
         return records.read(self.recipe_path, records.Recipe)
 
+    def go_on(self) -> str:
+        """The command that takes the run to its end, or to its next network."""
+        recipe, _ = records.read_leniently(self.recipe_path, records.Recipe)
+        return recipe.go_on(self.word, self.has("dense"), self.frontier_path.is_file())
+
     def history(self, kind: type[R]) -> list[R]:
         """The records of one type (`records.Epoch`, `Sensitivity`, `Step`, `Result`)."""
         return [r for r in self.told()[0] if isinstance(r, kind)]

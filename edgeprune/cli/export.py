@@ -148,7 +148,7 @@ def tell(run: Run, written: dict[str, Exported]) -> None:
     if all(e.simplified == 0 for e in written.values()):
         output.note("onnx-simplifier changed nothing: the exporter's graph was simple already")
     if "pruned" not in written:
-        output.note(f"only the dense network so far; next: edgeprune prune {run.word}")
+        output.note(f"only the dense network so far; next: {run.go_on()}")
     else:
         output.note(f"next: edgeprune bench {run.word} --device cpu")
 

@@ -129,7 +129,7 @@ def frontier(asked: Frontier) -> None:
     of them beside the dense one on [b]--device[/b], and says what each keeps of its answers on images that
     took no part. A few minutes. [b]edgeprune prune RUN --pick N[/b] then writes one of them.
 
-    Example: [b]edgeprune frontier --model mobilenet_v2 --init imagenet --images photos/[/b]
+    Example: [b]edgeprune frontier --model torchvision/mobilenet_v2 --init imagenet --images photos/[/b]
     """
     from .. import frontier as room
     from ..bench import devices

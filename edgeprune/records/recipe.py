@@ -107,8 +107,15 @@ class Recipe(Asked[Training, Pruning]):
     parent: str | None = None  # run whose dense network this is
     fixed_from: str | None = None  # run whose widths were rounded up
 
-    def go_on(self, word: str, trained: bool) -> str:
-        """The command that takes the unfinished run ``word`` to its end: its own, or the next one."""
+    def go_on(self, word: str, trained: bool, measured: bool = False) -> str:
+        """The command that takes the unfinished run ``word`` to its end: its own, or the next one.
+
+        ``measured``: smaller networks of it are (its frontier), one of which can be taken.
+        """
         if self.argv and (not trained or self.pruning is not None):
             return f"edgeprune {shlex.join(self.argv)}"
-        return f"edgeprune prune {word}"
+        if measured:
+            return f"edgeprune prune {word} --pick N"
+        return f"edgeprune prune {word}" + (
+            "" if self.data else " --post-training --keep-flops 0.5"
+        )

@@ -48,9 +48,11 @@ def table(name: str, found: Frontier) -> Table:
             f" --device {found.device}" if found.device != "cpu" else ""
         )
         notes.append(f"planned by FLOPs; after {probe} it is planned by this device's milliseconds")
-    beaten = [str(p.number) for p in found.points if p.beaten_by is not None]
+    beaten = [_name(p) for p in found.points if p.beaten_by is not None]
     if beaten:
-        notes.append(f"not worth taking (another is as fast and keeps more): {', '.join(beaten)}")
+        notes.append(
+            f"not worth taking (another is no slower and keeps no less): {', '.join(beaten)}"
+        )
     return Table(f"{name} on {found.device}, {threads}", columns, rows, notes)
 
 

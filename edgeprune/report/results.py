@@ -369,7 +369,8 @@ def _of_which_class(found: Results) -> list[str]:
 
 
 def go_on(found: Results) -> str:
-    return found.recipe.go_on(found.run.word, trained=found.dense is not None)
+    run = found.run
+    return found.recipe.go_on(run.word, found.dense is not None, run.frontier_path.is_file())
 
 
 def missing(found: Results) -> list[str]:

@@ -46,7 +46,8 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
         typed = {**typed, "plan": fingerprint(given)}
     bounded = "max_drop" in typed and row.flag and "max_drop" in row.words
     if row.target and not goal and given is None and not bounded:
-        raise EdgepruneError("no target", next=f"give {prices.options()}, or --plan FILE")
+        other = "--plan FILE, or --max-drop POINTS" if "max_drop" in row.words else "or --plan FILE"
+        raise EdgepruneError("no target", next=f"give {prices.options()}, {other}")
     for word in typed:
         if word not in row.words:
             raise _not_its_word(row, word, spelled(word, typed[word]))

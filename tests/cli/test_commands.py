@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,13 @@ def test_the_schema_of_every_record_is_published(capsys: pytest.CaptureFixture[s
     assert set(step["required"]) == {"step", "params", "flops"}
     assert errors.run(app.app, ["schema", "stepp"]) == 2
     assert "did you mean step?" in capsys.readouterr().err
+
+
+def test_the_networks_of_the_examples_in_help_are_known() -> None:
+    from edgeprune import models
+
+    pages = [command.__doc__ or "" for panel in app.PANELS.values() for command in panel]
+    named = [name for page in pages for name in re.findall(r"Example:.*?--model ([^\s\[]+)", page)]
+    assert len(named) > 3
+    for name in named:
+        models.check_name(name)

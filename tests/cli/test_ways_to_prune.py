@@ -348,7 +348,7 @@ def test_training_what_cannot_be_pruned_leaves_nothing(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--post-training", "no target"),
+        ("--post-training", "or --target-mb, --plan FILE, or --max-drop POINTS"),
         ("--post-training --keep-flops 1.5", "must lie above 0"),
         ("--post-training --keep-flops 0.001", "or more, or lower --floor or --round-to"),
         ("--post-training --keep-flops 0.5 --keep-params 0.5", "wants one target"),

@@ -63,6 +63,8 @@ def test_the_networks_are_made_measured_and_one_is_taken(
         assert low - 1e-9 <= point.kept <= high + 1e-9
     assert all((run.path / "plots" / f"frontier.{kind}").is_file() for kind in ("png", "svg"))
     assert not run.has("pruned")
+    assert "edgeprune prune f --pick N" in call("runs f", capsys)[0]
+    assert run.go_on() == "edgeprune prune f --pick N"
     # the one that is taken is the one that was measured
     call("prune f --pick 2", capsys)
     (result,) = (r for r in run.history(runs.records.Result) if r.network == "pruned")
