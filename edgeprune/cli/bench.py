@@ -240,7 +240,7 @@ def document(result: Result) -> Any:
 
 
 def table(result: Result) -> Table:
-    """Quantities downwards, networks across: it fits 80 columns with three networks."""
+    """Quantities downwards, networks across: three of them fit 80 columns, more follow below."""
     from ..report.tables import Column, Table
 
     keys = [f"network{i}" for i in range(len(result.networks))]

@@ -23,7 +23,8 @@ def show(*tables: Table) -> None:
             print()
         if sys.stdout.isatty():
             console = Console()
-            console.print(table.fitting(console.width).rich())
+            for part in table.fitting(console.width).folded(console.width):
+                console.print(part.rich())
         else:
             print(table.text())
 

@@ -94,13 +94,8 @@ class Table:
 
     def fitting(self, width: int) -> Table:
         """This table in a terminal of ``width`` characters: without its spare columns where need be."""
-        from rich.console import Console
-
         table = self
-        while any(c.spare for c in table.shown):
-            needed = max(Console(width=10_000).measure(p).minimum for p in table.rich().renderables)
-            if needed <= width:
-                break
+        while any(c.spare for c in table.shown) and table.needed() > width:
             last = [c for c in table.columns if c.spare and not c.hidden][-1]
             table = replace(table, columns=[c for c in table.columns if c is not last])
         if table is self:
@@ -111,6 +106,30 @@ class Table:
             table,
             notes=[*self.notes, f"{columns} more in a wider terminal, in a pipe and in --json"],
         )
+
+    def folded(self, width: int) -> list[Table]:
+        """Parts that fit a terminal of ``width`` characters, each with the first column: none is cut off."""
+        if self.needed() <= width or len(self.shown) < 3:
+            return [self]
+        first, *rest = self.shown
+        parts: list[list[Column]] = [[]]
+        for column in rest:
+            if parts[-1] and replace(self, columns=[first, *parts[-1], column]).needed() > width:
+                parts.append([])
+            parts[-1].append(column)
+        return [
+            replace(
+                self, columns=[first, *part], title="" if i else self.title,
+                notes=self.notes if part is parts[-1] else (),
+            )
+            for i, part in enumerate(parts)
+        ]  # fmt: skip
+
+    def needed(self) -> int:
+        """Characters that a line has at least."""
+        from rich.console import Console
+
+        return max(Console(width=10_000).measure(p).minimum for p in self.rich().renderables)
 
     def rich(self) -> Group:
         """For a rich console. Cells are literal text: brackets in a name are not markup."""
@@ -153,13 +172,12 @@ class Table:
         """
         from rich.console import Console
 
-        table = self.rich()
-        needed = max(Console(width=10_000).measure(part).minimum for part in table.renderables)
         console = Console(
-            width=max(width, needed), file=io.StringIO(), force_terminal=False, color_system=None
-        )
+            width=max(width, self.needed()), file=io.StringIO(), force_terminal=False,
+            color_system=None,
+        )  # fmt: skip
         with console.capture() as capture:
-            console.print(table)
+            console.print(self.rich())
         return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
     def markdown(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,18 @@ def test_the_networks_of_the_examples_in_help_are_known() -> None:
     assert len(named) > 3
     for name in named:
         models.check_name(name)
+
+
+def test_no_network_of_four_is_cut_off_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeprune.cli import output
+    from edgeprune.report.tables import Column, Table
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    columns = [Column("what"), *(Column(f"net{i}") for i in range(4))]
+    output.show(Table("", columns, [{f"net{i}": "x" * 20 + str(i) for i in range(4)}]))
+    shown = capsys.readouterr().out
+    assert all("x" * 20 + str(i) in shown for i in range(4))
+    assert max(map(len, shown.splitlines())) <= 80

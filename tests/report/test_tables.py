@@ -149,3 +149,19 @@ def test_a_narrow_terminal_does_without_spare_columns() -> None:
     assert [c.key for c in least.columns] == ["layer", "width"]
     assert least.notes[-1].startswith("2 columns more")
     assert max(len(line) for line in table.text(10).splitlines()) > 45  # a pipe has all
+
+
+def test_what_a_terminal_is_too_narrow_for_follows_below() -> None:
+    """Four networks across: a column that does not fit is no column that is cut off."""
+    columns = [Column("what", align="left"), *(Column(f"net{i}") for i in range(4))]
+    rows = [{"what": "latency", **{f"net{i}": "x" * 20 + str(i) for i in range(4)}}]
+    table = Table("Times", columns, rows, ["every sample: a.json"])
+    assert table.folded(table.needed()) == [table]
+    parts = table.folded(80)
+    assert [[c.key for c in part.shown] for part in parts] == [
+        ["what", "net0", "net1", "net2"], ["what", "net3"],
+    ]  # fmt: skip
+    assert [part.title for part in parts] == ["Times", ""]
+    assert [list(part.notes) for part in parts] == [[], ["every sample: a.json"]]
+    assert all(part.needed() <= 80 for part in parts)
+    assert [len(part.shown) for part in table.folded(10)] == [2, 2, 2, 2]  # never none
