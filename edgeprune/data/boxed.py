@@ -38,6 +38,8 @@ from .transforms import (
 
 LEFT = 0.5  # share of a box that must be left of it
 FILLED = (-1.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # a row without a box
+FURTHEST = 1e7  # pixels
+MOST_ROWS = 20_000_000  # of boxes, as many of each image as of the fullest
 KEYS = ("images", "annotations", "categories")
 
 
@@ -93,10 +95,17 @@ class Annotated:
             found.append(placed)
             rows.append(i)
         most = max([1, *map(len, found)])
+        if len(found) * most > MOST_ROWS:
+            fullest = max(rows, key=lambda i: len(self.boxes[i]))
+            raise EdgepruneError(
+                f"{self.images.tree.path}: {self.images.name(fullest)}",
+                f"{most:,} boxes, of which {len(found):,} images cannot all hold as many",
+                "leave the image out",
+            )
         whole = np.full((len(found), most, 6), FILLED, np.float32)
         for row, placed in zip(whole, found, strict=True):
-            row[: len(placed)] = placed
-        return seen(whole, (canvas - size) // 2, size), np.array(rows, np.int64)
+            row[: len(placed)] = seen(placed, (canvas - size) // 2, size)
+        return whole, np.array(rows, np.int64)
 
 
 def upright(raw: bytes) -> tuple[int, int]:
@@ -161,7 +170,7 @@ def _part(tree: archives.Tree, name: str, faults: Faults) -> Annotated:
             )
             for a in told["annotations"]
         ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as e:
         raise EdgepruneError(
             f"{tree.path}: {name}", f"no annotations of COCO ({type(e).__name__}: {e})",
             "images of id and file_name, annotations of image_id, category_id and bbox [x, y, w, h]",
@@ -171,11 +180,13 @@ def _part(tree: archives.Tree, name: str, faults: Faults) -> Annotated:
     for image, category, box, crowd in boxes:
         if image not in images or category not in number or len(box) != 4:
             raise EdgepruneError(
-                f"{tree.path}: {name}", "a box of no image or category that it lists"
+                f"{tree.path}: {name}",
+                "a box of no image or category that it lists",
+                "each is to have the image_id of an image and the category_id of a category",
             )
         x, y, w, h = box
-        if not np.isfinite(box).all() or w <= 0 or h <= 0:
-            faults.add(images[image], f"a box of {w:g}x{h:g} pixels")
+        if not all(abs(v) <= FURTHEST for v in box) or w <= 0 or h <= 0:
+            faults.add(images[image], f"a box of {w:g}x{h:g} pixels at {x:g}, {y:g}")
             continue
         rows[image].append((number[category], x + w / 2, y + h / 2, w, h, float(crowd)))
     folder = name[: name.rfind("/") + 1]

@@ -32,7 +32,7 @@ from . import archives, boxed, loaders, sources, splits
 from .faults import Faults
 from .folders import PART_NAMES, SUFFIXES
 from .loaders import MAX_SIZE, Dataset, Random, Split
-from .npz import array_of
+from .npz import MAX_LABEL, array_of
 from .pictures import Files
 from .sources import Progress, in_home
 from .transforms import (
@@ -168,12 +168,14 @@ def read_arrays(path: Path) -> dict[str, Rows]:
         if not there:
             continue
         if len(there) < 2:
-            raise EdgepruneError(str(path), f"{there[0]} without {set(keys) - set(there)}")
+            (other,) = set(keys) - set(there)
+            raise EdgepruneError(str(path), f"{there[0]} without {other}", f"add {other}")
         x, y = (_numbers(found[k], k, path) for k in keys)
         if len(x) != len(y) or not len(x) or x.shape[1:] != found["x"].shape[1:]:
             raise EdgepruneError(
                 str(path),
                 f"{keys[0]} {list(x.shape)} and {keys[1]} {list(y.shape)} do not belong together",
+                "one row of each an example, one or more, and all parts of one shape",
             )
         parts[part] = Rows(x, y)
     return parts
@@ -182,11 +184,20 @@ def read_arrays(path: Path) -> dict[str, Rows]:
 def _numbers(array: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
     """Floats as float32, integers as int64."""
     if array.dtype.kind not in "fiub" or array.ndim < 1:
-        raise EdgepruneError(str(path), f"{key} is {array.dtype} {list(array.shape)}, not numbers")
+        raise EdgepruneError(
+            str(path),
+            f"{key} is {array.dtype} {list(array.shape)}, not numbers",
+            "save it as numbers",
+        )
     floats = array.dtype.kind == "f" or key.startswith("x")
-    kept = np.ascontiguousarray(array, np.float32 if floats else np.int64)
+    with np.errstate(over="ignore"):  # what is too large for a float32 is told below
+        kept = np.ascontiguousarray(array, np.float32 if floats else np.int64)
     if not np.isfinite(kept).all():
-        raise EdgepruneError(str(path), f"NaN or infinite values in {key}")
+        raise EdgepruneError(
+            str(path), f"NaN or infinite values in {key}", "leave those examples out"
+        )
+    if not floats and array.dtype.kind == "u" and (kept < 0).any():
+        raise EdgepruneError(str(path), f"{key} holds {array.max()}", "numbers below 2^63 are read")
     return kept
 
 
@@ -290,7 +301,9 @@ def load(
 
 def _numbers_of(labels: NDArray[Any]) -> bool:
     """Whether they are class numbers, one an example."""
-    return labels.dtype.kind == "i" and labels.size == len(labels) and int(labels.min()) >= 0
+    if labels.dtype.kind != "i" or labels.size != len(labels):
+        return False
+    return int(labels.min()) >= 0 and int(labels.max()) < MAX_LABEL  # a class each has a name
 
 
 def _fingerprint(path: Path) -> str:
@@ -359,5 +372,8 @@ def natural_size(name: str) -> int:
         images = boxed.read_boxes(tree, faults)["train"].images
     else:
         images, _ = read_masks(tree, faults)["train"]
-    sides = sorted(images.side(i) for i in range(0, len(images), max(1, len(images) // 9)))
-    return 224 if sides[len(sides) // 2] > 64 else 32
+    sides = []
+    for i in range(0, len(images), max(1, len(images) // 9)):
+        with suppress(BadImageError):  # `load` will say so
+            sides.append(images.side(i))
+    return 224 if sides and sorted(sides)[len(sides) // 2] > 64 else 32

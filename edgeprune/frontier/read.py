@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .. import files, records
-from ..errors import EdgepruneError
+from ..errors import SHOWN, EdgepruneError
 from ..prune import Plan
 from ..runs import Run
+from ..units import some
 from ..ways.table import fingerprint
 
 
@@ -22,12 +23,16 @@ def plan_of(run: Run, number: int) -> Plan:
     """The plan of one of its networks, as it was when that was measured."""
     known = frontier_of(run).plans
     if str(number) not in known:
-        some = ", ".join(sorted(known, key=int)) or "none"
-        raise EdgepruneError(f"--pick {number}", f"the frontier of {run.name} has {some}")
-    path = run.frontier_plan_path(number)
-    found = Plan.from_json(files.read_json(path))
-    if fingerprint(found) != known[str(number)]:
+        there = sorted(known, key=lambda word: (len(word), word))  # from outside: any words
         raise EdgepruneError(
-            str(path), "is not the plan that was measured", f"edgeprune frontier {run.word} anew"
-        )
+            f"--pick {number}", f"the frontier of {run.name} has {some(there, SHOWN) or 'none'}",
+            f"edgeprune runs {run.word} lists them" if there else f"edgeprune frontier {run.word} anew",
+        )  # fmt: skip
+    path, anew = run.frontier_plan_path(number), f"edgeprune frontier {run.word} anew"
+    try:
+        found = Plan.from_json(files.read_json(path))
+    except EdgepruneError as e:
+        raise EdgepruneError(str(path), e.why or e.what, anew) from None
+    if fingerprint(found) != known[str(number)]:
+        raise EdgepruneError(str(path), "is not the plan that was measured", anew)
     return found

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edgeprune import data
-from edgeprune.data import evaluation_batches
+from edgeprune.data import boxed, evaluation_batches
 from edgeprune.data.boxed import seen
 from edgeprune.errors import EdgepruneError
 from edgeprune.records import Convention
@@ -115,6 +115,9 @@ def test_parts_of_its_own_and_an_archive(tmp_path: Path) -> None:
         ({"image_id": 1}, "a box of no image or category"),
         ({"category_id": 1}, "a box of no image or category"),
         ({"bbox": None}, "no annotations of COCO"),
+        ({"bbox": [10**400, 0, 1, 1]}, "no annotations of COCO"),
+        ({"bbox": [1e308, 1e308, 1e308, 1e308]}, "a box of 1e[+]308x1e[+]308 pixels at 1e[+]308"),
+        ({"image_id": float("inf")}, "no annotations of COCO"),
     ],
 )
 def test_odd_boxes_are_refused(more: dict[str, Any], why: str, tmp_path: Path) -> None:
@@ -122,6 +125,25 @@ def test_odd_boxes_are_refused(more: dict[str, Any], why: str, tmp_path: Path) -
     changed(tmp_path / "set", **more)
     with pytest.raises(EdgepruneError, match=why):
         data.load(name, size=20)
+
+
+def test_one_image_of_very_many_boxes_asks_for_no_memory_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = coco(tmp_path / "set")
+    told = changed(tmp_path / "set")
+    told["annotations"] += [told["annotations"][0]] * 9
+    (tmp_path / "set" / "annotations.json").write_text(json.dumps(told))
+    assert data.load(name, size=20).train.labels.shape[1:] == (10, 6)
+    monkeypatch.setattr(boxed, "MOST_ROWS", 299)
+    with pytest.raises(EdgepruneError, match=r"in/0.png: 10 boxes, .* leave the image out"):
+        data.load(name, size=20)
+
+
+def test_an_image_that_cannot_be_read_says_nothing_of_the_size(tmp_path: Path) -> None:
+    name = coco(tmp_path / "set")
+    (tmp_path / "set" / "images" / "in" / "0.png").write_bytes(b"no image")
+    assert data.natural_size(name) == 32
 
 
 def test_images_that_are_not_there_or_are_turned(tmp_path: Path) -> None:

@@ -59,13 +59,21 @@ def test_arrays_are_given_as_they_are(tmp_path: Path) -> None:
         ({"y": np.full(40, np.nan)}, "NaN or infinite"),
         ({"y": np.array(["a"] * 40)}, "not numbers"),
         ({"y": np.array([{}] * 40, dtype=object)}, "Python objects"),
-        ({"x_test": np.ones((3, 2, 3))}, "x_test without"),
+        ({"x_test": np.ones((3, 2, 3))}, "x_test without y_test"),
+        ({"x": np.full((40, 2, 3), 1e300)}, "NaN or infinite"),
+        ({"y": np.full(40, 2**64 - 1, np.uint64)}, "holds 18446744073709551615"),
         ({"x_test": np.ones((3, 5)), "y_test": np.ones(3)}, "do not belong together"),
     ],
 )
 def test_odd_arrays_are_refused(more: dict[str, np.ndarray], why: str, tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match=why):
         data.load(arrays(tmp_path / "a.npz", **more), size=32)
+
+
+def test_large_numbers_are_no_classes_whose_names_fill_the_memory(tmp_path: Path) -> None:
+    found = data.load(arrays(tmp_path / "a.npz", y=np.full(40, 200_000)), size=32)
+    assert found.classes == ()
+    assert int(found.train.labels.max()) == 200_000  # of a network that gives a number
 
 
 def test_masks_are_cut_as_their_images_are(tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ def test_a_plan_that_is_not_the_measured_one_is_refused(
         frontier.plan_of(run, 2)
     assert "has 1, 2, 3" in call("prune f --pick 9", capsys, 2)[1]
     assert "leave one out" in call("prune f --pick 1 --plan p.json", capsys, 2)[1]
+    told = files.read_json(run.frontier_path)
+    files.write_json(run.frontier_path, told | {"plans": told["plans"] | {"x": "", "1" * 5000: ""}})
+    assert "has 1, 2, 3, x, 11111" in call("prune f --pick 9", capsys, 2)[1]
+    files.write_json(run.frontier_plan_path(3), {"format": 1, "keep": None})
+    assert "3.plan.json: " in (said := call("prune f --pick 3", capsys, 2)[1])
+    assert "edgeprune frontier f anew" in said
     assert not run.has("pruned")
 
 
