@@ -122,9 +122,9 @@ def load(run: Run, network: str) -> Loaded:
     names = tuple(value.classes)
     dense = Loaded(built, spec, convention, names, {}, value.signature, interface)
     if not kept:
-        fill(dense.model, tensors)
+        fill(dense.model, tensors, str(run.weights_path(network)))
         return dense
-    graph = rebuild(dense.graph, kept, tensors)
+    graph = rebuild(dense.graph, kept, tensors, str(run.weights_path(network)))
     loaded = replace(dense, model=graph.model, kept=kept)
     loaded.__dict__["graph"] = graph  # known already
     return loaded
@@ -179,18 +179,22 @@ def inherit(run: Run, parent: Run) -> records.Spec:
     return spec
 
 
-def rebuild(dense: Graph, kept: Keep, tensors: Mapping[str, Tensor]) -> Graph:
+def rebuild(
+    dense: Graph, kept: Keep, tensors: Mapping[str, Tensor], where: str = "weights"
+) -> Graph:
     """A new network: ``dense`` cut to ``kept`` and filled with ``tensors``; what does not fit is refused."""
     graph = prune.narrow(dense, kept)
-    fill(graph.model, tensors)
+    fill(graph.model, tensors, where)
     return graph
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str = "weights") -> None:
     """All of ``model``'s tensors from ``tensors``; names and shapes must be the same."""
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as e:
         reason = " ".join(str(e).split("\n")[1:3])
-        raise EdgepruneError("the weights do not fit the network", reason) from None
+        raise EdgepruneError(
+            f"{where} of another network", reason, "take the weights that belong to it"
+        ) from None
     model.eval()

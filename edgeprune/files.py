@@ -200,7 +200,9 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     except FileNotFoundError:
         raise EdgepruneError(str(path), "no such file") from None
     except (SafetensorError, OSError, ValueError) as e:
-        raise EdgepruneError(str(path), f"not a whole safetensors file ({e})") from None
+        raise EdgepruneError(
+            str(path), f"not a whole safetensors file ({e})", "copy or make it again"
+        ) from None
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from edgeprune import files, records, runs
+from edgeprune import checkpoint, files, records, runs
 from edgeprune.errors import EdgepruneError, closest
 
 
@@ -142,3 +143,15 @@ def test_an_error_is_one_printable_line() -> None:
     assert closest("vgg61", ["vgg16", "mobilenetv1"]) == "did you mean vgg16?"
     assert closest("?", [f"net{i}" for i in range(1300)]).endswith("net19 and 1,280 more")
     assert json.dumps(str(error))
+
+
+def test_torn_weights_and_those_of_another_network_are_told_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    files.write_tensors(path, nn.Linear(3, 4).state_dict())
+    with pytest.raises(
+        EdgepruneError, match=r"w.safetensors of another network: .*take the weights"
+    ):
+        checkpoint.fill(nn.Linear(4, 4), files.read_tensors(path)[0], str(path))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(EdgepruneError, match=r"w.safetensors: not a whole .*make it again"):
+        files.read_tensors(path)

@@ -196,7 +196,7 @@ def _numbers(array: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
         raise EdgepruneError(
             str(path), f"NaN or infinite values in {key}", "leave those examples out"
         )
-    if not floats and array.dtype.kind == "u" and (kept < 0).any():
+    if not floats and array.dtype.kind == "u" and bool(np.less(kept, 0).any()):
         raise EdgepruneError(str(path), f"{key} holds {array.max()}", "numbers below 2^63 are read")
     return kept
 

@@ -86,7 +86,10 @@ def _words(said: str, outputs: list[str]) -> tuple[Task | None, dict[str, Task]]
         elif output in outputs:
             own[output] = named(name)
         else:
+            known = [name for name in outputs if name]
             raise EdgepruneError(
-                f"task {word!r}", f"no output {output!r}; {closest(output, outputs)}"
+                f"task {word!r}",
+                f"no output {output!r}; {closest(output, known) if known else 'its one output has no name'}",
+                f"--task {name} is meant for all" if not known else "",
             )
     return whole, own

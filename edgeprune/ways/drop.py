@@ -15,6 +15,7 @@ from ..errors import EdgepruneError
 
 TRIALS = 6  # networks that are made, repaired and judged
 NEAR = 0.02  # of the share, that is not searched any further
+MOST = 1_000_000  # images that anybody has
 FIRST = 0.75  # share that is tried first
 
 
@@ -32,8 +33,8 @@ def lost(agreement: float, images: int) -> float:
 
 
 def fewest(points: float) -> int:
-    """Held-out images without a single other answer that show as little as ``points``."""
-    return next(n for n in range(1, 1_000_000) if 100 * lost(1.0, n) <= points)
+    """Held-out images without a single other answer that show as little as ``points``; `MOST` or more."""
+    return next((n for n in range(1, MOST) if 100 * lost(1.0, n) <= points), MOST)
 
 
 def check(points: float, images: int) -> None:

@@ -62,6 +62,8 @@ def test_several_outputs_and_what_is_said_of_them() -> None:
         seen(out(10), said="embeding")
     with pytest.raises(EdgepruneError, match="no output 'ages'; did you mean age"):
         seen(logits, age, said="ages=number")
+    with pytest.raises(EdgepruneError, match="its one output has no name — --task embedding is"):
+        seen(out(10), said="x=embedding")
     for task in ("boxes", "segmentation"):
         with pytest.raises(
             EdgepruneError, match=rf"task {task}: output .*\[N, 10\] has too few axes"

@@ -28,6 +28,8 @@ def test_the_far_end_of_the_interval_counts() -> None:
     assert drop.lost(1.0, 16) == pytest.approx(0.1936, abs=1e-4)
     assert drop.fewest(19.4) == 16
     assert drop.fewest(1.0) == 381
+    with pytest.raises(EdgepruneError, match="give 5,000,000 images or more"):
+        drop.check(1e-320, 1000)
 
 
 @pytest.mark.parametrize(("points", "images", "said"), [
