@@ -148,10 +148,10 @@ def test_probe_of_another_device(
         asked.append(device)
         return rounding.Rounding(4, "measured", device)
 
-    def measure(device: str, note: Any, watch: Any) -> Device:
+    def measure(device: str, note: Any, watch: Any, threads: int) -> Device:
         asked.append(device)
         error = Error(0.03, 0.1, None, 64)
-        model = Model(1, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0))
+        model = Model(threads, NONE, {}, (0.0, 0.0), (0.0, 0.0, 0.0))
         return Device("a board", "1", model, error, "now")
 
     monkeypatch.setattr(rounding, "probe", probe)
