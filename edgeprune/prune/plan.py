@@ -169,7 +169,7 @@ def make(
         share = {row.name: min(1.0, target.of(price.dense))}
         goal = share[row.name] * price.dense
         may = partial(_exact, graph, sets)
-        _reachable(price, grids, row, target, _narrowest(grids, may))
+        _reachable(price, grids, row, target, _narrowest(grids, may), limits.multiple)
         greedily = partial(
             _greedy, grids, _summed(curves or {}, sets), price, widths, may, row.treads
         )
@@ -482,6 +482,7 @@ def _reachable(
     row: Price,
     target: Target,
     narrowest: Mapping[str, int],
+    multiple: int,
 ) -> None:
     """Refuse a target that the grids do not reach, with the nearest one that they do."""
     goal = target.of(price.dense)
@@ -491,7 +492,8 @@ def _reachable(
         raise EdgepruneError(
             str(target),
             f"at least {_said(least, row, target, price)} stay at these floors and multiples",
-            f"ask for {target.at_least(least, price.dense)} or more, or lower --floor or --round-to",
+            f"ask for {target.at_least(least, price.dense)} or more, or lower --floor or --round-to"
+            + (f" (widths are multiples of {multiple})" if multiple > 1 else ""),
         )
     if goal > 1 + max(row.off, 1e-9):
         raise EdgepruneError(

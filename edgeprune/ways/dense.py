@@ -94,6 +94,11 @@ def _as_many(asked: Asked, signature: Signature, classes: int) -> None:
     """Refuse a network that does not give a score for each class."""
     given = signature.outputs[0].shape[0]
     if given != classes:
+        if not classes:
+            raise EdgepruneError(
+                f"{asked.model} gives {given} class scores, and the labels of {asked.data} are no classes",
+                next="say what they are: --task labels (0 or 1 each), values, …",
+            )
         raise EdgepruneError(
             f"{asked.model} gives {given} class scores, and {asked.data} has {classes:,} classes",
             next="a function of a FILE.py may take their number: def net(classes)",

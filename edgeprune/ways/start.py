@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .. import prices, runs
+from .. import checkpoint, prices, runs
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..prices import Price
@@ -92,6 +92,10 @@ def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch:
         asked = words.of_run(parent, way, Wanted())  # its own words decide the rest
         dataset = words.labelled(asked, watch)
     name = wanted.name or (parent.name if parent else words.default_name(asked))
+    if parent is not None and parent.has("dense") and not runs.named(name).has("dense"):
+        before = checkpoint.load(parent, "dense")  # a refusal leaves no new run behind
+        check(given, before)
+        refuse_early(before.graph, way, asked.model)
     with opened(asked, name, wanted.argv, parent) as run:
         network = dense(run, asked, dataset, watch)
         dataset = fitted(dataset, network.signature, asked.task)

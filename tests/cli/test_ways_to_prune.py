@@ -489,4 +489,21 @@ def test_a_network_of_other_classes_than_the_data_is_not_trained(
     Path("net.py").write_text(NETWORK + "\n\ndef fixed():\n    return tiny(4)\n")
     said = refused("train --model net.py:fixed --data digits --size 16 --limit 100", capsys)
     assert "gives 4 class scores, and digits has 10 classes" in said
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3, 16, 16)), rng.normal(size=(40, 4)) > 0
+    np.savez("many.npz", x=x.astype(np.float32), y=y.astype(np.float32))
+    said = refused("train --model net.py:fixed --data many.npz", capsys)
+    assert "gives 4 class scores, and the labels of many.npz are no classes" in said
+    assert "--task labels" in said
     assert not left()
+
+
+def test_a_run_that_cannot_be_pruned_so_far_leaves_no_other_run(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.py").write_text(NETWORK + "\n\ndef fixed():\n    return tiny(10)\n")
+    words = "--model net.py:fixed --data digits --size 16 --limit 100 --epochs 1 --name r"
+    done(f"train {words}", capsys)
+    said = refused("prune r --keep-flops 0.01 --round-to 16 --name far", capsys)
+    assert "lower --floor or --round-to (widths are multiples of 16)" in said
+    assert not Path("runs/far").exists()
