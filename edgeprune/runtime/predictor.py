@@ -94,6 +94,12 @@ class Model:
     lines: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by way; of terms()
     whole: tuple[float, ...] = ()  # correction of a network's sum; of about()
 
+    def __post_init__(self) -> None:
+        if len(self.whole) not in (0, ABOUT) or any(len(v) != TERMS for v in self.lines.values()):
+            raise EdgepruneError(
+                "a predictor", f"lines of {TERMS} terms and a whole of {ABOUT} are read"
+            )
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -101,6 +107,7 @@ class Prediction:
     seconds: float  # of the whole network
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers of no device are told at the end
 def predict(model: Model, rows: Sequence[Row]) -> Prediction:
     """Seconds a run (batch 1, 1 thread) of each layer and of the network, in the rows' order.
 
@@ -123,6 +130,12 @@ def predict(model: Model, rows: Sequence[Row]) -> Prediction:
     whole = float(seconds.sum() + np.dot(model.rest, _rest_features(rows)))
     if model.whole:
         whole = corrected(model.whole, rows, whole, model.block)
+    if not 0 < whole < math.inf:
+        raise EdgepruneError(
+            "the device's profile",
+            f"predicts {whole:g} s a run",
+            "edgeprune doctor --probe makes it anew",
+        )
     return Prediction(tuple(map(float, seconds)), whole)
 
 
@@ -200,7 +213,7 @@ def _line_of(model: Model, name: str) -> Sequence[float]:
 
 
 MOST = (math.log(0.5), math.log(2))  # of a correction
-TERMS = 6
+TERMS, ABOUT = 6, 5  # of terms(), of about()
 ROUNDS, USUAL = 10, 0.03  # of reweighting; share by which an undisturbed network is missed
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from ..errors import EdgepruneError
 from ..records import FINITE
 from .layout import Layer, Network
 
@@ -31,6 +32,13 @@ class Peaks:
     weights: Curve  # reading weights (matrix x vector)
     maps: Curve  # copying maps: bytes read + bytes written
     call: float  # seconds of the smallest operator
+
+    def __post_init__(self) -> None:
+        for curve in (self.weights, self.maps):
+            if not curve or any(len(point) != 2 or min(point) <= 0 for point in curve):
+                raise EdgepruneError("peaks", "a bandwidth that is none, or of no size")
+        if self.flops <= 0 or (self.int8 is not None and self.int8 <= 0) or self.call < 0:
+            raise EdgepruneError("peaks", "a speed that is none")
 
 
 @dataclass(frozen=True)

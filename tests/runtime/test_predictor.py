@@ -129,6 +129,24 @@ def test_a_profile_survives_its_file(model: predictor.Model, tmp_path: Path) -> 
         device.load(path)
 
 
+@pytest.mark.parametrize(("part", "odd", "said"), [
+    ("peaks", {"flops": 0.0}, "delete it"), ("peaks", {"weights": []}, "delete it"),
+    ("peaks", {"maps": [[0.0, 0.0]]}, "delete it"), ("peaks", {"int8": -1.0}, "delete it"),
+    (None, {"whole": [1.0]}, "delete it"), (None, {"lines": {"plain kxk": [1.0]}}, "delete it"),
+    (None, {"rest": [1e308, 1e308, 1e308]}, "predicts inf s"), (None, {"rest": [-1e9, 0, 0]}, "predicts -"),
+])  # fmt: skip
+def test_a_profile_of_no_device_is_refused(
+    model: predictor.Model, part: str | None, odd: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    known = device.Device("a cpu", "1.0", model, device.Error(0.01, 0.02, 0.03, 4), "now")
+    told = json.loads(json.dumps(records.plain(known)))
+    (told["model"] if part is None else told["model"][part]).update(odd)
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(EdgepruneError, match=said):
+        predictor.predict(device.load(path).model, made(np.random.default_rng(2), 0).layers)
+
+
 def test_random_networks_are_whole() -> None:
     import onnx
 
