@@ -2,7 +2,8 @@
 
 ``make`` walks a list of single steps (one group one place down its grid), dense network first; the
 methods differ only in the order of that list. The target lies between two places of the walk; the
-nearer one is taken, then single steps up or down that come nearer still. Cost falls along the walk,
+nearer one is taken (where it is a bound, the one behind it),
+then single steps up or down that come nearer still. Cost falls along the walk,
 so what cannot be reached is known before the search.
 """
 
@@ -122,6 +123,7 @@ class Limits:
     )  # glob -> share of the width that stays
     whole: Mapping[str, int] = field(default_factory=dict)  # widths that ``floor`` is a share of,
     # where the network has been pruned already
+    most: bool = False  # not above the target: else the nearest is taken, on either side
     equal: bool = True  # equal parts of a split stay equally wide, as the Python of most wants them
 
 
@@ -174,8 +176,9 @@ def make(
             _greedy, grids, _summed(curves or {}, sets), price, widths, may, row.treads
         )
         steps = _ordered(method, grids, _ranked(scores, sets), greedily)
-        _walk(widths, steps, price, goal, may)
-        _settle(widths, grids, price, goal, may, row)
+        most = limits.most or target.form.most
+        _walk(widths, steps, price, goal, may, most)
+        _settle(widths, grids, price, goal, may, row, most)
         dense = {row.name: price.dense, **dense}
         promised = {row.name: price.at(widths)}
     widths, grids = halves.spread(widths, sets), {n: grids[f] for f in sets for n in sets[f]}
@@ -345,9 +348,10 @@ def _greedy(
 
 
 def _walk(
-    widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal: float, may: May
-) -> None:
-    """Take steps until the goal is passed; stop on its nearer side. ``widths`` in place."""
+    widths: dict[str, int], steps: Iterator[Step], price: PriceCurve, goal: float, may: May,
+    most: bool = False,
+) -> None:  # fmt: skip
+    """Take steps until the goal is passed; stop on its nearer side, or behind it. ``widths`` in place."""
     here = price.at(widths)
     if here <= goal:
         return
@@ -357,7 +361,7 @@ def _walk(
         widths[step.group] = step.after
         there = price.at(widths)
         if there <= goal:
-            if here - goal < goal - there:
+            if here - goal < goal - there and not most:
                 widths[step.group] = step.before
             return
         here = there
@@ -370,8 +374,12 @@ def _settle(
     goal: float,
     may: May,
     row: Price,
+    most: bool = False,
 ) -> None:
-    """Single steps up or down, the best first, while they bring the cost nearer to the goal."""
+    """Single steps up or down, the best first, while they bring the cost nearer to the goal.
+
+    ``most``: what lies above the goal is no answer, however near.
+    """
     open_groups = [name for name, g in grids.items() if len(g) > 1]
     while True:
         best = abs(price.at(widths) - goal)
@@ -385,7 +393,9 @@ def _settle(
                     then = {**widths, name: grids[name][other]}
                     if not (then[name] and widths[name]) and not may(then):
                         continue
-                    off = abs(price.at(then) - goal)
+                    there = price.at(then)
+                    passed = most and there > goal * (1 + 1e-9)
+                    off = np.inf if passed else abs(there - goal)
                     if off < best * (1 - 1e-9):
                         best, chosen = off, (name, grids[name][other])
         if chosen is None:

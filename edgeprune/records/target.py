@@ -47,6 +47,9 @@ class Form:
     meant: Callable[[float], float] = same  # number typed -> share or value
     typed: Callable[[float], float] = same  # and back
     falls: bool = False  # whether a larger number asks for more to leave
+    most: bool = (
+        False  # whether the count itself must lie at or below it; else the nearest is taken
+    )
 
 
 MB = 1e6
@@ -64,6 +67,7 @@ FORMS: dict[str, Form] = {
     "mb": Form(
         "--target-mb", "bytes", False, lambda size: f"weights of {size / MB:.3g} MB at most", POSITIVE,
         "Megabytes of weights (10^6 bytes, 4 a weight), at most.", lambda mb: mb * MB, lambda size: size / MB,
+        most=True,
     ),
 }  # fmt: skip
 

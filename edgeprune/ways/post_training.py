@@ -103,7 +103,12 @@ class Settings:
     def limits(self, whole: Mapping[str, int] | None = None) -> Limits:
         """What bounds the widths; ``whole``: the dense ones, where the network was pruned before."""
         return Limits(
-            self.floor, self.multiple, self.keep, whole=whole or {}, equal=not self.unequal
+            self.floor,
+            self.multiple,
+            self.keep,
+            whole=whole or {},
+            equal=not self.unequal,
+            most=self.target is not None and self.target.form.most,
         )
 
 
@@ -379,9 +384,10 @@ class Ranking:
 
     def plan(
         self, dense: Graph, settings: Settings, whole: Mapping[str, int] | None = None,
-        table: aim.Rows | None = None,
+        table: aim.Rows | None = None, most: bool = False,
     ) -> Plan:  # fmt: skip
         limits = settings.limits(whole)
+        limits = replace(limits, most=limits.most or most)
 
         def planned(more: Sequence[str] = ()) -> Plan:
             return plan.make(

@@ -121,7 +121,7 @@ def planner(
 
     def plan_at(share: float, table: Rows) -> Plan:
         wanted = settings.towards(share_left(settings, dense, traced, share, table))
-        return ranking.plan(traced, wanted, whole, table)
+        return ranking.plan(traced, wanted, whole, table, most=settings.limits().most)
 
     return plan_at
 

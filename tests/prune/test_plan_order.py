@@ -89,6 +89,28 @@ def test_the_walk_stops_on_the_nearer_side(goal: float, width: int) -> None:
     assert widths == {"a": width}
 
 
+@pytest.mark.parametrize(("goal", "width"), [(10, 3), (9, 2), (7, 2), (6, 1), (3, 1)])
+def test_what_must_not_be_passed_is_not(goal: float, width: int) -> None:
+    widths = {"a": 3}
+    steps = iter([plan.Step("a", 3, 2), plan.Step("a", 2, 1)])
+    plan._walk(widths, steps, Told(), goal, always, most=True)  # type: ignore[arg-type]
+    row = Price("n", "n", str, lambda graph: Told())  # type: ignore[arg-type, return-value]
+    plan._settle(widths, {"a": [3, 2, 1]}, Told(), goal, always, row, most=True)  # type: ignore[arg-type]
+    assert widths == {"a": width}
+
+
+@pytest.mark.parametrize("method", ["uniform", "global"])
+@pytest.mark.parametrize("share", [0.2, 0.45, 0.7])
+def test_megabytes_are_at_most_as_many_as_asked(method: str, share: float) -> None:
+    """On a coarse grid the nearest plan is larger as often as not: --target-mb is a bound."""
+    graph = traced(16, 24, 32)
+    size = cost(graph).bytes
+    limits = plan.Limits(multiple=8)
+    target = Target("bytes", value=share * size)
+    made = plan.make(graph, scores(graph), target, method=method, limits=limits)
+    assert made.promised["bytes"] <= share * size
+
+
 def test_uniform_is_the_same_share_of_wide_and_narrow() -> None:
     """4 and 32 filters: half of each, not the wide layer first."""
     graph = traced(4, 32)
