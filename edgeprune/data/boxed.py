@@ -34,6 +34,7 @@ from .transforms import (
     canvas_for,
     centre,
     normalise,
+    reason,
 )
 
 LEFT = 0.5  # share of a box that must be left of it
@@ -118,7 +119,7 @@ def upright(raw: bytes) -> tuple[int, int]:
     except BadImageError:
         raise
     except Exception as e:  # decoders of broken files raise whatever they stumble over
-        raise BadImageError(" ".join(str(e).split())[:100] or type(e).__name__) from None
+        raise BadImageError(reason(e)) from None
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from .transforms import (
     BadImageError,
     Pixels,
     canvas_for,
+    reason,
 )
 
 PREFIXES = {"": "train", "_val": "validation", "_test": "test"}  # of x and y
@@ -102,7 +103,7 @@ def _opened(raw: bytes) -> Image.Image:
     except BadImageError:
         raise
     except Exception as e:  # decoders of broken files raise whatever they stumble over
-        raise BadImageError(" ".join(str(e).split())[:100] or type(e).__name__) from None
+        raise BadImageError(reason(e)) from None
 
 
 # -- which layout it is ----------------------------------------------------------------------------

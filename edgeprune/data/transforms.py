@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..records import Convention
@@ -81,7 +81,7 @@ def decode(raw: bytes, canvas: int) -> Pixels:
     except Image.DecompressionBombError:
         raise BadImageError("a decompression bomb") from None
     except Exception as e:  # decoders of broken files raise whatever they stumble over
-        raise BadImageError(_reason(e)) from None
+        raise BadImageError(reason(e)) from None
 
 
 def side(raw: bytes) -> int:
@@ -90,7 +90,7 @@ def side(raw: bytes) -> int:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             return min(image.size)
     except Exception as e:  # as in `decode`
-        raise BadImageError(_reason(e)) from None
+        raise BadImageError(reason(e)) from None
 
 
 def fit(image: Image.Image, canvas: int, turn: Image.Transpose | None = None) -> Pixels:
@@ -160,7 +160,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """In words, without the address in memory that Pillow gives."""
+    if isinstance(error, UnidentifiedImageError):
+        return "corrupt (no image of a known kind)"
     text = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in text.lower():
         return "truncated"

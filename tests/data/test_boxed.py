@@ -144,6 +144,8 @@ def test_an_image_that_cannot_be_read_says_nothing_of_the_size(tmp_path: Path) -
     name = coco(tmp_path / "set")
     (tmp_path / "set" / "images" / "in" / "0.png").write_bytes(b"no image")
     assert data.natural_size(name) == 32
+    with pytest.raises(EdgepruneError, match=r"0.png: corrupt \(no image of a known kind\)"):
+        data.load(name, size=20)
 
 
 def test_images_that_are_not_there_or_are_turned(tmp_path: Path) -> None:
