@@ -140,6 +140,13 @@ def _work(words: Wanted, wish: Wish, watch: Watch) -> Work[Any]:
     name = words.name or (parent.name if parent else wanted.default_name(asked))
     run, _ = claim(asked, name)
     refuse_early(there.dense.graph, way, asked.model)
+    limits = wish.settings.limits()
+    if least(there.dense.graph, limits, PRICES["flops"]) >= 1:
+        raise EdgepruneError(
+            f"{asked.model}: no layer gets narrower",
+            f"widths are multiples of {limits.multiple} and at least {limits.floor or 0:g} of the dense ones",
+            "lower --round-to or --floor",
+        )
     examples = wanted.examples(there, watch)
     if examples is None:
         raise EdgepruneError("frontier", "has no images to look at", "add --images FOLDER")

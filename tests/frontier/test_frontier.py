@@ -118,6 +118,8 @@ def test_words_that_do_not_fit(empty_home: Path, capsys: pytest.CaptureFixture[s
     words = "frontier --model net.py:tiny --weights w.safetensors --shape 1x12x12"
     said = call(words, capsys, 2)[1]
     assert "--images" in said
+    said = call(f"{words} --round-to 64", capsys, 2)[1]
+    assert "no layer gets narrower: widths are multiples of 64" in said
     assert not Path("runs").exists()
 
 
