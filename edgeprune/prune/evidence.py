@@ -322,7 +322,9 @@ def _problems(graph: Graph, images: Images, told: Told) -> dict[str, list[Proble
                 walk.reach(walk.index[use.node])
             value = walk.values[0][node.args[0]]  # type: ignore[index]
             value = value.to(first.dtype) if rough else value
-            some = sample(use, size(x), graph.values[node].shape, places, generator)
+            # by the value itself: a linear layer may read [T, N, C], whose first axis is not the batch
+            shape = graph.values[node].shape if use.window else value.shape
+            some = sample(use, len(value), shape, places, generator)
             seen[reader.node].images += size(x) if use is reader else 0
             seen[reader.node].add(_by_channel(graph, use, inputs_at(use, value, some)))
     found: dict[str, list[Problem]] = {name: [] for name in graph.groups}

@@ -318,3 +318,31 @@ def test_an_output_that_the_network_does_not_give_is_refused_by_name() -> None:
     ((port, task),) = pt.seen(net, x)
     with pytest.raises(EdgepruneError, match="output 'nosuch': the network gives"):
         pt.answers(net, x, [(replace(port, name="nosuch"), task)])
+
+
+class Line(nn.Module):
+    """Text in a line: what reads the recurrent layer's hidden units is called on [T, N, C]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 12, 3, (4, 2), 1)
+        self.rnn = nn.LSTM(12, 10)
+        self.last = nn.Linear(10, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.rnn(self.body(x).relu().mean(2).permute(2, 0, 1))
+        z: torch.Tensor = self.last(y)
+        return z
+
+
+def test_a_layer_on_sequences_first_is_looked_at() -> None:
+    torch.manual_seed(0)
+    net = Line().eval()
+    settings = Settings(target=prices.Target("params", 0.7), floor=0.2)
+    done = post_training(net, Photos(pixels(96), INPUT), settings)
+    assert {"body", "rnn"} <= {name.partition(".")[0] for name in done.plan.keep}
+    assert done.forecast.variance_kept is not None
+    bare = post_training(
+        net, Photos(pixels(96), INPUT), replace(settings, compensate="none"), given=done.plan
+    )
+    assert done.forecast.variance_kept > (bare.forecast.variance_kept or 0.0)
