@@ -97,7 +97,8 @@ def layer_of(graph: Graph, name: str) -> str:
 def _axes(graph: Graph, name: str) -> dict[str, Axes]:
     """The axes of W that each tensor of the module runs over from which it is computed.
 
-    They are all of them, or of a vector the first that is as long; none is known of others.
+    They are all of them where it is as long along each (or 1), or of a vector the first that is as long;
+    none is known of others, such as a table of positions that W is looked up in.
     """
     held, shape = named_tensors(graph.model), tuple(fetch(graph.module, name).shape)
     vectors = dict(_vectors(graph.model))
@@ -106,7 +107,10 @@ def _axes(graph: Graph, name: str) -> dict[str, Axes]:
     for source in sorted(graph.sources(name) & held.keys()):
         size = held[source].shape
         one = tuple(a for a in every if size == (shape[a],))[:1]
-        found[source] = vectors.get(source, every if len(size) == len(shape) else one)
+        full = len(size) == len(shape) and all(
+            n in (1, m) for n, m in zip(size, shape, strict=True)
+        )
+        found[source] = vectors.get(source, every if full else one)
     return found
 
 

@@ -288,3 +288,29 @@ def test_a_standardised_weight_keeps_its_class_where_its_inputs_stay() -> None:
     assert planned.reasons["plain"] == "kept whole: the Python of norm wants it"
     with pytest.raises(EdgepruneError, match=r"ask for --keep-params 0\.927"):
         plan(graph, keep_params=0.3, own_class=True)
+
+
+class LookedUp(nn.Module):
+    """A weight that is looked up in a shorter table, as relative positions are (BoTNet, HaloNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.table = nn.Parameter(torch.randn(4, 8))
+        self.register_buffer("places", torch.arange(8) % 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(self.stem(x).relu().mean((2, 3)), self.table[self.places])
+        return self.head(x.relu())
+
+
+def test_a_table_that_is_looked_up_is_no_weight_of_that_shape() -> None:
+    torch.manual_seed(0)
+    net, x = LookedUp().double().eval(), torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    graph = trace(net, x)
+    assert graph.folded
+    keep = {name: [0, 3, 5, 7] for name, group in graph.groups.items() if group.width == 8}
+    assert keep
+    small = narrow(graph, keep)
+    assert small.kind == "graph"
+    assert relative(small.model(x), masked(graph, keep)(x)) < 1e-12
