@@ -1,6 +1,6 @@
 """Networks beyond classifiers through the commands: prune --post-training, export, bench, as they are typed.
 
-    python benchmarks/cases.py [NAME ...]      # writes benchmarks/results/cases.md and .json
+    python benchmarks/cases.py [NAME ...]      # all, or these anew: results/cases.md and .json
 
 Sixteen small networks with random weights and shaken statistics (benchmarks/cases_networks.py) on images
 that are drawn here, on arrays, and on what functions make. The figures say that every command follows
@@ -272,11 +272,19 @@ def main(names: list[str]) -> None:
         judged = [by_labels(case, Path(folder)) for case in chosen if case.labels]
         for one in judged:
             print(one, flush=True)
-    if not names:
-        results = HERE / "results"
-        (results / "cases.md").write_text(table(found) + table_of_labels(judged))
-        told = {"compared": [asdict(f) for f in found], "by labels": [asdict(f) for f in judged]}
-        (results / "cases.json").write_text(json.dumps(told, indent=1) + "\n")
+    results = HERE / "results"
+    kept = json.loads((results / "cases.json").read_text()) if names else {}
+    found = anew([Found(**row) for row in kept.get("compared", [])], found)
+    judged = anew([ByLabels(**row) for row in kept.get("by labels", [])], judged)
+    (results / "cases.md").write_text(table(found) + table_of_labels(judged))
+    told = {"compared": [asdict(f) for f in found], "by labels": [asdict(f) for f in judged]}
+    (results / "cases.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def anew(kept: list[Any], made: list[Any]) -> list[Any]:
+    """The rows that there were, those that were made now in their places."""
+    rows = {row.name: row for row in (*kept, *made)}
+    return list(rows.values())
 
 
 if __name__ == "__main__":

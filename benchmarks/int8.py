@@ -7,7 +7,6 @@ Networks with real weights on the ImageNet sample: EfficientNet-Lite0 (``lite``,
 seed draws both. ``onnxruntime`` is the runtime's own tool (``quant_pre_process``, ``quantize_static``,
 min-max) on the same file and photos. ``--time`` measures float and int8 files by bench's protocol,
 interleaved, one thread. Each result is written down at once (results/int8.jsonl) and not made again.
-Rows without CPU seconds were measured with earlier code, before layers could stay in float.
 """
 
 from __future__ import annotations
@@ -180,15 +179,11 @@ def cells(method: str, some: Sequence[dict[str, Any]]) -> list[str]:
     def mean(key: str) -> float:
         return float(np.mean([r[key] for r in some]))
 
-    def shown(key: str, form: str) -> str:
-        """A dash where a row, measured with earlier code, does not say it."""
-        return "–" if any(r[key] is None for r in some) else format(mean(key), form)
-
     return [
         method, ", ".join(str(r["seed"]) for r in some), f"{mean('float_top1'):.1%}",
         f"{mean('top1'):.1%}", f"{100 * (mean('float_top1') - mean('top1')):+.1f}",
-        f"{mean('same'):.1%}", shown("lost", ".2%"),
-        f"{max(len(r['in_float']) for r in some)}", shown("cpu", ".0f"),
+        f"{mean('same'):.1%}", f"{mean('lost'):.2%}",
+        f"{max(len(r['in_float']) for r in some)}", f"{mean('cpu'):.0f}",
     ]  # fmt: skip
 
 
