@@ -37,28 +37,11 @@ class Which(Panel, title="Which networks"):
     points: Annotated[
         int, typer.Option("--points", help="Networks besides the dense one, 2 to 20.")
     ] = 7
-    score: Annotated[
-        str | None,
-        typer.Option(
-            "--score", autocompletion=complete.scores, help="As of prune; default: reconstruction."
-        ),
-    ] = None
-    method: Annotated[
-        str | None, typer.Option("--method", help="As of prune; default: what the score says.")
-    ] = None
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="GLOB", help="Groups that stay whole; again for more."),
-    ] = None
-    floor: Annotated[
-        float | None, typer.Option("--floor", help="Least share of a group's width (0.1).")
-    ] = None
-    round_to: Annotated[
-        str,
-        typer.Option(
-            "--round-to", help="Widths are multiples of this; auto: as --device computes."
-        ),
-    ] = "auto"
+    score: options.SCORE = None
+    method: options.METHOD = None
+    keep: options.KEEP = None
+    floor: options.FLOOR = None
+    round_to: options.ROUND_TO = "auto"
 
 
 @dataclass(frozen=True)

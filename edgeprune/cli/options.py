@@ -55,6 +55,46 @@ EXAMPLE = Annotated[
         "(NAME=3x32x32 by keyword, 20:int64 of another type); or FILE.py:FUNCTION, which makes a batch.",
     ),
 ]
+SCORE = Annotated[
+    str | None,
+    typer.Option(
+        "--score",
+        autocompletion=complete.scores,
+        help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
+        "taylor_gate, car, reconstruction, random; or a function of yours, FILE.py:FUNCTION.",
+    ),
+]
+
+METHOD = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        "--plan-method",
+        help="uniform, global, sensitivity, reconstruction, search: how the cuts spread over the layers.",
+    ),
+]
+
+KEEP = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="GLOB", help="Groups that stay whole; again for more."),
+]
+
+FLOOR = Annotated[
+    float | None,
+    typer.Option(
+        "--floor",
+        help="Least share of a group's width (0.1). 0: a branch may vanish, where that is exact.",
+    ),
+]
+
+ROUND_TO = Annotated[
+    str,
+    typer.Option(
+        "--round-to",
+        help="Widths are multiples of this; auto: what the runtime on --device computes in.",
+    ),
+]
+
 TASK = Annotated[
     str | None,
     typer.Option(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..report.results import Results
-    from ..runs import Run
 
 FIGURES = ("norms", "sensitivity", "filters", "history")
 
@@ -98,6 +97,7 @@ def plot(asked: Plot) -> None:
 
     Example: [b]edgeprune plot vgg16-cifar10-imagenet vgg16-cifar10-scratch --figure norms[/b]
     """
+    from ..report import pictures
     from ..report.tables import Column, Table
 
     asked.check()
@@ -112,26 +112,13 @@ def plot(asked: Plot) -> None:
                 raise
             notes.append(f"{figure} not drawn: {e}")
             continue
-        paths = write(folder / asked.stem(figure, found), drawn, found[0].run)
+        paths = pictures.write(folder / asked.stem(figure, found), drawn, found[0].run)
         rows += [{"figure": figure, "path": str(path)} for path in paths]
     if asked.as_json:
         output.show_json({"files": rows, "notes": notes})
         return
     columns = [Column("figure", align="left"), Column("path", "File", align="left")]
     output.show(Table("Figures", columns, rows, notes))
-
-
-def write(stem: Path, drawn: Figure, run: Run) -> list[Path]:
-    """The figure as PNG and as SVG."""
-    from .. import files, runs
-    from ..report import figures
-
-    made = {"png": figures.png(drawn), "svg": figures.svg(drawn)}
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in made]
-    with run.lock(runs.TELLING):
-        for path, data in zip(paths, made.values(), strict=True):
-            files.write_bytes(path, data)
-    return paths
 
 
 def draw(figure: str, found: list[Results], normalise: str) -> Figure:

@@ -112,38 +112,14 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
 
 @dataclass(frozen=True)
 class Choice(Panel, title="Which filters leave"):
-    score: Annotated[
-        str | None,
-        typer.Option(
-            "--score",
-            autocompletion=complete.scores,
-            help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
-            "taylor_gate, car, reconstruction, random; or a function of yours, FILE.py:FUNCTION.",
-        ),
-    ] = None
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            "--plan-method",
-            help="uniform, global, sensitivity, reconstruction, search: how the cuts spread over the layers.",
-        ),
-    ] = None
+    score: options.SCORE = None
+    method: options.METHOD = None
     trials: Annotated[
         int | None,
         typer.Option("--trials", help="With --method search: spreads that are tried (40)."),
     ] = None
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="GLOB", help="Groups that stay whole; again for more."),
-    ] = None
-    floor: Annotated[
-        float | None,
-        typer.Option(
-            "--floor",
-            help="Least share of a group's width (0.1). 0: a branch may vanish, where that is exact.",
-        ),
-    ] = None
+    keep: options.KEEP = None
+    floor: options.FLOOR = None
     own_class: Annotated[
         bool,
         typer.Option(
@@ -155,13 +131,7 @@ class Choice(Panel, title="Which filters leave"):
         bool,
         typer.Option("--unequal", help="The parts of a split may differ in width."),
     ] = False
-    round_to: Annotated[
-        str,
-        typer.Option(
-            "--round-to",
-            help="Widths are multiples of this; auto: what the runtime on --device computes in.",
-        ),
-    ] = "auto"
+    round_to: options.ROUND_TO = "auto"
     device: Annotated[
         str | None,
         typer.Option(

@@ -28,6 +28,7 @@ from torch import Tensor
 from .. import files
 from ..errors import EdgepruneError
 from ..records import Convention
+from ..records.network import UNLABELLED
 from . import archives, boxed, loaders, sources, splits
 from .faults import Faults
 from .folders import PART_NAMES, SUFFIXES
@@ -46,7 +47,6 @@ from .transforms import (
 )
 
 PREFIXES = {"": "train", "_val": "validation", "_test": "test"}  # of x and y
-UNLABELLED = 255
 
 
 class Rows(Split):

@@ -20,14 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from .. import bench, files, records, runs, units
-from ..bench import subject
 from ..bench.devices import Device
 from ..bench.scratch import Scratch
 from ..errors import EdgepruneError
-from ..export.word import of_module
+from ..graph import Graph, cost
 from ..graph.inputs import Example
 from ..memory import give_back
 from ..prices import PRICES, Target, price_of
@@ -42,6 +39,7 @@ from ..ways import Settings, Unlabelled, Wanted, Watch, aim, claim, opened, unla
 from ..ways.dense import refuse_early
 from ..ways.post_training import Look, applied, look, parts_of, rank
 from ..ways.table import fingerprint
+from ..ways.visiting import written
 from ..ways.way import Work
 from .ladder import beaten, next_share
 
@@ -60,12 +58,8 @@ class Wish:
     def __post_init__(self) -> None:
         if not FEWEST <= self.points <= MOST:
             raise EdgepruneError(f"--points {self.points}", f"must lie in {FEWEST}..{MOST}")
-        for word, value, kept in (
-            ("--target", self.settings.target, None),
-            ("--method", self.settings.method == "search", False),
-        ):
-            if value != kept:
-                raise EdgepruneError(word, "does not apply to a frontier", "leave it out")
+        if self.settings.method == "search":
+            raise EdgepruneError("--method search", "goes to one target", "leave it out")
 
 
 @dataclass(frozen=True)
@@ -169,7 +163,7 @@ def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Mad
     goal, table = counted_in(wish)
     row = price_of(goal.price, table)
     price, smallest = row.of(dense), least(dense, settings.limits(), row)
-    made = [_written(work, start.judge[0], folder / "0.onnx", dense.model)]
+    made = [_made(dense, folder / "0.onnx", start.judge[0])]
     for number in range(1, wish.points + 1):
         share = next_share([(m.share, m.kept) for m in made], smallest)
         if share is None:
@@ -180,7 +174,7 @@ def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Mad
         if any(m.plan is not None and m.plan.keep == plan.keep for m in made):
             break  # the grid of widths has no more between
         done = applied(start, plan, towards)
-        one = _written(work, start.judge[0], folder / f"{number}.onnx", done.model)
+        one = _made(done.graph, folder / f"{number}.onnx", start.judge[0])
         one = replace(one, plan=plan, outputs=done.forecast.outputs)
         share = price.at(plan.widths) / price.dense
         made.append(replace(one, share=share))
@@ -201,11 +195,9 @@ def counted_in(wish: Wish) -> tuple[Target, aim.Rows]:
     return goal, aim.rows(goal)
 
 
-def _written(work: Work[Any], batch: Example, file: Path, model: nn.Module) -> Made:
-    said = work.asked.task
-    of_module(model, file, [batch], task=said)
-    counts = subject.inspect([file])[0].listed()
-    return Made(file, counts.params or 0, counts.flops or 0)
+def _made(traced: Graph, file: Path, some: Example) -> Made:
+    counts = cost(traced)
+    return Made(written(traced, file, some), counts.params, counts.flops)
 
 
 def _points(

@@ -10,6 +10,7 @@ from ..errors import EdgepruneError
 from .typed import CLOSED, Stated, value
 
 MAX_SIZE = 4096  # pixels
+UNLABELLED = 255  # of a pixel that no class is said of, as Pascal VOC and Cityscapes write it
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

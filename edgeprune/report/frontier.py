@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import files, records, runs, units
+from .. import records, units
 from ..errors import EdgepruneError
 from ..records import Frontier, Point
 from ..runs import Run
@@ -80,15 +80,9 @@ def _of(show: Callable[[float], str]) -> Callable[[Any], str]:
 
 def write(run: Run, found: Frontier) -> list[Path]:
     """The picture as PNG and SVG, into the run's plots."""
-    from . import figures
+    from . import figures, pictures
 
-    drawn = figures.frontier(run.name, found)
-    made = {"png": figures.png(drawn), "svg": figures.svg(drawn)}
-    paths = [run.path / "plots" / f"frontier.{suffix}" for suffix in made]
-    with run.lock(runs.TELLING):
-        for path, data in zip(paths, made.values(), strict=True):
-            files.write_bytes(path, data)
-    return paths
+    return pictures.write(run.path / "plots" / "frontier", figures.frontier(run.name, found), run)
 
 
 def chart(found: Frontier) -> Chart:

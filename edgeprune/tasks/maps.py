@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import units
+from ..records.network import UNLABELLED
 from ..records.signature import Port, Signature
 from .task import Measure, Targets, Task, shaped, unfit
 from .vectors import ABSOLUTE, R2, RELATIVE
-
-UNLABELLED = 255  # of a pixel that no class is said of, as Pascal VOC and Cityscapes write it
 
 
 def picked(outputs: Tensor) -> Tensor:
@@ -35,8 +34,13 @@ def same_pixels(outputs: Tensor, others: Tensor) -> Tensor:
 
 def overlaps(outputs: Tensor, others: Tensor) -> Tensor:
     """[2, classes]: pixels that both give to a class, and that either does."""
-    a, b = picked(outputs).flatten().long(), picked(others).flatten().long()
     classes = 256 if not outputs.is_floating_point() else max(2, outputs.shape[1])
+    return _overlaps(picked(outputs).flatten(), picked(others).flatten(), classes)
+
+
+def _overlaps(a: Tensor, b: Tensor, classes: int) -> Tensor:
+    """Of class numbers [n]."""
+    a, b = a.long(), b.long()
     both = torch.bincount(a[a == b], minlength=classes)
     either = torch.bincount(a, minlength=classes) + torch.bincount(b, minlength=classes) - both
     return torch.stack([both, either]).double()
@@ -152,11 +156,7 @@ def taught_pixels(outputs: Tensor, teacher: Tensor, temperature: float) -> Tenso
 def overlaps_with_labels(outputs: Tensor, targets: Tensor) -> Tensor:
     """As `overlaps`, of the pixels of which a class is said."""
     said = targets != UNLABELLED
-    a, b = picked(outputs)[said].long(), targets[said].long()
-    classes = max(2, outputs.shape[1])
-    both = torch.bincount(a[a == b], minlength=classes)
-    either = torch.bincount(a, minlength=classes) + torch.bincount(b, minlength=classes) - both
-    return torch.stack([both, either]).double()
+    return _overlaps(picked(outputs)[said], targets[said], max(2, outputs.shape[1]))
 
 
 LABELLED_MIOU = Measure(

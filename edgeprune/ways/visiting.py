@@ -21,7 +21,7 @@ from ..bench.devices import profiles
 from ..bench.scratch import Scratch
 from ..errors import EdgepruneError
 from ..graph import Graph
-from ..graph.inputs import example_of
+from ..graph.inputs import Example, example_of
 from ..graph.tensors import floating
 from ..prices import Target
 from ..prices import visits as decide
@@ -99,8 +99,8 @@ class Visiting:
         assert place is not None
         self.work.watch.note(f"visit {number}: the planned network beside the dense one on {place}")
         keep, dense = self._keep(made), self.work.dense.graph
-        paths = [_written(dense, folder / "dense.onnx"),
-                 _written(prune.narrow(dense, keep), folder / f"planned-{number}.onnx")]  # fmt: skip
+        paths = [written(dense, folder / "dense.onnx"),
+                 written(prune.narrow(dense, keep), folder / f"planned-{number}.onnx")]  # fmt: skip
         result = measured(paths, folder / f"{number}.json", place)
         base, planned = (n.latency.median_s for n in result.networks)
         if base is None or planned is None:
@@ -146,10 +146,11 @@ def measured(paths: Sequence[Path], out: Path, place: records.Place) -> bench.Re
     )  # fmt: skip
 
 
-def _written(traced: Graph, path: Path) -> Path:
-    """The network as a file; one that is there already stays."""
+def written(traced: Graph, path: Path, some: Example | None = None) -> Path:
+    """The network as a file to be timed, compared with torch on ``some`` examples (default: noise); one
+    that is there already stays."""
     if not path.exists():
         model = traced.model
-        some = example_of(traced.inputs, 4, floating(model))
+        some = example_of(traced.inputs, 4, floating(model)) if some is None else some
         export.write(model, path, real=export.Real(some))
     return path
