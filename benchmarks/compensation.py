@@ -193,7 +193,14 @@ def batches(pixels: Pixels, convention: Convention) -> list[Tensor]:
 # -- the rows --------------------------------------------------------------------------------------
 
 VIEWS = (1, 2, 4)  # more of them never cost accuracy: what a layer sees are different images first
-CHEAP = [name for name in SCORES if name != "car"]  # CAR evaluates the network once for every unit
+DEAR = (
+    "car",
+    "car_greedy",
+    "subspaces",
+    "obd",
+)  # CAR evaluates the network once for every unit; these
+# are measured in methods.py
+CHEAP = [name for name in SCORES if name not in DEAR]
 SAME = Row("reconstruction")  # the same share of every group
 BEST = Row("reconstruction", "reconstruction")
 

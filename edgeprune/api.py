@@ -31,7 +31,6 @@ from .prune import scores as scoring
 from .prune.compensate import lstsq
 from .prune.evidence import gather
 from .prune.images import Images
-from .prune.scores import elimination_of
 from .records.signature import Inputs
 from .runtime.device import Device, kept
 
@@ -82,10 +81,13 @@ def plan(
         scoring.sound(graph.model)
         evidence = gather(graph, _images(graph, images, labels, loss), parts=by.parts)
     curves = None
-    if method == "reconstruction" and evidence is not None and evidence.problems:
-        curves = {n: elimination_of(graph, n, evidence).error.tolist() for n in graph.groups}
+    if method in planning.FOLLOWS and by.lost is not None:
+        curves = {n: list(by.lost(graph, n, evidence)) for n in graph.groups}
     known = scoring.scored(graph, by, evidence)
     bounds = _limits(limits)
+    if method == planning.OWN and by.width is not None:
+        own_shares = {n: by.width(graph, n, evidence) / g.width for n, g in graph.groups.items()}
+        bounds = replace(bounds, shares={**own_shares, **bounds.shares})
     rows = None if device is None else prices.on(_known(device).model)
 
     def planned(whole: Sequence[str] = ()) -> Plan:

@@ -13,8 +13,8 @@ MODELS = ("vgg16", "mobilenetv1", "mobilenetv1-0.5", "mobilenetv1-0.75", "mobile
 LIBRARIES = ("torchvision/", "timm/")
 DATA = ("digits", "cifar10", "cifar100", "svhn", "caltech101")
 SCORES = (
-    "l1", "l2", "fpgm", "bn_scale", "apoz", "mean_response", "linear_redundancy", "pfa", "taylor",
-    "taylor_gate", "car", "reconstruction", "random",
+    "l1", "l2", "fpgm", "bn_scale", "apoz", "mean_response", "linear_redundancy", "subspaces", "pfa",
+    "taylor", "taylor_gate", "obd", "car", "car_greedy", "reconstruction", "random",
 )  # fmt: skip
 TASKS = (
     "classification", "embedding", "labels", "number", "boxes", "sequence", "segmentation",

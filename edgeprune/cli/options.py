@@ -60,8 +60,9 @@ SCORE = Annotated[
     typer.Option(
         "--score",
         autocompletion=complete.scores,
-        help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, pfa, taylor, "
-        "taylor_gate, car, reconstruction, random; or a function of yours, FILE.py:FUNCTION.",
+        help="l1, l2, fpgm, bn_scale, apoz, mean_response, linear_redundancy, subspaces, pfa, taylor, "
+        "taylor_gate, obd, car, car_greedy, reconstruction, random; or a function of yours, "
+        "FILE.py:FUNCTION.",
     ),
 ]
 
@@ -70,7 +71,8 @@ METHOD = Annotated[
     typer.Option(
         "--method",
         "--plan-method",
-        help="uniform, global, sensitivity, reconstruction, search: how the cuts spread over the layers.",
+        help="uniform, global, sensitivity, reconstruction, search, threshold: how the cuts spread over "
+        "the layers; own: as many as the score keeps by itself (pfa; no target).",
     ),
 ]
 

@@ -56,6 +56,7 @@ class Gradients:
 
     taylor: list[Tensor]  # mean over examples of |mean over places of dC/dz * z|
     gate: list[Tensor]  # sum over batches of (dC/dgate)^2
+    fisher: list[Tensor]  # mean over examples of (dC/dgate)^2
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,7 @@ def _gradients(
     wanted = {name: maps_of(graph, group) for name, group in graph.groups.items()}
     found = {
         name: Gradients(
-            *([torch.zeros(graph.groups[name].width).double() for _ in at] for _ in "ab")
+            *([torch.zeros(graph.groups[name].width).double() for _ in at] for _ in "abc")
         )
         for name, at in wanted.items()
     }
@@ -272,6 +273,7 @@ def _add_terms(
     gate = torch.zeros(len(z), width, dtype=torch.float64).index_add(1, into, terms.sum(1))
     found.taylor[j] += (each * len(z)).abs().sum(0) / total
     found.gate[j] += gate.sum(0).square()
+    found.fisher[j] += (gate * len(z)).square().sum(0) / total
 
 
 # -- what readers read -----------------------------------------------------------------------------

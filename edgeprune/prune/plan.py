@@ -32,8 +32,9 @@ from . import halves
 from .keep import largest
 from .scores import even
 
-METHODS = ("uniform", "global", "sensitivity", "reconstruction", "search")
+METHODS = ("uniform", "global", "sensitivity", "reconstruction", "search", "threshold")
 FOLLOWS = METHODS[2:]  # the loss at each width of each group; of "search" a weighted one
+OWN = "own"  # and without a target: each group's width is what the score says by itself
 FORMAT = 1
 Curves = Mapping[str, Sequence[float]]  # group -> loss at each width 0..W (rises as width falls)
 
@@ -152,8 +153,10 @@ def make(
     the last first. ``target``: None where shares of single groups are all that is asked. ``method``:
     "uniform", the same share of every group; "global", units of lowest score wherever they are;
     "sensitivity", "reconstruction" and "search", where ``curves`` rise least per cost saved (measured
-    losses, ``Elimination.error``, or these weighted: :mod:`.search`). ``prices``: the table that the
-    target's price stands in (default: the counts; `prices.on` has a device's milliseconds too).
+    losses, ``Elimination.error``, or these weighted: :mod:`.search`); "threshold", all groups down to
+    the same loss by ``curves`` (the energy that is lost, for one: Suau et al. 2018). ``prices``: the
+    table that the target's price stands in (default: the counts; `prices.on` has a device's milliseconds
+    too).
     """
     _check_asked(target, limits, method)
     grids = _grids(graph, limits)
@@ -172,10 +175,9 @@ def make(
         goal = share[row.name] * price.dense
         may = partial(_exact, graph, sets)
         _reachable(price, grids, row, target, _narrowest(grids, may), limits.multiple)
-        greedily = partial(
-            _greedy, grids, _summed(curves or {}, sets), price, widths, may, row.treads
-        )
-        steps = _ordered(method, grids, _ranked(scores, sets), greedily)
+        losses = _summed(curves or {}, sets)
+        greedily = partial(_greedy, grids, losses, price, widths, may, row.treads)
+        steps = _ordered(method, grids, _ranked(scores, sets), losses, greedily)
         most = limits.most or target.form.most
         _walk(widths, steps, price, goal, may, most)
         _settle(widths, grids, price, goal, may, row, most)
@@ -212,7 +214,7 @@ def least(graph: Graph, limits: Limits, price: Price) -> float:
 def _check_asked(target: Target | None, limits: Limits, method: str) -> None:
     if target is None and not limits.shares:
         raise EdgepruneError("a plan", "wants one target", f"give {options()}")
-    if method not in METHODS:
+    if method not in METHODS and (method != OWN or target is not None):
         raise EdgepruneError(f"--method {method!r}", closest(method, METHODS))
 
 
@@ -270,18 +272,23 @@ def _ranked(scores: Mapping[str, Tensor], sets: halves.Sets) -> dict[str, np.nda
 
 
 def _summed(curves: Curves, sets: halves.Sets) -> dict[str, Any]:
-    """Each set's losses: the sums of its groups'."""
+    """Each set's losses: the sums of its groups', never falling as it gets narrower."""
     return {
-        first: np.sum([np.asarray(curves[n], float) for n in names], axis=0)
+        first: _rising(np.sum([np.asarray(curves[n], float) for n in names], axis=0))
         for first, names in sets.items()
         if all(n in curves for n in names)
     }
+
+
+def _rising(curve: np.ndarray) -> np.ndarray:
+    return np.maximum.accumulate(curve[::-1])[::-1]
 
 
 def _ordered(
     method: str,
     grids: Mapping[str, list[int]],
     falling: Mapping[str, np.ndarray],
+    losses: Curves,
     greedily: Callable[[], Iterator[Step]],
 ) -> Iterator[Step]:
     if method == "uniform":
@@ -290,6 +297,8 @@ def _ordered(
         return iter(
             _by_key(grids, lambda name, before, after: float(falling[name][after:before].mean()))
         )
+    if method == "threshold":
+        return iter(_by_key(grids, lambda name, before, after: float(losses[name][after])))
     return greedily()
 
 
@@ -318,9 +327,6 @@ def _greedy(
     computed earlier is too good at worst: the first of the queue is priced anew, and taken if it is still
     the first.
     """
-    loss = {
-        name: np.maximum.accumulate(np.asarray(c, float)[::-1])[::-1] for name, c in curves.items()
-    }
 
     def priced(order: int, name: str, place: int) -> tuple[float, int, str, int, int]:
         grid, here = grids[name], price.at(widths)
@@ -329,7 +335,7 @@ def _greedy(
             if not grid[lower] and not may({**widths, name: 0}):
                 continue
             saved = here - price.at({**widths, name: grid[lower]})
-            rise = float(loss[name][grid[lower]] - loss[name][grid[place]])
+            rise = float(curves[name][grid[lower]] - curves[name][grid[place]])
             best, to = min((best, to), (rise / max(saved, 1e-12), lower))
         return best, order, name, place, to
 

@@ -23,11 +23,11 @@ from .. import units
 from ..errors import EdgepruneError, closest, raised
 from ..graph import Graph, Group, cost
 from ..graph.groups import Site
-from ..graph.inputs import Example
 from ..graph.tensors import fetch
+from . import subspaces as subspace
 from .elimination import DEAD, RIDGE, Elimination, eliminate
 from .evidence import PARTS, Evidence, Maps, class_scores
-from .mask import masked
+from .without import Without
 
 Score = Callable[[Graph, Group | str, Evidence | None], Tensor]
 
@@ -103,16 +103,49 @@ def linear_redundancy(graph: Graph, group: Group | str, evidence: Evidence | Non
     H = S^-1. Their sparse subspace clustering asks the same of clusters of maps.
     """
     maps = _maps(graph, group, evidence, "linear_redundancy")
-    S = maps.second / maps.rows
-    size = float(S.diagonal().max())
-    alive = S.diagonal() > DEAD * size
-    score = torch.zeros(len(S), dtype=S.dtype)  # a map of zeros says nothing: it leaves first
-    if not 0 < size < math.inf or not 1 / size < math.inf:  # none says anything
+    S, alive = _alive(maps)
+    score = torch.zeros(len(alive), dtype=S.dtype)  # a map of zeros says nothing: it leaves first
+    if not len(S):
         return score
-    S = S[alive][:, alive] / size  # numbers near 1, however small the maps are
     S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
     score[alive] = 1 / (torch.linalg.inv(S).diagonal() * S.diagonal()).clamp_min(1e-300)
     return score
+
+
+def subspaces(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """One map of each cluster stays (Wang et al. 2018: maps lie in few subspaces).
+
+    The maps are parted into k clusters by sparse subspace clustering (module ``subspaces``), and of each
+    the one of most energy stays; ``--compensate lstsq`` is their refit of what reads the group. k = 1/8,
+    2/8, ... of the maps, the least first; who stays at a smaller k stays at a larger one. Score = at how
+    many of these k it stays; of equals the one of more energy.
+    """
+    S, alive = _alive(_maps(graph, group, evidence, "subspaces"))
+    score = torch.zeros(len(alive), dtype=torch.float64)  # a map of zeros leaves first
+    if not len(S):
+        return score
+    n, energy = len(S), S.diagonal()
+    stays = torch.zeros(n, dtype=torch.bool)
+    found = energy / (2 * energy.max())
+    C = subspace.coefficients(S)
+    for k in sorted({max(1, n * eighths // 8) for eighths in range(1, 8)} - {n}):
+        of = torch.from_numpy(subspace.clusters(C, k))
+        for own in (of == cluster for cluster in of.unique()):
+            if not bool(stays[own].any()):
+                stays |= own & (energy == energy[own].max())
+        found += stays
+    score[alive] = found + 1
+    return score
+
+
+def _alive(maps: Maps) -> tuple[Tensor, Tensor]:
+    """Second moments of the maps that say something, near 1 however small they are; and which these are."""
+    S = maps.second / maps.rows
+    size = float(S.diagonal().max())
+    alive = S.diagonal() > DEAD * size
+    if not 0 < size < math.inf or not 1 / size < math.inf:  # none says anything
+        return S[:0, :0], torch.zeros_like(alive)
+    return S[alive][:, alive] / size, alive
 
 
 def pfa(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
@@ -144,9 +177,18 @@ def pfa_energy(graph: Graph, group: Group | str, evidence: Evidence, tau: float 
 
     e: eigenvalues of the covariance of the largest responses, falling.
     """
+    lost = pfa_lost(graph, group, evidence)
+    return next(k for k in range(1, len(lost)) if lost[k] <= 1 - tau + 1e-12)
+
+
+def pfa_lost(graph: Graph, group: Group | str, evidence: Evidence) -> list[float]:
+    """The energy that PFA counts as lost at each width k = 0..C: 1 - sum_{i<=k} e_i / sum e.
+
+    With ``--method threshold`` all groups lose about as much: their recipe for a given size.
+    """
     e = _spectrum(_maps(graph, group, evidence, "pfa_energy"))
     share = e.cumsum(0) / e.sum().clamp_min(1e-300)
-    return min(len(e), 1 + int((share < tau - 1e-12).sum()))
+    return [1.0, *(1 - share[:-1]).tolist(), 0.0]
 
 
 def pfa_kl(graph: Graph, group: Group | str, evidence: Evidence) -> int:
@@ -184,10 +226,25 @@ def taylor(
 
 
 def taylor_gate(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
-    """Gate form (Molchanov et al. 2019, equation 8): sum over batches of (dE/dgate)^2, gate = 1."""
+    """Gate form (Molchanov et al. 2019, equation 8): sum over batches of (dE/dgate)^2, gate = 1.
+
+    The gate stands behind the activation. With ReLU that is the same as theirs behind the norm; where an
+    activation saturates (ReLU6) a gate behind it counts those places too.
+    """
     return torch.stack(_need(evidence, "taylor_gate").gradients[graph.group(group).name].gate).sum(
         0
     )
+
+
+def obd(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """Optimal brain damage (LeCun et al. 1990) of whole maps: h_jj g_j^2 / 2 of a gate g_j = 1 before each.
+
+    h_jj, the loss's curvature, is the Fisher information: the mean over examples of (dC/dg_j)^2 (Theis et
+    al. 2018). Optimal brain surgeon's saliency, of the readers' squared error, is `reconstruction`; its
+    update of all that stays is the least squares of ``--compensate lstsq``.
+    """
+    layers = _need(evidence, "obd").gradients[graph.group(group).name].fisher
+    return torch.stack(layers).sum(0) / 2
 
 
 def car(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
@@ -197,26 +254,69 @@ def car(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> T
     the network's own answers are taken for the truth.
     """
     group = graph.group(group)
-    evidence = _need(evidence, "car")
-    everything = range(group.width)
-    truth = evidence.labels or [_answers(graph, {}, x) for x in evidence.images.batches]
-    whole = _accuracy(graph, {}, evidence, truth)
-    without = [
-        _accuracy(graph, {group.name: [i for i in everything if i != j]}, evidence, truth)
-        for j in everything
-    ]
+    right = _right(graph, group, _need(evidence, "car"))
+    all_of_it = torch.ones(1, group.width, dtype=torch.bool)
+    whole = float(right(all_of_it))
+    without = right(all_of_it & ~torch.eye(group.width, dtype=torch.bool)).tolist()
     return torch.tensor([whole - a for a in without], dtype=torch.float64)
 
 
-def _answers(graph: Graph, keep: dict[str, list[int]], x: Example) -> Tensor:
-    with torch.no_grad():
-        return class_scores(masked(graph, keep)(x)).argmax(1)
+def car_greedy(graph: Graph, group: Group | str, evidence: Evidence | None = None) -> Tensor:
+    """CAR greedily (Abbasi-Asl, Yu 2017): the unit of least CAR leaves, and CAR is taken again without it.
+
+    Score = the place in that order. Of a group of more than `ASKED` units, so many of least CAR are asked
+    again, and more only while one that was not might be less: exact as long as no unit's CAR falls
+    because another left.
+    """
+    group = graph.group(group)
+    right = _right(graph, group, _need(evidence, "car_greedy"))
+    stays = torch.ones(group.width, dtype=torch.bool)
+    now = float(right(stays[None]))
+    lost = torch.full(
+        (group.width,), -torch.inf, dtype=torch.float64
+    )  # CAR, when it was last taken
+    score = torch.zeros(group.width, dtype=torch.float64)
+    for place in range(group.width):
+        fresh = ~stays
+        while not bool(fresh.all()):
+            left = lost.masked_fill(fresh, torch.inf)  # not asked again
+            if lost.masked_fill(~(fresh & stays), torch.inf).min() <= left.min():
+                break
+            asked = left.argsort(stable=True)[: min(ASKED, int((~fresh).sum()))]
+            choices = stays.repeat(len(asked), 1)
+            choices[torch.arange(len(asked)), asked] = False
+            lost[asked], fresh[asked] = now - right(choices), True
+        out = int(lost.masked_fill(~stays, torch.inf).argmin())
+        score[out], stays[out] = place, False
+        now -= float(lost[out])
+    return score
 
 
-def _accuracy(graph: Graph, keep: dict[str, list[int]], evidence: Evidence, truth: object) -> float:
-    pairs = zip(evidence.images.batches, truth, strict=True)  # type: ignore[call-overload]
-    right = sum(int((_answers(graph, keep, x) == y).sum()) for x, y in pairs)
-    return right / len(evidence.images)
+ASKED = 64  # units of a group whose CAR is taken again at a time (assumption)
+TOGETHER = 4096  # images that go through what reads a group at a time (assumption)
+
+
+def _right(graph: Graph, group: Group, evidence: Evidence) -> Callable[[Tensor], Tensor]:
+    """Which share of the evidence's images gets the right class, [m], of which units stay, bool [m, width].
+
+    Without labels the network's own answers are taken for the truth.
+    """
+    seen = [
+        Without(graph, group, x, lambda outputs: class_scores(outputs).argmax(1))
+        for x in evidence.images.batches
+    ]
+    everything = torch.ones(1, group.width, dtype=torch.bool)
+    truth = evidence.labels or [one(everything)[0] for one in seen]
+
+    def right(stays: Tensor) -> Tensor:
+        found = torch.zeros(len(stays), dtype=torch.float64)
+        for one, y in zip(seen, truth, strict=True):
+            many = max(1, TOGETHER // len(y))
+            parts = [(one(some) == y).sum(1) for some in stays.split(many)]
+            found += torch.cat(parts)
+        return found / len(evidence.images)
+
+    return right
 
 
 # -- what readers lose -----------------------------------------------------------------------------
@@ -299,6 +399,11 @@ class Criterion:
     ]  # (graph, group, evidence) -> a number for each unit, higher = keep
     needs: str = ""  # maps, gradients, labels, readers: a part of the evidence; "": weights alone
     source: str = ""  # the paper, or YOURS
+    lost: Callable[..., Sequence[float]] | None = None  # (graph, group, evidence) -> what the group
+    # loses at each width 0..W, where the score says it
+    width: Callable[..., int] | None = (
+        None  # how many units stay, where the score says it by itself
+    )
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -359,12 +464,21 @@ SCORES: dict[str, Criterion] = {
         Criterion("bn_scale", bn_scale, source="Liu et al. 2017"),
         Criterion("apoz", apoz, "maps", "Hu et al. 2016"),
         Criterion("mean_response", mean_response, "maps", "Molchanov et al. 2017"),
-        Criterion("linear_redundancy", linear_redundancy, "maps", "Wang et al. 2018"),
-        Criterion("pfa", pfa, "maps", "Suau et al. 2018"),
+        Criterion("linear_redundancy", linear_redundancy, "maps", "after Wang et al. 2018"),
+        Criterion("subspaces", subspaces, "maps", "Wang et al. 2018"),
+        Criterion("pfa", pfa, "maps", "Suau et al. 2018", pfa_lost, pfa_kl),
         Criterion("taylor", taylor, "gradients", "Molchanov et al. 2017"),
         Criterion("taylor_gate", taylor_gate, "gradients", "Molchanov et al. 2019"),
+        Criterion("obd", obd, "gradients", "LeCun et al. 1990"),
         Criterion("car", car, "labels", "Abbasi-Asl and Yu 2017"),
-        Criterion("reconstruction", reconstruction, "readers", "Hassibi and Stork 1993"),
+        Criterion("car_greedy", car_greedy, "labels", "Abbasi-Asl and Yu 2017"),
+        Criterion(
+            "reconstruction",
+            reconstruction,
+            "readers",
+            "Hassibi and Stork 1993",
+            lambda *of: elimination_of(*of).error.tolist(),
+        ),
         Criterion("random", random),
     )
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -32,9 +32,9 @@ from ..prune.compensate import Repaired, lstsq, mean, recalibrate
 from ..prune.compensate import Told as Part
 from ..prune.evidence import Evidence, gather
 from ..prune.images import Images
-from ..prune.plan import Limits
+from ..prune.plan import OWN, Limits
 from ..prune.readers import find_readers, not_repaired
-from ..prune.scores import criterion, elimination_of, is_own, scored, sound
+from ..prune.scores import criterion, is_own, sound
 from ..prune.search import Weights, search, weighted
 from ..records import Output, Port
 from ..tasks import TASKS, Comparison, Task
@@ -90,10 +90,31 @@ class Settings:
                 f"--method search --score {self.score}", "searches among what reconstruction says",
                 "leave --score out",
             )  # fmt: skip
+        self._suits()
         if not 2 <= self.trials <= 10_000:
             raise EdgepruneError(f"--trials {self.trials}", "must lie in 2..10000")
         if self.views < 1 or self.block_steps < 1 or self.distil_steps < 0:
             raise EdgepruneError("views, block_steps, distil_steps", "too small")
+
+    def _suits(self) -> None:
+        """Refuse a method that wants what the score does not say."""
+        row = SCORES.get(self.score)
+        if self.method == "threshold" and (row is None or row.lost is None):
+            able = " or ".join(f"--score {n}" for n, r in SCORES.items() if r.lost is not None)
+            raise EdgepruneError(
+                f"--method threshold --score {self.score}", "does not say what a width loses", able
+            )
+        if self.method == OWN and (row is None or row.width is None):
+            able = " or ".join(f"--score {n}" for n, r in SCORES.items() if r.width is not None)
+            raise EdgepruneError(
+                f"--method own --score {self.score}", "has no widths of its own", able
+            )
+        if self.method == OWN and self.target is not None:
+            raise EdgepruneError(
+                "--method own",
+                "keeps what the score says, whatever it costs",
+                "leave the target out",
+            )
 
     def towards(self, share: float) -> Settings:
         """The same with ``share`` (0..1) of its price as the target."""
@@ -381,13 +402,17 @@ class Ranking:
 
     scores: Mapping[str, Tensor]
     curves: plan.Curves | None  # what each width of a group loses; None: the score does not say
+    shares: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of each group's width, that the score
+    # keeps by itself (method own)
 
     def plan(
         self, dense: Graph, settings: Settings, whole: Mapping[str, int] | None = None,
         table: aim.Rows | None = None, most: bool = False,
     ) -> Plan:  # fmt: skip
         limits = settings.limits(whole)
-        limits = replace(limits, most=limits.most or most)
+        limits = replace(limits, most=limits.most or most, shares=self.shares)
 
         def planned(more: Sequence[str] = ()) -> Plan:
             return plan.make(
@@ -411,14 +436,17 @@ def rank(
     losses: Mapping[str, Sequence[float]] | None = None,
 ) -> Ranking:  # fmt: skip
     """The scores; with ``losses`` at every width, if measured (method sensitivity), those as curves."""
-    if settings.score != "reconstruction":
-        return Ranking(scored(dense, criterion(settings.score), evidence), losses)
-    order = {}
-    for done, name in enumerate(dense.groups):
+    row = criterion(settings.score)
+    sound(dense.model)
+    scores, curves, shares = {}, {}, {}
+    for done, (name, group) in enumerate(dense.groups.items()):
         told("choosing", done, len(dense.groups))
-        order[name] = elimination_of(dense, name, evidence)
-    curves = losses or {name: e.error.tolist() for name, e in order.items()}
-    return Ranking({name: e.score() for name, e in order.items()}, curves)
+        scores[name] = row(dense, name, evidence)
+        if row.lost is not None and settings.method != OWN:
+            curves[name] = row.lost(dense, name, evidence)
+        if row.width is not None and settings.method == OWN:
+            shares[name] = row.width(dense, name, evidence) / group.width
+    return Ranking(scores, losses or curves or None, shares)
 
 
 def ranked(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import prices
 from ..errors import EdgepruneError, closest
+from ..prune.plan import OWN
 from . import gradual, paper, target, unlabelled
 from .way import Row, Way, Words, spelled
 
@@ -45,7 +46,13 @@ def way_of(typed: Words, given: Plan | None = None, name: str | None = None) -> 
             )  # fmt: skip
         typed = {**typed, "plan": fingerprint(given)}
     bounded = "max_drop" in typed and row.flag and "max_drop" in row.words
-    if row.target and not goal and given is None and not bounded:
+    by_itself = typed.get("method") == OWN  # the score says how far
+    if by_itself and row.labels:
+        raise EdgepruneError(
+            "--method own", "is one look at the images, and no training",
+            "add --post-training; with --dry-run --plan-out FILE for a --plan that is retrained",
+        )  # fmt: skip
+    if row.target and not goal and given is None and not bounded and not by_itself:
         other = "--plan FILE, or --max-drop POINTS" if "max_drop" in row.words else "or --plan FILE"
         raise EdgepruneError("no target", next=f"give {prices.options()}, {other}")
     for word in typed:

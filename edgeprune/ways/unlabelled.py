@@ -14,6 +14,7 @@ from .. import checkpoint, data, files, train
 from ..data import Split
 from ..errors import EdgepruneError
 from ..prune import Plan
+from ..prune.plan import OWN
 from . import drop, position
 from .aim import Settle
 from .dense import record_result
@@ -39,6 +40,10 @@ class Unlabelled:
                 "--method sensitivity",
                 "is measured with labels, and --post-training has none",
                 "leave it out",
+            )
+        if self.settings.method == OWN and self.max_drop is not None:
+            raise EdgepruneError(
+                "--method own and --max-drop", "each says how far", "leave one out"
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from .. import records, tasks
 from ..errors import EdgepruneError, closest
 from ..prices import Target
-from ..prune.plan import METHODS
+from ..prune.plan import METHODS, OWN
 from ..records import Port
 from ..tasks import Task
 from . import aim
@@ -128,8 +128,10 @@ def settings_of(typed: Words) -> Settings:
     known = {name: typed[name] for name in SETTINGS if name in typed}
     if "round_to" in known:
         known["multiple"] = known.pop("round_to")
-    if known.get("method", METHODS[0]) not in METHODS:
-        raise EdgepruneError(f"--method {known['method']!r}", closest(known["method"], METHODS))
+    if known.get("method", OWN) not in (*METHODS, OWN):
+        raise EdgepruneError(
+            f"--method {known['method']!r}", closest(known["method"], (*METHODS, OWN))
+        )
     return Settings(**known)
 
 

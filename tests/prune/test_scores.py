@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune import plan
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import Graph, Group, cost, trace
 from edgeprune.prune import evidence as ev
-from edgeprune.prune import scores
+from edgeprune.prune import plan as planning
+from edgeprune.prune import scores, subspaces
 from edgeprune.prune.elimination import Problem, eliminate
 from edgeprune.prune.images import Images
 
@@ -164,6 +166,151 @@ def test_car(
         logits = net.head(F.relu(net.b(z)).mean((2, 3)))
         expected.append((whole - (logits.argmax(1) == y).double().mean()).item())
     close(scores.car(graph, "a", seen), expected)
+
+
+def accuracy_without(net: Tiny, x: Tensor, y: Tensor, gone: list[int]) -> float:
+    z = net.features(x).clone()
+    z[:, gone] = 0
+    return float((net.head(F.relu(net.b(z)).mean((2, 3))).argmax(1) == y).double().mean())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_car_greedy_is_taken_again_after_each(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], labelled: bool
+) -> None:
+    x = torch.cat(batches)
+    y = torch.cat(labels) if labelled else net(x).argmax(1)
+    seen = ev.gather(graph, Images(batches, labels=labels if labelled else None), parts=())
+    gone: list[int] = []
+    while len(gone) < WIDTH:
+        left = [c for c in range(WIDTH) if c not in gone]
+        gone.append(max(left, key=lambda c: accuracy_without(net, x, y, [*gone, c])))
+    close(scores.car_greedy(graph, "a", seen), [gone.index(c) for c in range(WIDTH)])
+
+
+def test_car_greedy_asks_again_only_who_might_be_least(
+    graph: Graph, seen: ev.Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each unit has a price of its own, whoever else is there: all once, then the next alone."""
+    prices, asked = torch.tensor([0.3, 0.1, 0.5, 0.2, 0.4]), []
+
+    def right(graph: Graph, group: Group, evidence: ev.Evidence):  # type: ignore[no-untyped-def]
+        def of(stays: Tensor) -> Tensor:
+            asked.append(len(stays))
+            return 1 - (~stays * prices).sum(1).double()
+
+        return of
+
+    monkeypatch.setattr(scores, "_right", right)
+    monkeypatch.setattr(scores, "ASKED", 1)
+    close(scores.car_greedy(graph, "a", seen), [2, 0, 4, 1, 3])
+    assert sum(asked) == 1 + WIDTH + WIDTH - 1
+
+
+def test_obd(graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor]) -> None:
+    """h_jj / 2 of a gate before each map, the curvature as the mean square of each example's slope."""
+    seen = ev.gather(graph, Images(batches, labels=labels), parts=("gradients",))
+    x, y = torch.cat(batches), torch.cat(labels)
+    total = torch.zeros(WIDTH, dtype=torch.float64)
+    for n in range(len(x)):
+        gate = torch.ones(WIDTH, dtype=torch.float64, requires_grad=True)
+        z = net.features(x[n : n + 1]).detach() * gate[:, None, None]
+        logits = net.head(F.relu(net.b(z)).mean((2, 3)))
+        (g,) = torch.autograd.grad(F.cross_entropy(logits, y[n : n + 1]), gate)
+        total += g.square()
+    close(scores.obd(graph, "a", seen), total / len(x) / 2)
+
+
+def test_a_gate_behind_relu_is_one_behind_the_norm(
+    graph: Graph, net: Tiny, batches: list[Tensor], labels: list[Tensor], seen: ev.Evidence
+) -> None:
+    """Molchanov 2019 put it behind the norm."""
+    total = torch.zeros(WIDTH, dtype=torch.float64)
+    for x, y in zip(batches, labels, strict=True):
+        gate = torch.ones(WIDTH, dtype=torch.float64, requires_grad=True)
+        z = F.relu(net.bn(net.a(x)) * gate[:, None, None])
+        loss = F.cross_entropy(net.head(F.relu(net.b(z)).mean((2, 3))), y)
+        total += torch.autograd.grad(loss, gate)[0].square()
+    close(scores.taylor_gate(graph, "a", seen), total)
+
+
+def test_obs_is_the_elimination_and_the_least_squares() -> None:
+    """Hassibi & Stork on one weight a channel: L_q and dw of a quadratic error with Hessian S."""
+    g = torch.Generator().manual_seed(4)
+    X = torch.randn(300, 6, generator=g).double() @ torch.randn(6, 6, generator=g).double()
+    w = torch.randn(6, generator=g).double()
+    S = X.T @ X / len(X)
+    Hinv = torch.linalg.inv(S + 1e-3 * S.diagonal().mean() * torch.eye(6))
+    saliency = w.square() / (2 * Hinv.diagonal())
+    q = int(saliency.argmin())
+    dw = -(w[q] / Hinv[q, q]) * Hinv[:, q]
+    first = eliminate([Problem(S, torch.outer(w, w), np.arange(6))], 6)
+    assert first.order[0] == q
+    assert first.error[5] == pytest.approx(float(2 * saliency[q] / (w @ S @ w)), rel=1e-9)
+    left = [c for c in range(6) if c != q]
+    refit = torch.linalg.lstsq(X[:, left], X @ w).solution
+    close((w + dw)[left] / refit, torch.ones(5) + ((w + dw)[left] / refit - 1).clamp(-0.02, 0.02))
+    assert abs(float((w + dw)[q])) < 1e-12
+
+
+def test_sparse_coefficients_minimise_their_sum() -> None:
+    """|C|_1 + lam/2 |X - XC|^2: no small step in any direction gives less."""
+    g = torch.Generator().manual_seed(5)
+    basis = torch.randn(2, 40, 2, generator=g, dtype=torch.float64)
+    X = torch.cat(
+        [basis[s] @ torch.randn(2, 4, generator=g, dtype=torch.float64) for s in (0, 1)], 1
+    )
+    X = X / X.norm(dim=0)
+    C = subspaces.coefficients(X.T @ X)
+    assert (C.diagonal() == 0).all()
+    G = (X.T @ X).fill_diagonal_(0).abs()
+    lam = subspaces.LAMBDA / float(G.max(0).values.min())
+
+    def value(c: Tensor, j: int) -> float:
+        return float(c.abs().sum() + lam / 2 * (X[:, j] - X @ c).square().sum())
+
+    for j in range(8):
+        for i in (i for i in range(8) if i != j):
+            for step in (1e-2, -1e-2):
+                other = C[:, j].clone()
+                other[i] += step
+                assert value(other, j) > value(C[:, j], j) - 1e-4
+    of = subspaces.clusters(C, 2)  # two subspaces of four maps each
+    assert {frozenset(np.flatnonzero(of == c)) for c in (0, 1)} == {
+        frozenset(range(4)), frozenset(range(4, 8)),
+    }  # fmt: skip
+
+
+def test_subspaces_keep_the_strongest_of_each_cluster(graph: Graph, seen: ev.Evidence) -> None:
+    """Five maps: two pairs of copies, and a silent one. Two stay longest, one of each pair."""
+    a, b = torch.randn(2, 500, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    X = torch.stack([a, 3 * b, 2 * a, b, 0 * a], 1)
+    maps = ev.Maps(n=1, rows=len(X), second=X.T @ X)
+    found = scores.subspaces(graph, "a", replace(seen, maps={"a": maps}))
+    assert set(found.argsort(descending=True)[:2].tolist()) == {1, 2}
+    assert found[4] == 0 < found[[0, 1, 2, 3]].min()
+
+
+def test_what_pfa_says_of_widths_plans(
+    graph: Graph, batches: list[Tensor], seen: ev.Evidence
+) -> None:
+    for name in ("a", "b"):
+        lost = scores.pfa_lost(graph, name, seen)
+        assert len(lost) == graph.groups[name].width + 1
+        assert (lost[0], lost[-1]) == (1.0, 0.0)
+        for tau in (0.5, 0.9, 0.99):
+            k = scores.pfa_energy(graph, name, seen, tau)
+            assert lost[k] <= 1 - tau < lost[k - 1]
+    own = plan(graph, score="pfa", method="own", images=batches)
+    assert own.widths == {n: scores.pfa_kl(graph, n, seen) for n in ("a", "b")}
+    lost = {n: scores.pfa_lost(graph, n, seen) for n in ("a", "b")}
+    grids = {n: list(range(len(c) - 1, 0, -1)) for n, c in lost.items()}
+    steps = list(planning._ordered("threshold", grids, {}, lost, lambda: iter(())))
+    after = [lost[step.group][step.after] for step in steps]
+    assert after == sorted(after)
+    assert len(steps) == sum(len(g) - 1 for g in grids.values())
+    made = plan(graph, score="pfa", method="threshold", images=batches, keep_params=0.6)
+    assert made.reached()["params"] == pytest.approx(0.6, abs=0.1)
 
 
 def refitted_error(X: Tensor, Y: Tensor, keep: list[int]) -> float:
