@@ -77,13 +77,16 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
         typer.Option(
             "--way",
             help="The way by its name: paper, target, gradual (--during-training), unlabelled "
-            "(--post-training).",
+            "(--post-training), interleaved (many small cuts, --updates after each), lottery (back to the "
+            "first weights after each round).",
         ),
     ] = None
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", help="Rounds to the target (1: one-shot), or cuts during training (8)."
+            "--rounds",
+            help="Rounds to the target (1: one-shot), cuts during training (8), cuts with a few updates "
+            "in between (30), tickets (3).",
         ),
     ] = None
     schedule: Annotated[
@@ -182,6 +185,18 @@ class Repair(Panel, title="Repair and retraining"):
             "--retrain-epochs",
             min=0,
             help="Epochs after each step or round (5); during training: all (10).",
+        ),
+    ] = None
+    updates: Annotated[
+        int | None,
+        typer.Option("--updates", min=1, help="--way interleaved: batches after each cut (30)."),
+    ] = None
+    rewind: Annotated[
+        int | None,
+        typer.Option(
+            "--rewind",
+            min=0,
+            help="--way lottery: go back to the weights after so many epochs (0: the first).",
         ),
     ] = None
     heal: Annotated[

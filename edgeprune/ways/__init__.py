@@ -3,6 +3,8 @@
 from .asked import Asked, asked_of, way_told
 from .dense import dense, result, whole
 from .gradual import Gradual
+from .interleaved import Interleaved
+from .lottery import Lottery
 from .opening import claim, open_run, opened
 from .paper import Paper
 from .post_training import Settings
@@ -18,6 +20,8 @@ __all__ = [
     "WAYS",
     "Asked",
     "Gradual",
+    "Interleaved",
+    "Lottery",
     "Paper",
     "Planned",
     "Pruned",

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 from .. import prices
 from ..errors import EdgepruneError, closest
 from ..prune.plan import OWN
-from . import gradual, paper, target, unlabelled
+from . import gradual, interleaved, lottery, paper, target, unlabelled
 from .way import Row, Way, Words, spelled
 
 if TYPE_CHECKING:
     from ..prune import Plan
 
 WAYS: dict[str, Row[Any]] = {
-    row.name: row for row in (paper.ROW, target.ROW, gradual.ROW, unlabelled.ROW)
+    row.name: row
+    for row in (
+        paper.ROW,
+        target.ROW,
+        gradual.ROW,
+        unlabelled.ROW,
+        interleaved.ROW,
+        lottery.ROW,
+    )
 }
 
 

@@ -7,13 +7,29 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from edgeprune import checkpoint, files, graph, prices, records, runs
+from edgeprune.cli import app, errors
 from edgeprune.errors import EdgepruneError
 from edgeprune.train import Recipe
-from edgeprune.ways import Asked, Gradual, Paper, Settings, Target, Unlabelled, row_of
+from edgeprune.ways import (
+    Asked,
+    Gradual,
+    Interleaved,
+    Lottery,
+    Paper,
+    Settings,
+    Target,
+    Unlabelled,
+    lottery,
+    row_of,
+)
 from edgeprune.ways.asked import of_recipe, recipe_of
+from edgeprune.ways.interleaved import turn
+from edgeprune.ways.lottery import left
 from edgeprune.ways.sensitivity import Curve
 
 from . import tiny
@@ -25,6 +41,8 @@ WAYS = {
     "rounds": "--keep-params 0.5 --rounds 2 --retrain-epochs 1 --schedule agp --heal paper --distill "
     "--method sensitivity",
     "during": "--keep-flops 0.5 --during-training --retrain-epochs 3 --rounds 3",
+    "interleaved": "--keep-flops 0.5 --way interleaved --rounds 3 --updates 4 --retrain-epochs 1",
+    "lottery": "--keep-flops 0.5 --way lottery --rounds 2 --retrain-epochs 2 --rewind 1",
     "scored": "--step 0.25 --max-steps 1 --max-drop 90 --retrain-epochs 1 --score taylor "
     "--compensate lstsq --heal restart --distill",
 }
@@ -59,12 +77,13 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
         what = "params" if way == "rounds" else "flops"
         assert getattr(pruned, what) / getattr(dense, what) == pytest.approx(0.5, abs=0.08)
         steps = run.history(records.Step)
-        assert len(steps) == {"one-shot": 1, "rounds": 2, "during": 3}[way]
+        assert len(steps) == {
+            "one-shot": 1, "rounds": 2, "during": 3, "interleaved": 4, "lottery": 2,
+        }[way]  # fmt: skip
         assert steps[-1].flops == pruned.flops
         left = [dense.params, *(step.params for step in steps)]
-        assert all(
-            after < before for before, after in itertools.pairwise(left)
-        )  # each takes its part
+        parts = left[:4] if way == "interleaved" else left  # the last one trains alone
+        assert all(after < before for before, after in itertools.pairwise(parts))
     measured = {r.layer for r in run.history(records.Sensitivity)}
     if way == "rounds":  # every group, also the linear layers'; once, not once a round
         assert measured == set(files.read_json(run.plan_path)["keep"])
@@ -73,7 +92,7 @@ def test_the_target_is_met_and_the_run_is_whole(unbroken: tuple[str, Path]) -> N
     assert plan["promised"]["flops"] == pruned.flops
     assert run.recipe().pruning.way == {
         "one-shot": "target", "rounds": "target", "during": "gradual", "scored": "paper",
-    }[way]  # fmt: skip
+    }.get(way, way)  # fmt: skip
 
 
 @pytest.mark.parametrize("point", range(4))
@@ -107,6 +126,42 @@ def test_a_kill_while_a_run_is_derived_changes_nothing(tmp_path: Path) -> None:
         assert start(tmp_path, typed.format(name=name), die_at) == -9
         assert start(tmp_path, typed.format(name=name)) == 0, (tmp_path / "log").read_text()
         assert left(name) == left("whole")
+
+
+def test_the_images_of_the_updates_take_turns() -> None:
+    """7 images, 3 at a time: each is seen once before any is seen again."""
+    seen = np.concatenate([turn(7, number, 3, seed=0) for number in range(1, 15)])
+    assert len(seen) == 42
+    for n in range(6):
+        assert sorted(seen[7 * n : 7 * n + 7]) == list(range(7))
+    assert seen[:7].tolist() != seen[7:14].tolist()
+    assert len(turn(2, 1, 5, seed=0)) == 5  # fewer images than one turn wants
+
+
+def test_each_ticket_takes_the_same_part_of_what_is_left() -> None:
+    assert [left(0.512, n, 3) for n in (1, 2, 3)] == pytest.approx([0.8, 0.64, 0.512])
+
+
+def test_a_ticket_begins_with_the_first_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays is, before it is trained, cut out of the weights that the dense training began with."""
+    began = []
+
+    def fit(model, *args, **more):  # type: ignore[no-untyped-def]
+        began.append({k: v.clone() for k, v in model.state_dict().items()})
+        return trained(model, *args, **more)
+
+    trained = lottery.train.fit
+    monkeypatch.setattr(lottery.train, "fit", fit)
+    monkeypatch.chdir(tmp_path)
+    typed = words(tmp_path, "lottery").replace("--rewind 1", "").replace("--rounds 2", "--rounds 1")
+    assert errors.run(app.app, typed.split()) == 0
+    dense, ticket = began
+    kept = files.read_json(runs.Run(Path("runs/r")).spec_path)["kept"]
+    first = next(iter(kept.values()))
+    assert len(first) < 8
+    assert torch.equal(ticket["0.weight"], dense["0.weight"][first])
 
 
 def test_measured_losses_never_fall_and_end_at_the_present_width() -> None:
@@ -144,6 +199,8 @@ def read(recipe: dict) -> Asked:
         ),
         Gradual(Settings(target=prices.Target("params", 0.5), compensate="none")),
         Unlabelled(Settings(target=prices.Target("flops", 0.5)), plan="abc"),
+        Interleaved(Settings(target=prices.Target("flops", 0.5), score="taylor"), updates=7),
+        Lottery(Settings(target=prices.Target("flops", 0.5)), rewind=2),
     ],
 )
 def test_what_is_asked_comes_back_from_json(way: object) -> None:
