@@ -221,7 +221,11 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
     cuts = _cuts(Path(path), metadata)
     model = build if isinstance(build, nn.Module) else build()
     if not isinstance(model, nn.Module):
-        raise EdgepruneError("load", f"build gave a {type(model).__name__}, not an nn.Module")
+        raise EdgepruneError(
+            "load",
+            f"build gave a {type(model).__name__}, not an nn.Module",
+            "give load() a function that builds the dense network",
+        )
     try:
         for one in cuts:
             model = _cut_again(path, model, one)

@@ -112,7 +112,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as e:
         raise EdgepruneError(str(path), e.strerror or str(e)) from None
     except (ValueError, RecursionError) as e:
-        raise EdgepruneError(str(path), f"not readable as JSON ({e})") from None
+        raise EdgepruneError(
+            str(path), f"not readable as JSON ({e})", "restore the file, or make it anew"
+        ) from None
 
 
 def append_line(path: str | os.PathLike[str], value: Any) -> None:

@@ -36,7 +36,9 @@ def compare(before: Result, after: Result) -> list[Compared]:
     both = [name for name in old if name in new]
     if not both:
         raise EdgepruneError(
-            "no network is in both files", f"{', '.join(old)} against {', '.join(new)}"
+            "no network is in both files",
+            f"{', '.join(old)} against {', '.join(new)}",
+            "compare two results of the same networks (names are those of the .onnx files)",
         )
     return [_row(name, old[name], new[name]) for name in both]
 
@@ -79,7 +81,9 @@ def _sides(told: Bench, measured: Measured) -> dict[str, Side]:
 def _row(name: str, old: Side, new: Side) -> Compared:
     if old.samples.clock != new.samples.clock:
         raise EdgepruneError(
-            f"{name}: clocks differ", f"{old.samples.clock} / {new.samples.clock} time"
+            f"{name}: clocks differ",
+            f"{old.samples.clock} / {new.samples.clock} time",
+            "measure both with the same device and clock",
         )
     ratio = stats.apart(old.samples, new.samples)
     return Compared(

@@ -224,4 +224,8 @@ def answered(raw: Any, models: int) -> records.Measured:
         return records.value(raw, records.Measured, "document").of(models)
     except EdgepruneError as e:
         said = e.why if e.what == "document" else f"{e.what}: {e.why}"
-        raise EdgepruneError("the device's answer has another form", said) from None
+        raise EdgepruneError(
+            "the device's answer has another form",
+            said,
+            "use the runner.py of this edgeprune, and run it once more",
+        ) from None

@@ -47,7 +47,9 @@ class Result:
             return found.of(len(self.told.models))
         except EdgepruneError as e:
             raise EdgepruneError(
-                str(self.path), f"not the form of a result ({e.why or e.what})"
+                str(self.path),
+                f"not the form of a result ({e.why or e.what})",
+                "measure again: edgeprune bench",
             ) from None
 
 
@@ -63,10 +65,14 @@ def load(path: Path) -> Result:
     """A whole result file; :class:`EdgepruneError` for anything else."""
     document = files.read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise EdgepruneError(str(path), "not a result of edgeprune bench")
+        raise EdgepruneError(
+            str(path), "not a result of edgeprune bench", "give a file of a run's bench/ folder"
+        )
     if document.get("version") != VERSION:
         raise EdgepruneError(
-            str(path), f"version {document.get('version')}, this edgeprune reads {VERSION}"
+            str(path),
+            f"version {document.get('version')}, this edgeprune reads {VERSION}",
+            "measure again with this edgeprune: edgeprune bench",
         )
     if document.get("status") != "complete":
         raise EdgepruneError(
@@ -75,7 +81,9 @@ def load(path: Path) -> Result:
     try:
         told = records.value(document, records.Bench, "result")
         if told.summary is None:
-            raise EdgepruneError("result", "no summary")
+            raise EdgepruneError("result", "no summary", "measure again: edgeprune bench")
     except EdgepruneError as e:
-        raise EdgepruneError(str(path), f"not the form of a result ({e.why})") from None
+        raise EdgepruneError(
+            str(path), f"not the form of a result ({e.why})", "measure again: edgeprune bench"
+        ) from None
     return Result(path, told)

@@ -126,9 +126,15 @@ def _check_shapes(path: Path, model: Any, shapes: Mapping[str, Sequence[int]]) -
         said = f"--shape {name}={','.join(map(str, sizes))}"
         if name not in inputs or name in weights:
             there = ", ".join(n for n in inputs if n not in weights)
-            raise EdgepruneError(said, f"{path} has no such input, but: {there}")
+            raise EdgepruneError(
+                said, f"{path} has no such input, but: {there}", "name one of these"
+            )
         if len(sizes) != len(inputs[name]):
-            raise EdgepruneError(said, f"the input of {path} has {len(inputs[name])} axes")
+            raise EdgepruneError(
+                said,
+                f"the input of {path} has {len(inputs[name])} axes",
+                "edgeprune inspect --model FILE.onnx shows its inputs",
+            )
         if min(sizes) < 1:
             raise EdgepruneError(said, "sizes are at least 1")
 
@@ -146,7 +152,11 @@ def _external(path: Path, model: Any) -> dict[str, Path]:
         here, there = os.path.realpath(path.parent), os.path.realpath(target)
         inside = Path(there).is_relative_to(here)
         if not place or Path(place).is_absolute() or ".." in Path(place).parts or not inside:
-            raise EdgepruneError(str(path), f"asks for a file outside its folder: {place!r}")
+            raise EdgepruneError(
+                str(path),
+                f"asks for a file outside its folder: {place!r}",
+                "put the weights beside the .onnx file, and name them so",
+            )
         if not target.is_file():
             raise EdgepruneError(
                 str(path), f"its external data {place!r} is missing", f"put it beside {path.name}"

@@ -202,7 +202,9 @@ def _widths(traced: Graph, text: str | None) -> dict[str, int]:
     try:
         values = [int(word) for word in text.split(",")]
     except ValueError:
-        raise EdgepruneError(f"--widths {text}", "not whole numbers separated by commas") from None
+        raise EdgepruneError(
+            f"--widths {text}", "not whole numbers separated by commas", "such as --widths 16,32,64"
+        ) from None
     if len(values) > len(groups) or min(values) < 0:
         raise EdgepruneError(
             f"--widths {text}", f"the network has {len(groups)} groups, each 0 or wider",

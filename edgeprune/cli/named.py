@@ -67,7 +67,9 @@ def shapes(words: list[str], models: list[Path], batch: int = 1) -> dict[str, tu
         name = name or next(iter(there))
         if name not in there:
             raise EdgepruneError(
-                f"--shape {word}", f"{models[0]} has no such input, but: {', '.join(there)}"
+                f"--shape {word}",
+                f"{models[0]} has no such input, but: {', '.join(there)}",
+                "name one of these",
             )
         found[name] = _with_batch(word, [int(n) for n in sizes.split("x")], there[name], batch)
     return found

@@ -107,7 +107,9 @@ class Folder:
             except OSError as e:
                 faults.add(name, e.strerror or str(e))
         if len(self.sizes) > MAX_MEMBERS:
-            raise EdgepruneError(str(self.path), f"more than {MAX_MEMBERS:,} files")
+            raise EdgepruneError(
+                str(self.path), f"more than {MAX_MEMBERS:,} files", "give a folder with fewer files"
+            )
 
     def read(self, name: str) -> bytes:
         if self.sizes[name] > MAX_MEMBER:
@@ -180,7 +182,11 @@ class Tar:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 for count, member in enumerate(tar, 1):
                     if count > MAX_MEMBERS:
-                        raise EdgepruneError(str(path), f"more than {MAX_MEMBERS:,} members")
+                        raise EdgepruneError(
+                            str(path),
+                            f"more than {MAX_MEMBERS:,} members",
+                            "unpack it and give the folder, or a part of it",
+                        )
                     if member.size < 0:  # the next header would be looked for before this one
                         raise tarfile.ReadError(f"{member.name} has a negative size")
                     self._add(member, faults)
@@ -282,7 +288,11 @@ def _bomb(unpacked: int, packed: int) -> bool:
 
 def _check_total(path: Path, members: int, unpacked: int, packed: int) -> None:
     if members > MAX_MEMBERS:
-        raise EdgepruneError(str(path), f"{members:,} members, more than {MAX_MEMBERS:,}")
+        raise EdgepruneError(
+            str(path),
+            f"{members:,} members, more than {MAX_MEMBERS:,}",
+            "unpack it and give the folder, or a part of it",
+        )
     if unpacked > MAX_TOTAL or (unpacked > SMALL and unpacked > MAX_RATIO * packed):
         raise EdgepruneError(
             str(path),

@@ -153,7 +153,11 @@ def read_boxes(tree: archives.Tree, faults: Faults) -> dict[str, Annotated]:
     parts = {part: _part(tree, name, faults) for part, name in annotated(tree).items()}
     names = [part.classes for part in parts.values()]
     if any(own != names[0] for own in names):
-        raise EdgepruneError(str(tree.path), "its parts have other categories than each other")
+        raise EdgepruneError(
+            str(tree.path),
+            "its parts have other categories than each other",
+            "give all parts the same categories",
+        )
     return parts
 
 

@@ -221,7 +221,11 @@ def _unpack_caltech101(packed: Path, images: Path) -> None:
     except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as e:
         raise EdgepruneError(str(packed), f"no whole {inner} in it ({e})", "remove it") from None
     except OSError as e:
-        raise EdgepruneError(f"cannot unpack {packed}", e.strerror or str(e)) from None
+        raise EdgepruneError(
+            f"cannot unpack {packed}",
+            e.strerror or str(e),
+            "is there room? delete the file and run it once more",
+        ) from None
 
 
 def _digest(pixels: Pixels) -> str:

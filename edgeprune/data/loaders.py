@@ -61,7 +61,9 @@ class Split:
                 out[row] = self._pictures.get(i, self.canvas)
             except BadImageError as e:
                 raise EdgepruneError(
-                    self._pictures.name(i), f"{e}, though it was whole when the set was loaded"
+                    self._pictures.name(i),
+                    f"{e}, though it was whole when the set was loaded",
+                    "restore the file and run the same command again",
                 ) from None
         return out
 
@@ -209,7 +211,9 @@ def _absent(name: str, loaded: Mapping[str, Split], classes: int) -> int:
     """How many classes have no training image; a part without any image is refused."""
     for part, split in loaded.items():
         if not len(split):
-            raise EdgepruneError(f"data {name}", f"no image left in {part}")
+            raise EdgepruneError(
+                f"data {name}", f"no image left in {part}", "give more images, or a larger --limit"
+            )
     return int((np.bincount(loaded["train"].labels, minlength=classes) == 0).sum())
 
 
@@ -251,7 +255,11 @@ def held_out(
     for note in [*said, *faults.settle()]:
         notes(note)
     if not len(split):
-        raise EdgepruneError(f"--test {test}", "no image left in it")
+        raise EdgepruneError(
+            f"--test {test}",
+            "no image left in it",
+            "give a folder with one folder of images a class",
+        )
     return split
 
 

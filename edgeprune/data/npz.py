@@ -56,17 +56,27 @@ def read_npz(path: Path, faults: Faults) -> Found:
         own = _labels(arrays[f"{prefix}_labels"], f"{prefix}_labels", path)
         if len(own) != len(pixels[part]):
             raise EdgepruneError(
-                str(path), f"{prefix}: {len(pixels[part]):,} images but {len(own):,} labels"
+                str(path),
+                f"{prefix}: {len(pixels[part]):,} images but {len(own):,} labels",
+                "give each image one label",
             )
         if not len(own) and part == "train":
-            raise EdgepruneError(str(path), "no training images")
+            raise EdgepruneError(
+                str(path),
+                "no training images",
+                "an .npz holds x and y, or train_images and train_labels",
+            )
         ok = (own >= 0) & (own < MAX_LABEL)  # before int64, which would turn 2**63 negative
         for row in np.flatnonzero(~ok):
             faults.add(f"{prefix}_labels[{row}]", f"label {own[row]} out of range")
         rows[part] = np.flatnonzero(ok)
         labels[part] = own[ok].astype(np.int64).tolist()
     if not labels["train"]:
-        raise EdgepruneError(str(path), "no training image with a label in range")
+        raise EdgepruneError(
+            str(path),
+            "no training image with a label in range",
+            "labels count from 0 to the number of classes - 1",
+        )
     classes, mine = number_classes(labels, str(path), faults)
     for gap in sorted(set(range(max(classes))) - set(classes))[:1000]:
         faults.add(f"class {gap}", "no image has this label")
@@ -92,14 +102,26 @@ def array_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> N
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read(f)
         except (ValueError, EOFError, RecursionError, MemoryError) as e:  # it is parsed as Python
-            raise EdgepruneError(str(path), f"{name} is no array ({e})") from None
+            raise EdgepruneError(
+                str(path), f"{name} is no array ({e})", "write it with numpy.savez"
+            ) from None
         if min(shape, default=0) < 0 or not dtype.itemsize:
-            raise EdgepruneError(str(path), f"{name} is no array ({dtype} {shape})")
+            raise EdgepruneError(
+                str(path), f"{name} is no array ({dtype} {shape})", "write it with numpy.savez"
+            )
         if dtype.hasobject:
-            raise EdgepruneError(str(path), f"{name} holds Python objects, which are not read")
+            raise EdgepruneError(
+                str(path),
+                f"{name} holds Python objects, which are not read",
+                "save numbers: numpy.asarray(x, dtype='float32')",
+            )
         n = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if n > MAX_ARRAY or n > member.file_size:
-            raise EdgepruneError(str(path), f"{name} claims {bytes_text(n)}: cut off, or a bomb")
+            raise EdgepruneError(
+                str(path),
+                f"{name} claims {bytes_text(n)}: cut off, or a bomb",
+                "write it anew with numpy.savez",
+            )
         order = "F" if fortran else "C"
         if n <= IN_MEMORY:
             raw = f.read(n)

@@ -57,7 +57,9 @@ class Rows(Split):
         self._kept = x
 
     def images(self, indices: Any) -> Pixels:
-        raise EdgepruneError("these examples", "are arrays and no images")
+        raise EdgepruneError(
+            "these examples", "are arrays and no images", "give a folder or archive of images"
+        )
 
     def at(self, rows: NDArray[Any]) -> Rows:
         return Rows(self.x[rows], self.labels[rows])
@@ -352,7 +354,11 @@ def _split(
     found = own | {part: parts["train"].at(rows) for part, rows in drawn.items()}
     for part, split in found.items():
         if not len(split):
-            raise EdgepruneError(f"data {name}", f"no example left in {part}")
+            raise EdgepruneError(
+                f"data {name}",
+                f"no example left in {part}",
+                "give more examples, or a larger --limit",
+            )
     source = origin | {
         "split": {p: "drawn by seed" if p in drawn else "its own" for p in found},
         "seed": seed, "limit": limit, "images": {p: len(s) for p, s in found.items()},

@@ -60,7 +60,9 @@ def find(name: str, faults: Faults, *, download: bool, progress: Progress) -> Fo
     if kept is not None:
         return read_path(kept, faults)
     if "/" in name or path.suffix:
-        raise EdgepruneError(f"data {name}", "no such file or folder")
+        raise EdgepruneError(
+            f"data {name}", "no such file or folder", "edgeprune datasets lists what is there"
+        )
     raise EdgepruneError(
         f"data {name}",
         f"no such name, no such path, and no {folder / name} (folder, .zip, .tar.gz, .npz)",
@@ -97,7 +99,9 @@ def judges(
     if but is None and numbers and held.classes != classes:
         if len(held.classes) != len(classes):
             raise EdgepruneError(
-                what, f"{len(held.classes)} classes, and the network has {len(classes)}"
+                what,
+                f"{len(held.classes)} classes, and the network has {len(classes)}",
+                "give images of the classes that the network was trained on",
             )
         return *held.parts[part], [*held.notes, f"{what}: its classes in alphabetical order"]
     if odd := [c for c in held.classes if c not in classes]:

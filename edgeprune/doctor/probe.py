@@ -150,7 +150,11 @@ def _timed(
         medians = [n.latency.median_s for n in result.networks]
         seconds += [s for s in medians if s is not None]
     if len(seconds) < len(models):
-        raise EdgepruneError(f"device {device}", "is emulated: its times say nothing")
+        raise EdgepruneError(
+            f"device {device}",
+            "is emulated: its times say nothing",
+            "probe the real device, for example --device ssh://USER@HOST",
+        )
     return seconds, result.measured().environment
 
 

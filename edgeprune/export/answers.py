@@ -77,7 +77,9 @@ def answers(
         for path, found in zip(models, given, strict=True):
             if len(found) != len(places):
                 raise EdgepruneError(
-                    str(path), f"gives {len(found)} outputs, the run's network {len(places)}"
+                    str(path),
+                    f"gives {len(found)} outputs, the run's network {len(places)}",
+                    "edgeprune export writes the files anew",
                 )
         images += size(x)
         for own, (a, b) in zip(sums, pairs, strict=True):

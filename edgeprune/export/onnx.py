@@ -234,7 +234,11 @@ def _exported(taken: _Taken, outputs: list[str], opset: int) -> onnx.ModelProto:
             return program.model_proto
     except Exception as e:  # the exporter's own errors are many and long: their first words will do
         cause = e.__cause__ or e
-        raise EdgepruneError("this network cannot be exported", raised(cause)[:300]) from e
+        raise EdgepruneError(
+            "this network cannot be exported",
+            raised(cause)[:300],
+            "edgeprune inspect says what of it is supported",
+        ) from e
 
 
 def _axes_of(port: InputPort, t: Tensor, more: Sequence[int]) -> list[int]:
@@ -260,7 +264,11 @@ def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:
         try:
             smaller, same = onnxsim.simplify(proto)
         except Exception as e:
-            raise EdgepruneError("onnx-simplifier failed on this network", str(e)[:300]) from e
+            raise EdgepruneError(
+                "onnx-simplifier failed on this network",
+                str(e)[:300],
+                "try another --opset, or another version of onnxsim",
+            ) from e
     return smaller if same else proto
 
 
@@ -351,9 +359,15 @@ def _save(proto: onnx.ModelProto, path: Path) -> None:
         onnx.checker.check_model(proto, full_check=True)
         data = proto.SerializeToString()
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
-        raise EdgepruneError("the exported graph is not valid ONNX", str(e)[:300]) from e
+        raise EdgepruneError(
+            "the exported graph is not valid ONNX", str(e)[:300], "try another --opset"
+        ) from e
     except ValueError as e:  # protobuf's limit of 2 GiB
-        raise EdgepruneError("the network is too large for one .onnx file", str(e)[:300]) from e
+        raise EdgepruneError(
+            "the network is too large for one .onnx file",
+            str(e)[:300],
+            "files of ONNX hold 2 GiB: prune it further",
+        ) from e
     path.write_bytes(data)
 
 

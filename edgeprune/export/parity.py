@@ -89,12 +89,16 @@ def _cores() -> int:
 def prepare(model: nn.Module, samples: Example) -> list[tuple[str, Tensor]]:
     """Refuse before any work what could not be compared afterwards; the outputs by their places."""
     if size(samples) < max(BATCHES):
-        raise EdgepruneError("parity", f"needs {max(BATCHES)} images, got {size(samples)}")
+        raise EdgepruneError(
+            "parity", f"needs {max(BATCHES)} images, got {size(samples)}", "give more images"
+        )
     try:
         given = list(named(call(model, part(samples, 0, max(BATCHES)))))
     except RuntimeError as e:
         raise EdgepruneError(
-            f"the network does not run on a batch of {max(BATCHES)}", str(e)[:300]
+            f"the network does not run on a batch of {max(BATCHES)}",
+            str(e)[:300],
+            "its forward must take any batch: no number of images may be written into it",
         ) from e
     if not all(bool(t.isfinite().all()) for _, t in given):
         raise EdgepruneError("the network's logits are not finite", "", "train it again")
@@ -117,7 +121,11 @@ def check(model: nn.Module, path: Path, real: Real, opened: Sequence[int] = ()) 
     try:
         running = session(path)
     except Exception as e:  # onnxruntime's classes are not public
-        raise EdgepruneError("onnxruntime refuses the exported file", str(e)[:300]) from e
+        raise EdgepruneError(
+            "onnxruntime refuses the exported file",
+            str(e)[:300],
+            "try another --opset, or a newer onnxruntime",
+        ) from e
     far = _Far(model, real.samples)
     for n in BATCHES:
         for start in range(0, size(real.samples) - n + 1, n):
@@ -140,7 +148,11 @@ def _at_another_size(model: nn.Module, samples: Example, opened: Sequence[int]) 
         with suppress(Exception):  # it wants another multiple
             call(model, example)
             return [example]
-    raise EdgepruneError("open axes", "the network runs at none of the sizes that were tried")
+    raise EdgepruneError(
+        "open axes",
+        "the network runs at none of the sizes that were tried",
+        "leave --open away: the file then has the size that was recorded",
+    )
 
 
 class Counted:

@@ -100,7 +100,7 @@ class Graph:
         if group not in self.groups:
             known = list(self.groups)
             why = closest(group, known) if known else "nothing of this network can leave"
-            raise EdgepruneError(f"no group {group!r}", why)
+            raise EdgepruneError(f"no group {group!r}", why, "edgeprune inspect lists the groups")
         return self.groups[group]
 
 

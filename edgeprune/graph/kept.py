@@ -154,7 +154,9 @@ def kept_classes(graph: Graph, keep: Keep) -> Kept:
         )
         if not sound:
             raise EdgepruneError(
-                f"kept units of {name}", f"not a rising list of indices below {group.width}"
+                f"kept units of {name}",
+                f"not a rising list of indices below {group.width}",
+                "take the plan anew: edgeprune prune RUN --dry-run --plan-out FILE",
             )
         kept[np.delete(group.roots, chosen)] = False
     return Kept(graph, kept[graph.roots])

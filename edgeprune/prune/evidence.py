@@ -46,7 +46,11 @@ class Maps:
     def covariance(self) -> Tensor:
         """[width, width] of the largest responses, over images."""
         if not self.n:
-            raise EdgepruneError("score", "the group's maps cannot be observed")
+            raise EdgepruneError(
+                "score",
+                "the group's maps cannot be observed",
+                "take a score that reads the weights: --score l1",
+            )
         return torch.cov(torch.cat(self.peaks).double().T)
 
 

@@ -90,7 +90,11 @@ class Plan:
     def from_json(cls, value: Any) -> Plan:
         """A plan from a file that may have been written by anybody."""
         if not isinstance(value, dict):
-            raise EdgepruneError("the plan", "is no JSON object")
+            raise EdgepruneError(
+                "the plan",
+                "is no JSON object",
+                "edgeprune prune RUN --dry-run --plan-out FILE writes one",
+            )
         if value.get("format") != FORMAT:
             raise EdgepruneError("the plan", f"format {value.get('format')!r}, {FORMAT} is known")
         rest = {key: given for key, given in value.items() if key != "format"}
@@ -98,11 +102,17 @@ class Plan:
         for name, units in found.keep.items():
             if sorted(set(units)) != units:
                 raise EdgepruneError(
-                    f"the plan: units of {name}", "not a rising list of indices from 0"
+                    f"the plan: units of {name}",
+                    "not a rising list of indices from 0",
+                    "give the indices of the units that stay, each once, in order",
                 )
         for what in found.target:
             if found.dense.get(what, 0) <= 0 or what not in found.promised:
-                raise EdgepruneError("the plan", f"dense or promised holds no {what}")
+                raise EdgepruneError(
+                    "the plan",
+                    f"dense or promised holds no {what}",
+                    "edgeprune prune RUN --dry-run --plan-out FILE writes a whole one",
+                )
         return found
 
 
@@ -476,13 +486,17 @@ def _check_scores(
 ) -> None:
     if not graph.groups:
         raise EdgepruneError(
-            "nothing to prune", "the network has no group of channels that can leave"
+            "nothing to prune",
+            "the network has no group of channels that can leave",
+            "edgeprune inspect says why",
         )
     for name, group in graph.groups.items():
         score = scores.get(name)
         if score is None or score.shape != (group.width,):
             raise EdgepruneError(
-                f"scores of {name}", f"not one for each of its {group.width} units"
+                f"scores of {name}",
+                f"not one for each of its {group.width} units",
+                "a score gives one number a unit",
             )
         if not bool(score.isfinite().all()):
             raise EdgepruneError(f"scores of {name}", "NaN or infinite", "check the weights")

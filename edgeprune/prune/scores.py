@@ -372,7 +372,9 @@ def _names(graph: Graph) -> set[str]:
 
 def _need(evidence: Evidence | None, score: str) -> Evidence:
     if evidence is None:
-        raise EdgepruneError(f"score {score}", "needs images to look at")
+        raise EdgepruneError(
+            f"score {score}", "needs images to look at", "give --images FOLDER, or take --score l1"
+        )
     return evidence
 
 

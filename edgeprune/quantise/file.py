@@ -33,7 +33,11 @@ def prepared(path: Path) -> Proto:
     if there := sorted(kinds.intersection(QUANTISED)):
         raise EdgepruneError(str(path), f"is quantised already ({there[0]})", "give the float file")
     if not kinds.intersection(LAYERS):
-        raise EdgepruneError(str(path), "has no convolution and no matrix product to quantise")
+        raise EdgepruneError(
+            str(path),
+            "has no convolution and no matrix product to quantise",
+            "8 bits bring this network nothing: keep the float file",
+        )
     if opset_of(proto) < OPSET:
         proto = _newer(proto, path)
     return onnx.shape_inference.infer_shapes(proto)
@@ -77,7 +81,11 @@ def quantised(proto: Proto, ranges: Mapping[str, Range], in_float: Collection[st
         writer.model.topological_sort()
         made = writer.model.model
     except Exception as e:  # whatever its Python raises
-        raise EdgepruneError("onnxruntime's quantizer fails on this network", first_line(e)) from e
+        raise EdgepruneError(
+            "onnxruntime's quantizer fails on this network",
+            first_line(e),
+            "keep the float file, or try another --opset",
+        ) from e
     finally:
         logging.disable(level)
     del made.metadata_props[:]  # it notes what it did to the shapes
@@ -95,4 +103,8 @@ def save(proto: Proto, path: Path, metadata: Mapping[str, str] = {}) -> None:
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString())
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as e:
-        raise EdgepruneError("the int8 graph is not valid ONNX", first_line(e)[:300]) from e
+        raise EdgepruneError(
+            "the int8 graph is not valid ONNX",
+            first_line(e)[:300],
+            "keep the float file, or try another --opset",
+        ) from e

@@ -83,4 +83,8 @@ def _repaired(found: Network, steps: Sequence[str], rule: Rule) -> list[Repaired
     try:
         return [each for step in steps for each in STEPS[step](found, rule)]
     except RuntimeError as e:  # what torch raises at examples of another shape
-        raise EdgepruneError("int8: the network fails on the examples", first_line(e)) from e
+        raise EdgepruneError(
+            "int8: the network fails on the examples",
+            first_line(e),
+            "give images or arrays of the kind that the network takes",
+        ) from e

@@ -49,7 +49,11 @@ def _run(running: parity.Session, x: Example, names: list[str]) -> Mapping[str, 
     try:
         given = parity.run_on(running, x)
     except Exception as e:  # onnxruntime's classes are not public
-        raise EdgepruneError("int8: onnxruntime fails on the examples", first_line(e)) from e
+        raise EdgepruneError(
+            "int8: onnxruntime fails on the examples",
+            first_line(e),
+            "give images or arrays of the kind that the network takes",
+        ) from e
     fed = parity.fed(running, x)
     return {**fed, **dict(zip(names, given, strict=True))}
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+RESTORE = "restore the file, or make it anew"
 MOST_BYTES = 64 << 20  # of a record; a result of bench, which holds every sample, says its own
 FINITE: Any = {"allow_inf_nan": False}  # a record's ``__pydantic_config__``
 CLOSED: Any = {**FINITE, "extra": "forbid"}  # of a record whose every key must be known
@@ -63,7 +64,7 @@ def read_leniently(path: str | os.PathLike[str], kind: type[T]) -> tuple[T, list
     """
     given = _loads(text_of(path, MOST_BYTES), str(path))
     if not isinstance(given, dict):
-        raise EdgepruneError(str(path), "no JSON object")
+        raise EdgepruneError(str(path), "no JSON object", RESTORE)
     said: list[str] = []
     name = Path(path).name
     while True:
@@ -129,7 +130,7 @@ def text_of(path: str | os.PathLike[str], most: int) -> bytes:
     except (OSError, ValueError) as e:
         raise EdgepruneError(str(path), getattr(e, "strerror", None) or str(e)) from None
     if len(raw) > most:
-        raise EdgepruneError(str(path), f"larger than {most >> 20} MiB, no record is")
+        raise EdgepruneError(str(path), f"larger than {most >> 20} MiB, no record is", RESTORE)
     return raw
 
 

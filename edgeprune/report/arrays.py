@@ -47,7 +47,11 @@ def first_filters(found: Results) -> Filters:
             bgr = loaded.convention.channels == "BGR"
             left = _left(found, loaded.graph, name)
             return Filters(np.ascontiguousarray(values[:, ::-1] if bgr else values), left)
-    raise EdgepruneError(f"run {found.run.name}", "its network has no convolution")
+    raise EdgepruneError(
+        f"run {found.run.name}",
+        "its network has no convolution",
+        "these pictures are of convolutions; edgeprune report makes the page",
+    )
 
 
 def _left(found: Results, graph: Graph, layer: str) -> list[int] | None:
@@ -97,7 +101,9 @@ def _not_pruned(found: Results, why: str) -> EdgepruneError:
     """With the command that makes it, where the run's own way has it."""
     if found.pruned:
         return EdgepruneError(
-            f"run {found.run.name} has {why}", "it was pruned in another way than the paper's"
+            f"run {found.run.name} has {why}",
+            "it was pruned in another way than the paper's",
+            "name a run of the paper's way; edgeprune report makes a page of any",
         )
     return EdgepruneError(f"run {found.run.name} has {why}", next=go_on(found))
 

@@ -31,7 +31,9 @@ class Comparison:
         """A batch of both, [N, ...] or with the batch on the port's axis."""
         if outputs.shape != others.shape:
             raise EdgepruneError(
-                f"output {self.port.name}", f"{list(outputs.shape)} and {list(others.shape)} differ"
+                f"output {self.port.name}",
+                f"{list(outputs.shape)} and {list(others.shape)} differ",
+                "both networks must answer in the same form",
             )
         a, b = (t.detach().movedim(self.port.batch or 0, 0) for t in (outputs, others))
         self.n += len(a)

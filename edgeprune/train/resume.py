@@ -92,12 +92,20 @@ def read(path: Path, wanted: str) -> Saved:
         value = json.loads(metadata[KEY])
         words = value["at"]
         if value["format"] != FORMAT or words["fingerprint"] != wanted:
-            raise EdgepruneError(str(path), "belongs to another training")
+            raise EdgepruneError(
+                str(path),
+                "belongs to another training",
+                "type the command that began it, or give another --name",
+            )
         words["records"] = [Epoch(**r) for r in words["records"]]
         at = Standing(**words, best_weights=_under("best/", tensors))
         return Saved(path, at, tensors, value["plain"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise EdgepruneError(str(path), "not the state of a training") from None
+        raise EdgepruneError(
+            str(path),
+            "not the state of a training",
+            "delete the run's state folder: the training then begins anew",
+        ) from None
 
 
 def restore(
@@ -114,7 +122,11 @@ def restore(
         if scaler is not None:
             scaler.load_state_dict(saved.plain["scaler"])
     except (RuntimeError, KeyError, TypeError, ValueError) as e:
-        raise EdgepruneError(str(saved.path), f"does not fit this training ({e})") from None
+        raise EdgepruneError(
+            str(saved.path),
+            f"does not fit this training ({e})",
+            "delete the run's state folder: the training then begins anew",
+        ) from None
 
 
 def _restore(

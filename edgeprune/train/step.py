@@ -138,7 +138,11 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer; weight decay on tensors of two axes and more (no norms, no biases)."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
-        raise EdgepruneError("training", "the network has no parameter to train")
+        raise EdgepruneError(
+            "training",
+            "the network has no parameter to train",
+            "prune it without training: --post-training",
+        )
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -207,13 +211,17 @@ def judge(
         model.train(was_training)
     loss, n = reduce(sums, "sum").tolist()
     if not n:
-        raise EdgepruneError("evaluation", "the split has no images")
+        raise EdgepruneError(
+            "evaluation", "the split has no images", "give more images, or a larger --limit"
+        )
     scores.parts = {take: _together(found, state) for take, found in scores.parts.items()}
     told = scores.result()
     score = told.pop(task.by_labels.name, None)
     if score is None:
         raise EdgepruneError(
-            f"labels of {int(n):,} examples", f"say nothing of {task.by_labels.title}"
+            f"labels of {int(n):,} examples",
+            f"say nothing of {task.by_labels.title}",
+            "give more labelled examples",
         )
     return Judged(score, loss / n, int(n), told)
 

@@ -40,7 +40,11 @@ def of_recipe(recipe: records.Recipe) -> Asked:
     """What a recipe asks; refused where it does not say of which network, at which size."""
     if not (recipe.model and recipe.size):
         lacks = "size" if recipe.model else "model"
-        raise EdgepruneError("recipe.json", f"not a recipe of this version (no {lacks})")
+        raise EdgepruneError(
+            "recipe.json",
+            f"not a recipe of this version (no {lacks})",
+            "give the run another --name and begin anew",
+        )
     same = {name: getattr(recipe, name) for name in NAMES if name not in ("recipe", "pruning")}
     trained = None if recipe.recipe is None else train.Recipe(**vars(recipe.recipe))
     return Asked(**same, recipe=trained, pruning=way_told(recipe.pruning))
@@ -70,7 +74,11 @@ def way_told(told: records.Pruning | None) -> Way | None:
     try:
         row = named(told.way)
     except KeyError:
-        raise EdgepruneError(where, f"no way {told.way!r} in this version") from None
+        raise EdgepruneError(
+            where,
+            f"no way {told.way!r} in this version",
+            "give the run another --name and begin anew",
+        ) from None
     words = {row.renamed.get(k, k): given for k, given in told.words.items()}
     if "settings" in words:
         words["settings"] = _renewed(words["settings"])

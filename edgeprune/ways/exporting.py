@@ -38,7 +38,9 @@ class Judging:
         """A first few, four at least."""
         first, _ = next(iter(self.batches(8)), (None, None))
         if first is None:
-            raise EdgepruneError("export", "there are no test images to compare with")
+            raise EdgepruneError(
+                "export", "there are no test images to compare with", "give --images FOLDER"
+            )
         n = size(first)
         again = -(-4 // n)  # batch 4 even of a test split of one
         return mapped(first, lambda t: torch.cat([t] * again) if t.ndim and len(t) == n else t)
@@ -183,7 +185,9 @@ def dataset_of(run: Run) -> Dataset:
     """The data set that the run's recipe names, split as it was for training."""
     asked = asked_of(run)
     if asked.data is None:
-        raise EdgepruneError(f"run {run.name}", "has no labelled images")
+        raise EdgepruneError(
+            f"run {run.name}", "has no labelled images", "give some: --data NAME, or --test FOLDER"
+        )
     limit = asked.limit if asked.images is None else None  # of those images, not of the set
     return data.load(
         asked.data, size=asked.size, seed=asked.seed, limit=limit, skip_bad=asked.skip_bad,

@@ -76,7 +76,9 @@ def page(work: Work[Paper]) -> str:
     """
     layers = convolutions(work.dense.graph)
     if not layers:
-        raise EdgepruneError("nothing to prune", "no convolution's filters can leave")
+        raise EdgepruneError(
+            "nothing to prune", "no convolution's filters can leave", "edgeprune inspect says why"
+        )
     means = rounds.means(work)
     curves = sensitivity.measure(work, layers, means.images, means.recipe.precision)
     _say_forecast(work, means.recipe, len(layers))

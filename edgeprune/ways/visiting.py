@@ -105,7 +105,9 @@ class Visiting:
         base, planned = (n.latency.median_s for n in result.networks)
         if base is None or planned is None:
             raise EdgepruneError(
-                str(self.target), f"{place.device} is emulated: its times say nothing"
+                str(self.target),
+                f"{place.device} is emulated: its times say nothing",
+                "name the real device, for example --device ssh://USER@HOST",
             )
         widths = self._widths(made)
         raw, now = (aim.rows(self.target, v)["ms"].of(dense) for v in ((), seen))

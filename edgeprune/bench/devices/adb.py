@@ -179,7 +179,11 @@ def _attached(name: str, serial: str) -> str:
         )
     serial = serial or next(iter(states))
     if serial not in states:
-        raise EdgepruneError(f"{name}: no such phone", f"attached: {', '.join(states)}")
+        raise EdgepruneError(
+            f"{name}: no such phone",
+            f"attached: {', '.join(states)}",
+            "edgeprune devices shows which can be reached",
+        )
     if states[serial] != "device":
         hint = next((h for state, h in STATES.items() if states[serial].startswith(state)), "")
         raise EdgepruneError(f"{name}: the phone is {states[serial]}", "", hint)

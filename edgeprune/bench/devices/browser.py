@@ -312,7 +312,11 @@ def _unpack(folder: Path) -> list[Path]:
                 (folder / name).write_bytes(member.read())
                 found.append(folder / name)
     except (tarfile.TarError, KeyError, AssertionError, OSError, EOFError) as e:
-        raise EdgepruneError(str(package), f"not a package of onnxruntime-web ({e})") from None
+        raise EdgepruneError(
+            str(package),
+            f"not a package of onnxruntime-web ({e})",
+            "fetch it anew: npm pack onnxruntime-web",
+        ) from None
     return found
 
 

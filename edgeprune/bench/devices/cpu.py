@@ -50,7 +50,11 @@ class Cpu:
         command = [python(), "runner.py", *self._extra, *arguments]
         ended = stream(command, on_line, cwd=self.folder)
         if ended.code not in (0, 2):  # at 2 the runner's last line says why
-            raise EdgepruneError(f"the runner ended with code {ended.code}", ended.said)
+            raise EdgepruneError(
+                f"the runner ended with code {ended.code}",
+                ended.said,
+                "run it once more; edgeprune devices says what is missing for the device",
+            )
 
     def pull(self, name: str, to: Path) -> None:
         shutil.copyfile(self.folder / name, to)

@@ -91,7 +91,11 @@ def read(path: Path) -> Profile:
         RecursionError,
         OverflowError,
     ) as e:  # TOMLDecodeError: a ValueError
-        raise EdgepruneError(str(path), f"not a device's profile ({e})") from None
+        raise EdgepruneError(
+            str(path),
+            f"not a device's profile ({e})",
+            "edgeprune doctor --probe --device NAME makes it anew",
+        ) from None
     known = ", ".join(FIELDS)
     for key in value:
         if key not in FIELDS:

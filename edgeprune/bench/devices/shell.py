@@ -72,7 +72,11 @@ class Shell:
             script = f"mkdir -p {q(os.path.dirname(there))} && cat > {q(there)}"
             ended = self.call(script, give=path)
             if ended.code:
-                raise EdgepruneError(f"cannot copy {path.name} to {self.name}", ended.said)
+                raise EdgepruneError(
+                    f"cannot copy {path.name} to {self.name}",
+                    ended.said,
+                    "is there room on the device, and is it still connected?",
+                )
 
     def run(
         self, request: Request, models: Sequence[str], accuracy: str | None, on_line: Lines
@@ -88,14 +92,20 @@ class Shell:
         ended = self.call(script, on_line)
         if ended.code not in (0, 2):
             raise EdgepruneError(
-                f"{self.name}: the runner ended with code {ended.code}", ended.said
+                f"{self.name}: the runner ended with code {ended.code}",
+                ended.said,
+                "run it once more; edgeprune devices says what is missing for the device",
             )
 
     def pull(self, name: str, to: Path) -> None:
         lines: list[str] = []
         ended = self.call(f"cat {q(f'{self.folder}/{name}')}", lines.append)
         if ended.code:
-            raise EdgepruneError(f"cannot fetch {name} from {self.name}", ended.said)
+            raise EdgepruneError(
+                f"cannot fetch {name} from {self.name}",
+                ended.said,
+                "is the device still connected? run it once more",
+            )
         to.write_text("".join(lines))
 
     def use(self, python: str) -> None:
@@ -134,7 +144,11 @@ class Shell:
         ended = self.call(tries, lines.append)
         folder = lines[-1].strip() if lines else ""
         if ended.code or not folder.startswith("/"):
-            raise EdgepruneError(f"{self.name}: no temporary folder", ended.said or folder)
+            raise EdgepruneError(
+                f"{self.name}: no temporary folder",
+                ended.said or folder,
+                "make room on the device, or let its user write to /tmp",
+            )
         return folder
 
     def _leave(self) -> None:
