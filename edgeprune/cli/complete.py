@@ -38,8 +38,10 @@ def runs_or_files(incomplete: str) -> list[str]:
 def models(incomplete: str) -> list[str]:
     """The own names; after ``torchvision/`` and ``timm/`` that library's (it is asked, some seconds)."""
     if incomplete.startswith("torchvision/"):
-        from torchvision import models as library
-
+        try:
+            from torchvision import models as library
+        except ImportError:
+            return []
         names: list[str] = [f"torchvision/{n}" for n in library.list_models(module=library)]
         return _beginning(incomplete, names)
     if incomplete.startswith("timm/"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import extras
 from ..errors import EdgepruneError
 from . import complete, options, output
 from .named import shapes, targets
@@ -95,6 +96,7 @@ def doctor(asked: Doctor) -> None:
     Example: [b]edgeprune doctor model.onnx[/b]
     """
     if asked.probe:
+        extras.check("probe", "--probe")
         swept, known = sweep(asked.device), profile(asked.device, asked.threads)
         if asked.device != "cpu" or not asked.named:
             if asked.as_json:
@@ -135,7 +137,9 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
     elif not asked.fix:  # stdout is one document: then it is the repair's
         output.show_json(told)
     if folder is not None:
-        output.note(f"ledger.md, .csv and .png, and every value: {folder}")
+        output.note(
+            f"the ledger as .md, .csv and, with edgeprune[plots], .png; every value: {folder}"
+        )
     floats = [c for c in cases if parent_of(c.network.name) == c.network.name]
     return (floats or cases)[-1]
 
@@ -179,8 +183,19 @@ def sweep(device: str) -> Any:
 def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:
     """The ledger for people (Markdown, PNG), for spreadsheets (CSV), and all of it (JSON)."""
     from .. import files
-    from ..report import figures
     from ..report import ledger as room
+
+    table = room.table(entries)
+    files.write_text(folder / "ledger.md", table.markdown() + "\n")
+    files.write_text(folder / "ledger.csv", table.csv())
+    if extras.there("plots"):
+        files.write_bytes(folder / "ledger.png", picture(entries))
+    files.write_json(folder / "doctor.json", told)
+
+
+def picture(entries: Ledger) -> bytes:
+    """The ledger as a PNG."""
+    from ..report import figures
 
     panels = {
         name: figures.LayerTimes(
@@ -191,11 +206,7 @@ def write(folder: Path, told: dict[str, Any], entries: Ledger) -> None:
         )
         for name, layers in zip(entries.networks, entries.layers, strict=True)
     }
-    table = room.table(entries)
-    files.write_text(folder / "ledger.md", table.markdown() + "\n")
-    files.write_text(folder / "ledger.csv", table.csv())
-    files.write_bytes(folder / "ledger.png", figures.png(figures.layer_times(panels)))
-    files.write_json(folder / "doctor.json", told)
+    return figures.png(figures.layer_times(panels))
 
 
 def profile(device: str, threads: int = 1) -> Device:

@@ -37,6 +37,8 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
             stream, "reconfigure"
         ):  # no line of a table may stop a command at an old terminal
             stream.reconfigure(errors="replace")
+    if os.name == "nt":
+        return tell("Windows: a run's lock needs a POSIX system — use WSL, or docker/Dockerfile")
     by: list[int] = []
     try:
         with _ends_tidily(by):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -58,13 +59,13 @@ def models(
 
 
 def _others(word: str) -> list[str]:
-    import torchvision
+    names = []
+    with suppress(ImportError):
+        from torchvision import models as library
 
-    names = [
-        f"torchvision/{n}" for n in torchvision.models.list_models(torchvision.models) if word in n
-    ]
-    try:
+        names += [f"torchvision/{n}" for n in library.list_models(module=library) if word in n]
+    with suppress(ImportError):
         import timm
-    except ImportError:
-        return names
-    return names + [f"timm/{n}" for n in timm.list_models(f"*{word}*")]
+
+        names += [f"timm/{n}" for n in timm.list_models(f"*{word}*")]
+    return names

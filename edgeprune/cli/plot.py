@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import extras
 from ..errors import EdgepruneError, closest
 from . import complete, options, output
 from .typed import typed
@@ -97,6 +98,7 @@ def plot(asked: Plot) -> None:
 
     Example: [b]edgeprune plot vgg16-cifar10-imagenet vgg16-cifar10-scratch --figure norms[/b]
     """
+    extras.check("plots", "plot")
     from ..report import pictures
     from ..report.tables import Column, Table
 

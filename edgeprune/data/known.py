@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import extras
 from ..errors import EdgepruneError
 from . import archives
 from .faults import Faults
@@ -43,7 +44,8 @@ class Known:
 
 def _digits(folder: Path, faults: Faults, get: Fetch) -> Found:
     """scikit-learn's copy of UCI's handwritten digits: 1,797 of 8x8, 17 grey levels."""
-    from sklearn.datasets import load_digits
+    with extras.needed("train", "--data digits"):
+        from sklearn.datasets import load_digits
 
     found = load_digits()
     pixels = np.round(found.images * (255 / 16)).astype(np.uint8)  # [1797, 8, 8]
@@ -56,13 +58,15 @@ def _digits(folder: Path, faults: Faults, get: Fetch) -> Found:
 
 
 def _cifar10(folder: Path, faults: Faults, get: Fetch) -> Found:
-    from torchvision.datasets import CIFAR10
+    with extras.needed("torchvision", "--data cifar10"):
+        from torchvision.datasets import CIFAR10
 
     return _cifar(CIFAR10, "labels", folder, get)
 
 
 def _cifar100(folder: Path, faults: Faults, get: Fetch) -> Found:
-    from torchvision.datasets import CIFAR100
+    with extras.needed("torchvision", "--data cifar100"):
+        from torchvision.datasets import CIFAR100
 
     return _cifar(CIFAR100, "fine_labels", folder, get)
 
@@ -152,7 +156,8 @@ def read_batch(raw: bytes, where: str) -> dict[bytes, Any]:
 
 
 def _svhn(folder: Path, faults: Faults, get: Fetch) -> Found:
-    from torchvision.datasets import SVHN
+    with extras.needed("torchvision", "--data svhn"):
+        from torchvision.datasets import SVHN
 
     parts = {}
     for part in ("train", "test"):

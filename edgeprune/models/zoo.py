@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import files
+from .. import extras, files
 from ..errors import EdgepruneError, closest
 from ..records import ModelSpec
 from . import code
@@ -142,7 +142,8 @@ def _paper(spec: ModelSpec) -> nn.Module:
 
 def _known_to_torchvision(model: str) -> str:
     """Its name there; a mistyped one is told whole, as it is to be typed."""
-    from torchvision import models
+    with extras.needed("torchvision", f"--model {model!r}"):
+        from torchvision import models
 
     known = [f"torchvision/{name}" for name in models.list_models(module=models)]
     if model not in known:
@@ -189,12 +190,8 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
 
 def _known_to_timm(model: str) -> str:
     """timm's own name of the network; an error where timm, or the name, is not there."""
-    try:
+    with extras.needed("timm", f"--model {model!r}"):
         import timm
-    except ImportError:
-        raise EdgepruneError(
-            f"--model {model!r}", "timm is not installed", "pip install 'edgeprune[timm]'"
-        ) from None
     name = "mobilenetv2_100" if model == "mobilenetv2" else model.removeprefix("timm/")
     if not timm.is_model(name):
         known = [f"timm/{n}" for n in timm.list_models()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import records, units
+from .. import extras, records, units
 from ..errors import EdgepruneError
 from ..records import Frontier, Point
 from ..runs import Run
@@ -79,7 +79,9 @@ def _of(show: Callable[[float], str]) -> Callable[[Any], str]:
 
 
 def write(run: Run, found: Frontier) -> list[Path]:
-    """The picture as PNG and SVG, into the run's plots."""
+    """The picture as PNG and SVG, into the run's plots; none where nothing is installed that draws."""
+    if not extras.there("plots"):
+        return []
     from . import figures, pictures
 
     return pictures.write(run.path / "plots" / "frontier", figures.frontier(run.name, found), run)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from .. import extras
 from ..errors import EdgepruneError
 from ..records import FINITE, Positive
 from .layout import Network, laid_out, padded
@@ -309,8 +310,9 @@ def fit_whole(networks: Sequence[Whole], block: int) -> Model:
 
 def _process(samples: Sequence[tuple[Sequence[float], float, float]]) -> Process:
     """``samples``: (features, log excess, variance of the clock's step in it)."""
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+    with extras.needed("probe", "a device's probe"):
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
     x = np.array([s[0] for s in samples])
     y = np.array([s[1] for s in samples])

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import units
-from ..errors import EdgepruneError
+from .. import extras, units
 from ..records.signature import Port, Signature
 from .task import Measure, Targets, Task, ratio, unfit
 from .vectors import RELATIVE, sums
@@ -50,7 +49,8 @@ def _suppressed(
     several: bool = False,
 ) -> Detections:  # fmt: skip
     """Of one image; ``several``: a box may be of several classes, else of its best alone."""
-    from torchvision.ops import batched_nms
+    with extras.needed("boxes", "boxes of two networks"):
+        from torchvision.ops import batched_nms
 
     if several:
         at, labels = (scores > confident).nonzero(as_tuple=True)
@@ -74,7 +74,8 @@ def _corners(boxes: Tensor) -> Tensor:
 
 def matched(truth: Detections, found: Detections) -> int:
     """How many of ``found`` are boxes of ``truth``, each of them once."""
-    from torchvision.ops import box_iou
+    with extras.needed("boxes", "boxes of two networks"):
+        from torchvision.ops import box_iou
 
     iou = box_iou(found["boxes"], truth["boxes"])
     iou = iou * (found["labels"][:, None] == truth["labels"])
@@ -178,12 +179,7 @@ def fitted_boxes(port: Port, labels: Targets) -> Targets:
     """[n, most, 6]: class, centre x, centre y, width, height in pixels of what the network takes, and 1
     where a box counts neither for nor against (COCO's crowds; may be left out). Class -1 fills up.
     """
-    import importlib.util
-
-    if importlib.util.find_spec("pycocotools") is None:
-        raise EdgepruneError(
-            "mAP of boxes", "needs pycocotools", "pip install 'edgeprune[boxes]'"
-        )  # fmt: skip
+    extras.check("boxes", "mAP of boxes")
     places, numbers = max(port.shape), min(port.shape)
     classes = numbers - (4 if port.shape[0] < port.shape[1] else 5)
     right = (
@@ -225,5 +221,5 @@ LABELLED_MAP50 = Measure(
 )
 BOXES = Task(
     "boxes", "boxes", seen=is_decoded, axes=2, more=(MATCHED, MAP, RELATIVE), judged=LABELLED_MAP,
-    told=(LABELLED_MAP50,), fitted=fitted_boxes,
+    told=(LABELLED_MAP50,), fitted=fitted_boxes, extra="torchvision",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import extras
 from ..errors import EdgepruneError, closest
 from ..records.signature import Port, Signature
 from .boxes import BOXES
@@ -55,6 +56,8 @@ def judged(signature: Signature, said: str = "") -> list[tuple[Port, Task]]:
                 f"task {task.name}", f"output {port.name} {port.said} has too few axes for it",
                 "--task OUTPUT=NAME says another",
             )  # fmt: skip
+        if task.extra:
+            extras.check(task.extra, f"task {task.name}")
     return rows
 
 

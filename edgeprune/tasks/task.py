@@ -89,6 +89,7 @@ class Task:
     chance: Callable[[Targets, Targets, int, float], Chance] | None = None
     # targets to train and to validate on, classes, smoothing; None: nobody knows
     counted: bool = False  # deploy/runner.py counts it on the device
+    extra: str = ""  # of `extras.EXTRAS`, without which outputs cannot be compared
 
     @property
     def trains(self) -> bool:

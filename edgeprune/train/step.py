@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object, parse_flag_from_env, reduce
 from torch import Tensor, nn
 
-from .. import tasks
+from .. import extras, tasks
 from ..errors import EdgepruneError
 from ..graph.inputs import call, named
 from ..tasks import Scores, Task
 from .recipes import Recipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator, PartialState
 
 LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names -> accelerate's
@@ -117,13 +117,29 @@ class Stepper:
         return t[start : start + each]
 
 
-def here() -> PartialState:
+class Alone(NamedTuple):
+    """Where a network is judged without accelerate, which trains: one process on the fastest device."""
+
+    device: torch.device
+    num_processes: int = 1
+    process_index: int = 0
+
+
+def here() -> PartialState | Alone:
     """The device and the processes, as accelerate finds them (``accelerate launch --cpu`` too)."""
+    try:
+        from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
+    except ImportError:
+        return Alone(torch.accelerator.current_accelerator(True) or torch.device("cpu"))
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def _accelerator(precision: str) -> Accelerator:
     """A fresh accelerator: accelerate keeps the precision of the first one for the whole process."""
+    with extras.needed("train", "training"):
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     state = here()
     if precision == "fp16" and state.device.type == "cpu":
         raise EdgepruneError("precision fp16", "needs a GPU", "use --precision bf16 or fp32")
@@ -209,7 +225,7 @@ def judge(
             scores.add(answer.cpu(), y, int(mine))  # in float64, which not every device has
     finally:
         model.train(was_training)
-    loss, n = reduce(sums, "sum").tolist()
+    loss, n = _together(sums, state).tolist()
     if not n:
         raise EdgepruneError(
             "evaluation", "the split has no images", "give more images, or a larger --limit"
@@ -226,10 +242,12 @@ def judge(
     return Judged(score, loss / n, int(n), told)
 
 
-def _together(found: Any, state: PartialState) -> Any:
+def _together(found: Any, state: PartialState | Alone) -> Any:
     """The sums of all processes, or what they listed."""
     if state.num_processes == 1:
         return found
+    from accelerate.utils import gather_object, reduce
+
     return (
         reduce(found.to(state.device), "sum") if isinstance(found, Tensor) else gather_object(found)
     )

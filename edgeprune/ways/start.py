@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .. import checkpoint, prices, runs
+from .. import checkpoint, extras, prices, runs
 from ..checkpoint import Loaded
 from ..errors import EdgepruneError
 from ..prices import Price
@@ -43,6 +43,7 @@ class Planned:
 
 def train(wanted: Wanted, watch: Watch) -> Run:
     """A run with a trained dense network."""
+    extras.check("train", "training", "accelerate")
     asked, dataset = words.resolve(wanted, None, watch)
     with opened(asked, wanted.name or words.default_name(asked), wanted.argv) as run:
         dense(run, asked, dataset, watch)
@@ -85,6 +86,7 @@ def _row(way: Way, wanted: Wanted) -> Row[Any]:
 
 def _trained(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: Watch) -> Pruned:
     """With labels: the run is opened first, and its dense network trained if need be."""
+    extras.check("train", "training", "accelerate")
     parent = None if wanted.run is None else runs.find(wanted.run)
     if parent is None:
         asked, dataset = words.resolve(wanted, way, watch)

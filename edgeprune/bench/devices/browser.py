@@ -39,6 +39,7 @@ from urllib.parse import parse_qs, unquote
 
 import numpy as np
 
+from ... import extras
 from ...errors import EdgepruneError
 from ...fetch import home
 from ..protocol import Request
@@ -418,7 +419,8 @@ def by_hand(url: str) -> Iterator[Callable[[], str | None]]:
 @contextmanager
 def by_code(url: str) -> Iterator[Callable[[], str | None]]:
     """The same, with a code for the phone's camera."""
-    import segno
+    with extras.needed("lan", "browser:lan"):
+        import segno
 
     segno.make_qr(url).terminal(out=sys.stderr, compact=True)
     with by_hand(url) as ended:
