@@ -9,12 +9,14 @@ import typer
 from ..version import __version__
 from . import (
     bench,
+    brief,
     compare,
     cost,
     datasets,
     devices,
     doctor,
     errors,
+    everywhere,
     export,
     frontier,
     inspect,
@@ -58,13 +60,18 @@ def flowing(text: str) -> str:
 for panel, commands in PANELS.items():
     for command in commands:
         words = flowing(command.__doc__ or "")
-        app.command(command.__name__, help=words, rich_help_panel=panel)(command)
+        app.command(
+            command.__name__,
+            help=words,
+            rich_help_panel=panel,
+            epilog=brief.epilog(command.__name__),
+        )(everywhere.added(command))
 
 
 @app.callback(invoke_without_command=True)
 def _top(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(False, "--version", "-V", help="Print the version and exit."),
 ) -> None:
     if version:
         typer.echo(__version__)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, closest
 from . import options, output
+
+REFUSED = 3  # the exit code of a comparison that --fail-on refuses
 
 if TYPE_CHECKING:
     from ..records import Compared
@@ -17,10 +20,29 @@ if TYPE_CHECKING:
 
 def compare(
     before: Annotated[Path, typer.Argument(help="A result file of edgeprune bench.")],
-    after: Annotated[Path, typer.Argument(help="Another one, of the same machine and settings.")],
+    after: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Another one, of the same machine and settings; without it the first file's networks "
+            "are judged against its baseline."
+        ),
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="slower|accuracy|size[=PER CENT]",
+            help="Exit with code 3 where a network is worse by more than that (accuracy: points); again "
+            "for more.",
+        ),
+    ] = None,
     as_json: options.JSON = False,
 ) -> None:
     """Judge two benches of the same networks: faster, slower, or no measurable difference.
+
+    [b]--fail-on slower[/b] says no to a change that made one slower, beyond its interval; [b]accuracy[/b] to
+    one that is lower by more than chance explains, [b]accuracy=1[/b] by more than a point; [b]size[/b] to a
+    larger file. Then the exit code is 3.
 
     Files that differ in machine, runtime or settings are refused, and what differs is named. Since the
     two were not measured side by side, differences within 7.5 % are not told apart: for those, measure
@@ -28,21 +50,44 @@ def compare(
     """
     from .. import bench, records
     from ..bench.compare import compare as judge
+    from ..bench.compare import inside
 
-    for path in (before, after):
+    gates = [_gate(word) for word in fail_on or []]
+    for path in filter(None, (before, after)):
         if not path.is_file():
             next = "edgeprune bench writes them, into runs/NAME/bench/"
             raise EdgepruneError(f"result {path}", "no such file", next)
-    rows = judge(bench.load(before), bench.load(after))
+    first = bench.load(before)
+    rows = inside(first) if after is None else judge(first, bench.load(after))
+    found = [f"{row.name}: {said}" for row in rows for gate in gates if (said := gate(row))]
     if as_json:
-        output.show_json(
-            {"before": str(before), "after": str(after), "networks": records.plain(rows)}
-        )
+        files = {"before": str(before), "after": None if after is None else str(after)}
+        output.show_json(files | {"networks": records.plain(rows), "failed": found})
     else:
         output.show(table(before, after, rows))
+    for line in found:
+        output.warn(line)
+    if found:
+        raise typer.Exit(REFUSED)
 
 
-def table(before: Path, after: Path, rows: list[Compared]) -> Table:
+def _gate(word: str) -> Callable[[Compared], str | None]:
+    """``slower``, ``accuracy=1``: what it says of a network that it refuses."""
+    from ..bench.compare import GATES
+
+    name, equals, text = word.partition("=")
+    if name not in GATES:
+        raise EdgepruneError(f"--fail-on {word}", closest(name, list(GATES)))
+    try:
+        allowed = float(text) if equals else 0.0
+    except ValueError:
+        allowed = -1.0
+    if not 0 <= allowed < 100:
+        raise EdgepruneError(f"--fail-on {word}", "no number of per cent in 0..100", f"{name}=5")
+    return lambda row: GATES[name](row, allowed)
+
+
+def table(before: Path, after: Path | None, rows: list[Compared]) -> Table:
     from .. import records, units
     from ..report.tables import Column, Table
 
@@ -58,4 +103,5 @@ def table(before: Path, after: Path, rows: list[Compared]) -> Table:
         Column("verdict", "verdict", align="left"),
         Column("same_file", "file", lambda v: "same" if v else "other", align="left"),
     ]
-    return Table(f"{before.name} against {after.name}", columns, records.plain(rows))
+    title = before.name if after is None else f"{before.name} against {after.name}"
+    return Table(title, columns, records.plain(rows))

@@ -1,7 +1,7 @@
 """The door: whatever goes wrong inside is told here, once, in one line.
 
-Exit codes: 2 for what a user can mend, 70 for a fault of edgeprune itself (with a file for the report),
-128 and a signal's number where one ended the command.
+Exit codes: 2 for what a user can mend, 3 where `compare --fail-on` says no, 70 for a fault of edgeprune
+itself (with a file for the report), 128 and a signal's number where one ended the command.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import typer
 
 from ..errors import EdgepruneError, UnknownRunError, raised
 from ..version import __version__
+from . import brief, given, output
 
 USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # typer's own class for wrong words
 FAILED, FAULT, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
@@ -43,14 +44,23 @@ def run(app: typer.Typer, words: list[str] | None = None) -> int:
     try:
         with _ends_tidily(by):
             command = typer.main.get_command(app)
-            result = command(args=words, prog_name="edgeprune", standalone_mode=False)
+            output.loudness()
+            if words is None:  # what reads the command line later reads all of it
+                sys.argv[1:] = given.expanded(command, sys.argv[1:])
+            else:
+                words = given.expanded(command, words)
+            said = sys.argv[1:] if words is None else words
+            output.Loud.json = "--json" in said
+            result = command(
+                args=brief.shown(command, said), prog_name="edgeprune", standalone_mode=False
+            )
         if by or result == INTERRUPTED:  # newer typers make an exit code of Ctrl-C, without a word
             return _stopped(by)
         return result if isinstance(result, int) else 0
     except UnknownRunError as e:
-        return tell(str(_network(e)))
+        return _refused(_network(e))
     except EdgepruneError as e:
-        return tell(str(e))
+        return _refused(e)
     except USAGE as e:
         context = getattr(e, "ctx", None)
         path = context.command_path if context else "edgeprune"
@@ -111,8 +121,8 @@ def ours(error: Exception) -> int:
     except OSError:
         path = "(which could not be written)"
     what = raised(error)[:200]
-    tell(f"this is a fault of edgeprune ({what}) — please report it with the file {path}")
-    return FAULT
+    said = f"this is a fault of edgeprune ({what}) — please report it with the file {path}"
+    return tell(said, FAULT)
 
 
 def _traced(error: Exception) -> str:
@@ -153,13 +163,23 @@ def _ends_tidily(by: list[int]) -> Iterator[None]:
             signal.signal(number, old)
 
 
+def _refused(error: EdgepruneError) -> int:
+    if output.Loud.verbose:
+        print("".join(traceback.format_exception(error)), file=sys.stderr)
+    return tell(str(error), error=error)
+
+
 def _stopped(by: list[int]) -> int:
     print("stopped: type the same command again and it goes on, or starts anew", file=sys.stderr)
     return 128 + by[0] if by else INTERRUPTED
 
 
-def tell(line: str) -> int:
-    """One line on stderr, in red on a terminal; returns the exit code of a failure."""
+def tell(line: str, code: int = FAILED, error: EdgepruneError | None = None) -> int:
+    """One line on stderr, in red on a terminal; under --json a document on stdout, too. The exit code."""
+    if output.Loud.json:
+        told = error or EdgepruneError(line)
+        parts = {"what": told.what, "why": told.why, "next": told.next, "exit_code": code}
+        output.show_json({"error": parts})
     red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
     print(f"{red}error:{plain} {line}", file=sys.stderr)
-    return FAILED
+    return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import AbstractContextManager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,30 @@ def networks(run: Run, as_json: bool) -> None:
         show(table)
 
 
+class Loud:
+    """How much is told besides the result: set by --quiet and --verbose for the command that runs."""
+
+    quiet = False
+    verbose = False
+    json = False  # an error is told as JSON, too
+    begun = 0.0
+
+
+def loudness(quiet: bool = False, verbose: bool = False) -> None:
+    Loud.quiet, Loud.verbose, Loud.begun = quiet, verbose, time.monotonic()
+
+
 def note(text: str) -> None:
     """One sentence for the person at the terminal; never part of the result."""
+    if not Loud.quiet:
+        warn(stamped(text))
+
+
+def warn(text: str) -> None:
+    """One sentence that --quiet does not keep back."""
     print(one_line(text), file=sys.stderr, flush=True)
+
+
+def stamped(text: str) -> str:
+    """Under --verbose with the seconds since the command began."""
+    return f"{time.monotonic() - Loud.begun:.1f} s: {text}" if Loud.verbose else text

@@ -18,6 +18,7 @@ from ..errors import one_line
 from ..records import Epoch, Step
 from ..train import Progress
 from ..ways import Watch
+from . import output
 
 LONGEST = 34  # characters of what a bar is of; the bar and the forecast need their place
 LINE_EVERY = 15.0  # seconds between two lines where stderr is no terminal
@@ -45,7 +46,7 @@ class Terminal(Watch):
             console=console,
             transient=True,  # the lines stay
             redirect_stdout=False,  # rich would send a result that goes to a file to the terminal
-            disable=not self.live,
+            disable=not self.live or output.Loud.quiet,
         )
         self._task = self.bars.add_task("", total=1, words="", visible=False)
         self._last_line = 0.0
@@ -99,10 +100,12 @@ class Terminal(Watch):
 
     def end(self) -> None:
         """The work is done: no bar stands where the result is printed."""
-        if self.live:  # in a log rich would print an empty line
+        if self.live and not output.Loud.quiet:  # in a log rich would print an empty line
             self.bars.stop()
 
     def _bar(self, what: str, done: int, of: int, words: str) -> None:
+        if output.Loud.quiet:
+            return
         if self.live:
             said = what if len(what) <= LONGEST else f"…{what[1 - LONGEST :]}"
             self.bars.update(
@@ -112,7 +115,9 @@ class Terminal(Watch):
             self._line(f"{what}, {done}/{of}{': ' if words else ''}{words}")
 
     def _line(self, text: str) -> None:
-        self.bars.console.print(one_line(text), markup=False, soft_wrap=True)
+        if output.Loud.quiet:
+            return
+        self.bars.console.print(one_line(output.stamped(text)), markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
 

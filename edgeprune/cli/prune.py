@@ -10,13 +10,11 @@ from .typed import typed
 def prune(asked: words.Prune) -> None:
     """Remove the filters that do not matter.
 
-    [b]The paper's way[/b] (Hubens et al. 2020) is the default: the dense network is trained first when
-    the run has none; then, one layer at a time, filters leave and the network is retrained while the
-    validation accuracy stays within --max-drop points.
+    [b]The paper's way[/b] (Hubens et al. 2020) is the default: trains first when the run has no network;
+    then filters leave one layer at a time, and it is retrained while the validation accuracy stays
+    within --max-drop points.
 
-    [b]To a target[/b]: --keep-flops 0.5, in one round or --rounds N.
-
-    [b]In the middle of a training[/b]: --keep-flops 0.5 --during-training.
+    [b]To a target[/b]: --keep-flops 0.5, in one round or --rounds N, or --during-training.
 
     [b]Without labels[/b]: --post-training --keep-flops 0.5 --images FOLDER; or RUN --pick N, one of the
     networks that [b]edgeprune frontier[/b] measured.

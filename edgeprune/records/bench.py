@@ -361,7 +361,8 @@ class Bench(Finite):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One network in two result files."""
+    """One network in two result files, or two of one file. ``answers``: the share that labels call
+    right, or that are the baseline's, of ``images`` each."""
 
     name: str
     before_s: float
@@ -370,3 +371,6 @@ class Compared:
     speedup_interval: tuple[float, float]
     verdict: str
     same_file: bool
+    bytes: tuple[int | None, int | None] = (None, None)
+    answers: tuple[float | None, float | None] = (None, None)
+    images: tuple[int | None, int | None] = (None, None)

@@ -99,6 +99,60 @@ def test_the_command(two: list[bench.Result], capsys: pytest.CaptureFixture[str]
     assert errors.run(app, ["compare", paths[0], "none.json"]) == 2
 
 
+def judged(result: bench.Result, **known: Any) -> bench.Result:
+    """With other figures in its summary, as a file holds them."""
+    document = json.loads(result.path.read_text())
+    document["summary"]["networks"][0] |= known
+    result.path.write_text(json.dumps(document))
+    return bench.load(result.path)
+
+
+@pytest.mark.parametrize(
+    ("gate", "before", "after", "code"),
+    [
+        ("slower", {}, {}, 3),
+        ("slower=99", {}, {}, 0),  # from 0.5 s to 1 s: 100 %, less the drift between two benches
+        ("size", {"bytes": 100}, {"bytes": 101}, 3),
+        ("size=2", {"bytes": 100}, {"bytes": 101}, 0),
+        ("size", {"bytes": 100}, {"bytes": 99}, 0),
+        ("accuracy", {"top1": 0.9, "images": 5000}, {"top1": 0.87, "images": 5000}, 3),
+        ("accuracy", {"top1": 0.9, "images": 50}, {"top1": 0.87, "images": 50}, 0),  # chance
+        ("accuracy=2", {"top1": 0.9, "images": 50}, {"top1": 0.87, "images": 50}, 3),
+        ("accuracy=4", {"top1": 0.9, "images": 5000}, {"top1": 0.87, "images": 5000}, 0),
+        ("accuracy", {"top1": 0.87, "images": 5000}, {"top1": 0.9, "images": 5000}, 0),
+        ("accuracy", {}, {}, 2),  # nothing was judged
+        ("slowr", {}, {}, 2),
+        ("size=x", {}, {}, 2),
+    ],
+)
+def test_ci_can_say_no(
+    two: list[bench.Result], gate: str, before: Any, after: Any, code: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fast, slow = judged(two[1], **before), judged(two[0], **after)
+    words = ["compare", str(fast.path), str(slow.path), "--fail-on", gate, "--json"]
+    assert errors.run(app, words) == code
+    told = capsys.readouterr()
+    if code == 3:
+        (line,) = json.loads(told.out)["failed"]
+        assert line.startswith("net: ")
+        assert line in told.err
+    assert errors.run(app, ["compare", str(slow.path), str(fast.path), "--fail-on", "slower"]) == 0
+
+
+def test_one_file_is_judged_against_its_own_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [save(tmp_path / f"{name}.onnx") for name in ("a", "b")]
+    device = Fake(tmp_path / "device", lambda model, *_: (1.0 + ("1" in model), 0))  # type: ignore[misc]
+    found = bench.measure(models, out=tmp_path / "r.json", device=device, label="fake")
+    words = ["compare", str(found.path), "--fail-on", "slower", "--fail-on", "size", "--json"]
+    assert errors.run(app, words) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["failed"] == ["b: slower, 0.50x"]
+    assert told["networks"][0]["same_file"]
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
