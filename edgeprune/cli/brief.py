@@ -24,7 +24,7 @@ def epilog(command: str) -> str | None:
 def shown(group: Any, words: Sequence[str]) -> list[str]:
     """``words`` for Typer, which knows only --help; where that is short, other options are hidden."""
     name = next((word for word in words if not word.startswith("-")), "")
-    if not {"-h", "--help", ALL} & set(words) or name not in group.commands:
+    if not {"-h", "--help", ALL} & set(words) or name not in getattr(group, "commands", {}):
         return list(words)
     for parameter in group.commands[name].params:
         if getattr(parameter, "is_flag", False):

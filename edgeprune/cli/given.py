@@ -25,10 +25,10 @@ def expanded(
 ) -> list[str]:
     """``words`` with what a config file and the environment say put before what was typed.
 
-    ``group`` is Typer's command with its ``commands``.
+    ``group`` is Typer's command; one without ``commands`` takes its words as they are.
     """
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
-    if at is None or words[at] not in group.commands:
+    if at is None or words[at] not in getattr(group, "commands", {}):
         return list(words)
     name, typed = words[at], list(words[at + 1 :])
     known = options(group.commands[name])
