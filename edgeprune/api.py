@@ -69,6 +69,12 @@ def plan(
     gives a network of the model's own class. ``limits``: ``floor``, ``multiple``, ``keep`` (globs of groups
     that stay whole), ``shares`` (glob -> share of the width that stays) and ``equal`` (parts of a split
     stay equally wide: True), as `prune.plan.Limits`.
+
+    >>> from torchvision.models import resnet18
+    >>> graph = trace(resnet18(), torch.randn(2, 3, 64, 64))
+    >>> made = plan(graph, keep_params=0.5, multiple=8)
+    >>> 0.4 < made.reached()["params"] <= 0.55
+    True
     """
     given = prices.one({"flops": keep_flops, "params": keep_params})
     if target is not None and given is not None:
@@ -138,6 +144,14 @@ def cut(
 
     ``what`` is a plan, or for each group the units that stay. ``optimizer`` and ``ema`` follow, as
     in `prune.cut`. The graph's own model is left as it is.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> graph = trace(net, torch.randn(2, 3, 16, 16))
+    >>> list(graph.groups)
+    ['0']
+    >>> smaller = cut(graph, {"0": [0, 2, 5]})
+    >>> smaller[0].weight.shape, smaller[2].weight.shape
+    (torch.Size([3, 3, 3, 3]), torch.Size([4, 3, 3, 3]))
     """
     keep = _keep(graph, what)
     smaller = prune.narrow(graph, keep, optimizer=optimizer, ema=ema).model
@@ -149,6 +163,15 @@ def repair(graph: Graph, what: Plan | prune.Keep, images: Iterable[Any]) -> nn.M
 
     ``images``: batches of what the network is called with (a few hundred in all), as a data loader gives
     them; labels beside them are passed over. No training: seconds, and most of the accuracy.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> images = [torch.randn(16, 3, 16, 16) for _ in range(4)]
+    >>> graph = trace(net, images[0])
+    >>> keep = {"0": [0, 1, 2, 3, 4]}
+    >>> def off(model):
+    ...     return float((model(images[0]) - net(images[0])).square().mean())
+    >>> off(repair(graph, keep, images)) < off(cut(graph, keep))
+    True
     """
     keep = _keep(graph, what)
     scoring.sound(graph.model)
@@ -194,6 +217,11 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """Write a network that `cut` made, after whatever training, as one ``.safetensors`` file.
 
     It holds the tensors and which channels stayed, nothing pickled; it is there whole or not at all.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> smaller = cut(trace(net, torch.randn(2, 3, 16, 16)), {"0": [0, 2, 5]})
+    >>> save(smaller, "smaller.safetensors").name
+    'smaller.safetensors'
     """
     cuts = getattr(model, "edgeprune_cuts", None)
     if cuts is None:
@@ -216,6 +244,14 @@ def load(path: str | Path, build: nn.Module | Callable[[], nn.Module]) -> nn.Mod
 
     ``build`` makes the network before the cut (its weights do not matter), or is that network.
     Raises :class:`EdgepruneError` where file and network do not belong together.
+
+    >>> def build():
+    ...     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> smaller = cut(trace(build(), torch.randn(2, 3, 16, 16)), {"0": [0, 2, 5]})
+    >>> again = load(save(smaller, "smaller.safetensors"), build)
+    >>> x = torch.randn(1, 3, 16, 16)
+    >>> torch.equal(again(x), smaller.eval()(x))
+    True
     """
     tensors, metadata = files.read_tensors(path)
     cuts = _cuts(Path(path), metadata)

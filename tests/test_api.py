@@ -218,6 +218,21 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_every_word_has_an_example_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import doctest
+
+    from edgeprune import api
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    done = doctest.testmod(api)
+    assert (done.failed, done.attempted >= 20) == (0, True)
+    for word in ("plan", "cut", "repair", "save", "load"):
+        assert ">>>" in getattr(api, word).__doc__
+
+
 def test_the_package_has_no_other_words() -> None:
     with pytest.raises(AttributeError):
         _ = edgeprune.slice

@@ -68,6 +68,10 @@ class Export:
             help="How 8 bits are found (with --int8): equalise, bias, lstsq, then minmax or mse.",
         ),
     ] = None
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="And README.md: a model card in Hugging Face's form."),
+    ] = False
     as_json: options.JSON = False
 
     def __post_init__(self) -> None:
@@ -103,6 +107,10 @@ def export(asked: Export) -> None:
 
     run = runs.find(asked.run)
     written, eight = made(run, asked)
+    if asked.card:
+        from ..report import card, results
+
+        output.note(f"the card: {card.write(results.read(run))}")
     if asked.as_json:
         show_json(run, written, eight)
     else:

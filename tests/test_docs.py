@@ -1,0 +1,107 @@
+"""The site says what is so: its commands exist, its links lead somewhere, its tables are the code's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+from edgeprune.cli import given
+from edgeprune.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
+WRITTEN = [p for p in PAGES if p.parent.name != "commands"]
+
+
+@pytest.fixture(scope="module")
+def group() -> Any:
+    return typer.main.get_command(app)
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "benchmarks/pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lines(path: Path) -> list[str]:
+    """The commands of a page, of its blocks and of its prose."""
+    text = path.read_text().replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    found = re.findall(r"^ *(edgeprune .*)$", blocks, re.MULTILINE)
+    return [line.split("  #")[0] for line in found] + re.findall(r"`(edgeprune [^`]+)`", text)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda p: p.name)
+def test_commands_and_options_exist(group: Any, path: Path) -> None:
+    for line in lines(path):
+        words = shlex.split(line.replace("…", ""))[1:]
+        if not words or words[0].startswith("-") or not words[0].islower():
+            continue
+        assert words[0] in group.commands, line
+        known = given.options(group.commands[words[0]])
+        for word in words[1:]:
+            if word.startswith("--") and word != "--help-all":
+                assert word[2:].partition("=")[0] in known, line
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if p.name != "ARCHITECTURE.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not link.startswith("http"):
+            assert (path.parent / link).exists(), f"{path}: {link}"
+
+
+def test_every_command_has_its_page(group: Any) -> None:
+    nav = (ROOT / "mkdocs.yml").read_text()
+    assert {p.stem for p in (DOCS / "commands").glob("*.md")} == set(group.commands)
+    for page in DOCS.rglob("*.md"):
+        assert str(page.relative_to(DOCS)) in nav, page
+
+
+def test_what_is_made_of_the_code_is_not_stale(pages: ModuleType) -> None:
+    """`python benchmarks/pages.py --texts` makes them again."""
+    assert (DOCS / "reference.md").read_text() == pages.reference()
+    assert (DOCS / "methods.md").read_text() == pages.methods()
+    assert (DOCS / "findings.md").read_text() == pages.found()
+
+
+def test_the_exit_codes_are_the_door_s(pages: ModuleType) -> None:
+    from edgeprune.cli import compare, errors
+
+    codes = {code for code, _ in pages.EXITS}
+    assert {
+        errors.FAILED,
+        errors.FAULT,
+        errors.INTERRUPTED,
+        errors.BROKEN_PIPE,
+        compare.REFUSED,
+    } < codes
+    extras = set(pages.reference().split("## Extras")[1].split())
+    assert "`train`" in extras
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    import subprocess
+    import sys
+
+    words = ["-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site/commands/prune/index.html").is_file()
