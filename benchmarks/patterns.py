@@ -1,6 +1,6 @@
 """Regular patterns inside kernels, measured honestly: results/patterns.md.
 
-    EDGEPRUNE_HOME=... python benchmarks/patterns.py [--limit 4000] [--epochs 6] [--seeds 0] [--cache DIR]
+    EDGEPRUNE_HOME=... python benchmarks/patterns.py [--limit 3000] [--epochs 5] [--seeds 0] [--cache DIR]
     EDGEPRUNE_HOME=... python benchmarks/patterns.py --times        milliseconds of what was made
 
 A small VGG (six 3 x 3 convolutions) is trained on CIFAR-10; every kernel but the first layer's is left t of
@@ -33,7 +33,7 @@ from edgeprune.ways.heal import healing
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = RESULTS / "patterns.json"
-JUDGE, AFTER = 1000, 2  # images, epochs with the masks
+JUDGE, AFTER = 1000, 1  # images, epochs with the masks
 WIDTHS = (32, 64, 64, 128, 128, 128)
 
 
@@ -271,8 +271,8 @@ def verdict(groups: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--limit", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--limit", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="*", default=[])
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--cache", type=Path, help="folder for networks")

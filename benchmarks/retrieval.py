@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from edgeprune import bench, data, export, files, prices
-from edgeprune.data.transforms import normalise
+from edgeprune.data.transforms import centre, normalise
 from edgeprune.fetch import home
 from edgeprune.graph import Graph, cost, trace
 from edgeprune.models import Convention, ModelSpec
@@ -77,7 +77,8 @@ def sets(convention: Convention, seed: int) -> tuple[Sets, Any]:
     at = np.concatenate([np.flatnonzero(labels == c)[:EACH] for c in chosen])
     sample = data.load("imagenet-sample", size=SIZE, seed=seed)
     photos = sample.test.images(np.arange(min(PHOTOS, len(sample.test))))
-    views = np.concatenate([photos, *(seen(photos, seed, k) for k in range(1, VIEWS))])
+    plain = centre(photos, SIZE)
+    views = np.concatenate([plain, *(seen(photos, seed, k) for k in range(1, VIEWS))])
     found = {
         "Caltech101": (split(caltech.test.images(at), convention), labels[at]),
         "instances": (split(views, convention), np.tile(np.arange(len(photos)), VIEWS)),
@@ -100,7 +101,8 @@ def seen(photos: Any, seed: int, view: int) -> Any:
 
 
 def split(pixels: Any, convention: Convention) -> list[Tensor]:
-    return [normalise(part, convention) for part in np.array_split(pixels, -(-len(pixels) // 64))]
+    parts = np.array_split(centre(pixels, SIZE), -(-len(pixels) // 64))
+    return [normalise(part, convention) for part in parts]
 
 
 def found(net: nn.Module, judging: Sets) -> dict[str, float]:
@@ -163,6 +165,7 @@ def inputs(net: nn.Module, images: Sequence[Tensor]) -> dict[str, Tensor]:
 def measure(seed: int, cache: Path) -> None:
     spec = ModelSpec("mobilenetv1-0.75", 1000, "original", padding="same", bn_eps=1e-3)
     whole, convention = pretrained(spec, "imagenet")
+    convention = replace(convention, size=SIZE)
     net = whole.get_submodule("features")
     judging, calibrating = sets(convention, seed)
     graph = trace(net, torch.zeros(2, 3, SIZE, SIZE))

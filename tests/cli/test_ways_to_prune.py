@@ -179,6 +179,10 @@ def test_without_labels_from_weights_to_the_bench(
         f"prune {WHOLE} --images photos --post-training --keep-flops 0.7 --name r", capsys
     )
     assert "no labelled images" in refused("prune r --name again --keep-flops 0.7", capsys)
+    done("prune r --name own --post-training --score pfa --method own --round-to 1", capsys)
+    own = files.read_json(runs.named("own").plan_path)
+    assert own["target"] == {}
+    assert own["promised"]["params"] < own["dense"]["params"]
     out, err = done("prune r --name again --post-training --keep-params 0.7 --round-to 1", capsys)
     assert runs.Run(Path("runs/again")).recipe().parent == "r"
 
