@@ -32,7 +32,7 @@ RUN = "digits"
 SESSION = (
     "datasets",
     "models resnet18",
-    f"train --model mobilenetv1-0.25 --data digits --epochs 2 --limit 600 --precision fp32 --name {RUN}",
+    f"train --model mobilenetv1-0.25 --data digits --epochs 8 --precision fp32 --name {RUN}",
     "inspect --model mobilenetv1-0.25",
     "cost --model mobilenetv1-0.25",
     f"prune {RUN} --name half --post-training --keep-flops 0.5 --dry-run",

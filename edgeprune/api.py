@@ -169,7 +169,7 @@ def repair(graph: Graph, what: Plan | prune.Keep, images: Iterable[Any]) -> nn.M
     >>> graph = trace(net, images[0])
     >>> keep = {"0": [0, 1, 2, 3, 4]}
     >>> def off(model):
-    ...     return float((model(images[0]) - net(images[0])).square().mean())
+    ...     return (model(images[0]) - net(images[0])).square().mean().item()
     >>> off(repair(graph, keep, images)) < off(cut(graph, keep))
     True
     """
