@@ -27,7 +27,7 @@ zoo: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m zoo -n $(JOBS) -q
 
 study: .venv/.installed
-	$(BIN)/python benchmarks/study.py
+	$(BIN)/edgeprune study --paper --out benchmarks/results/study
 
 clean:
 	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache

@@ -45,6 +45,7 @@ SESSION = (
     f"frontier {RUN} --points 2 --rounds 4 --seconds 0.2",
     "plot half --figure filters",
     "report half",
+    "study --paper --smoke --dry-run",
     "runs",
     "devices",
     "trust half",

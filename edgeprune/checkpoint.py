@@ -135,10 +135,20 @@ def lacking(run: Run, network: str) -> EdgepruneError:
     return EdgepruneError(f"run {run.name} has no {network} network", next=run.go_on())
 
 
-def _built(run: Run, spec: records.Spec) -> nn.Module:
+def untrained(run: Run, seed: int) -> nn.Module:
+    """The run's dense network with the random weights of ``seed``; an .onnx file has none, it is refused."""
+    spec = read_spec(run)
+    if code.is_onnx(spec.model.model):
+        raise EdgepruneError(
+            spec.model.model, "is never without its weights", "it cannot be trained from scratch"
+        )
+    return _built(run, spec, seed).eval()
+
+
+def _built(run: Run, spec: records.Spec, seed: int = 0) -> nn.Module:
     """The run's dense network with fresh weights; code that the run brings along must be allowed."""
     if spec.code is None:
-        return models.fresh(spec.model, 0)
+        return models.fresh(spec.model, seed)
     found = code.kept(run, spec.code)
     if code.is_onnx(spec.code.file):  # data: nothing of it runs
         what = f"{run.name}'s {spec.code.file}"
@@ -151,7 +161,7 @@ def _built(run: Run, spec: records.Spec) -> nn.Module:
         )
     _, function = code.parts(spec.model.model)
     with code.written_out(found) as folder:
-        return models.fresh(spec.model.but(model=f"{folder / spec.code.file}:{function}"), 0)
+        return models.fresh(spec.model.but(model=f"{folder / spec.code.file}:{function}"), seed)
 
 
 def trust(run: Run) -> tuple[list[str], str]:

@@ -21,6 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "timm": ("timm",),
     "boxes": ("pycocotools", "torchvision"),
     "lan": ("segno",),
+    "study": ("optuna",),
 }
 
 

@@ -26,6 +26,7 @@ from . import (
     report,
     runs,
     schema,
+    study,
     train,
     trust,
 )
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The main job": (train.train, frontier.frontier, prune.prune, export.export, bench.bench),
+    "Many runs": (study.study,),
     "Looking at things": (
         report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
         cost.cost, models.models, datasets.datasets, runs.runs, trust.trust,

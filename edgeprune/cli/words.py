@@ -78,7 +78,23 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
             "--way",
             help="The way by its name: paper, target, gradual (--during-training), unlabelled "
             "(--post-training), interleaved (many small cuts, --updates after each), lottery (back to the "
-            "first weights after each round).",
+            "first weights after each round), scratch (the architecture of --plan from random weights: a "
+            "control), "
+            "fine-pruning (Tung et al. 2017: shares searched while it is fine-tuned).",
+        ),
+    ] = None
+    worth: Annotated[
+        float | None,
+        typer.Option(
+            "--worth",
+            help="With --way fine-pruning: accuracy, 0 to 1, that all FLOPs together are worth (0.1).",
+        ),
+    ] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="With --way scratch: epochs (as many as the dense network had) or compute (as much: more).",
         ),
     ] = None
     rounds: Annotated[

@@ -44,6 +44,7 @@ from .run import (
     of_line,
 )
 from .signature import Inputs, Port, Signature
+from .study import Flat, Network, Start, Study, StudyRow, Words
 from .target import FORMS, Form, Place, Target, form_of
 from .typed import (
     CLOSED,
@@ -75,6 +76,7 @@ __all__ = [
     "Environment",
     "Epoch",
     "Event",
+    "Flat",
     "Form",
     "Format",
     "Frontier",
@@ -88,6 +90,7 @@ __all__ = [
     "Measured",
     "Memory",
     "ModelSpec",
+    "Network",
     "Options",
     "Other",
     "Output",
@@ -109,7 +112,10 @@ __all__ = [
     "Signature",
     "Spec",
     "Stage",
+    "Start",
     "Step",
+    "Study",
+    "StudyRow",
     "Summary",
     "Target",
     "Timed",
@@ -117,6 +123,7 @@ __all__ = [
     "Visit",
     "Warning",
     "Weather",
+    "Words",
     "form_of",
     "int8_of",
     "line_of",

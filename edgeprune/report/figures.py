@@ -286,6 +286,35 @@ def frontier(name: str, found: Frontier) -> Figure:
     return figure
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is left of each layer's filters, averaged over seeds: one line of `kept_widths`."""
+
+    label: str
+    layers: Sequence[str]
+    share: Sequence[float]  # 0..1, one a layer
+    least: Sequence[float]  # over the seeds
+    most: Sequence[float]
+
+
+def kept_widths(panels: Mapping[str, Sequence[Kept]]) -> Figure:
+    """Late against early: the share of each layer's filters that is left, one line a start."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(panels, height=3.6, width=5.6)
+        for ax, lines in zip(axes, panels.values(), strict=True):
+            for line, colour in zip(lines, (ACCENT, SECOND, INK, QUIET), strict=False):
+                x = range(len(line.layers))
+                ax.plot(x, line.share, color=colour, marker="o", markersize=3, label=line.label)
+                ax.fill_between(x, line.least, line.most, color=colour, alpha=0.15, linewidth=0)
+            names = lines[0].layers if lines else []
+            ax.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        axes[0].set_ylim(0, 1.05)
+        axes[0].set_ylabel("filters left")
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _legend(figure, axes)
+    return figure
+
+
 def _in_ms(interval: Interval | None) -> Interval | None:
     return None if interval is None or None in interval else (1e3 * interval[0], 1e3 * interval[1])  # type: ignore[operator]
 

@@ -82,8 +82,9 @@ def write(found: Results) -> Path:
     return found.run.report_path
 
 
-@lru_cache(maxsize=1)
-def _template() -> Any:
+@lru_cache(maxsize=2)
+def template(name: str) -> Any:
+    """A page's template; what two of them share is ``macros.html`` and ``style.css``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -93,11 +94,11 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def html(found: Results) -> str:
-    page = _template()
+    page = template("page.html")
     measured, odd = frontier.told(found.run)
     table = results.comparison(found.run, found)  # its speed-ups are drawn instead
     return page.render(

@@ -138,3 +138,12 @@ def named(
     if images < SMALL_SET:
         recipe = recipe.but(batch_size=recipe.batch_size // 2)
     return recipe.but(lr=recipe.lr * FINE_TUNING_LR) if pretrained else recipe
+
+
+def from_random(recipe: Recipe) -> Recipe:
+    """``recipe`` as :func:`named` makes it for random weights, where it was one for pre-trained ones.
+
+    A learning rate that was typed stays.
+    """
+    highest = (RECIPES["default"].lr, float(str(WITHOUT_NORM["lr"])))
+    return next((recipe.but(lr=lr) for lr in highest if recipe.lr == lr * FINE_TUNING_LR), recipe)

@@ -64,13 +64,12 @@ def told_of(way: Way | None) -> records.Pruning | None:
     return None if way is None else records.Pruning(row_of(way).name, records.plain(way))
 
 
-def way_told(told: records.Pruning | None) -> Way | None:
-    """A way out of a recipe, as its row reads it."""
+def way_told(told: records.Pruning | None, where: str = "recipe.json: pruning") -> Way | None:
+    """A way out of a recipe, as its row reads it; ``where`` is what an error names."""
     from .table import named
 
     if told is None:
         return None
-    where = "recipe.json: pruning"
     try:
         row = named(told.way)
     except KeyError:

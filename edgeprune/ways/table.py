@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 from .. import prices
 from ..errors import EdgepruneError, closest
 from ..prune.plan import OWN
-from . import gradual, interleaved, lottery, paper, target, unlabelled
+from . import (
+    fine_pruning,
+    gradual,
+    interleaved,
+    lottery,
+    paper,
+    scratch,
+    target,
+    unlabelled,
+)
 from .way import Row, Way, Words, spelled
 
 if TYPE_CHECKING:
@@ -22,6 +31,8 @@ WAYS: dict[str, Row[Any]] = {
         unlabelled.ROW,
         interleaved.ROW,
         lottery.ROW,
+        scratch.ROW,
+        fine_pruning.ROW,
     )
 }
 
