@@ -10,7 +10,7 @@ import operator
 import torch
 from torch import Tensor, fx
 
-from .module import Operators
+from .module import Operators, sweep
 from .operators import operator_of
 from .recipe import evaluate
 
@@ -39,7 +39,7 @@ def fold(module: fx.GraphModule) -> fx.GraphModule | None:
             leaf = module.graph.get_attr(_folded_name(node))
         leaf.meta = dict(node.meta)
         node.replace_all_uses_with(leaf)
-    module.graph.eliminate_dead_code()
+    sweep(module.graph)
     module.recompile()
     return recipe
 

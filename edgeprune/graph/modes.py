@@ -9,7 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 
+import torch
 from torch import nn
+
+ATOMS = frozenset(
+    {int, float, bool, str, type(None), torch.dtype}
+)  # hold no tensor and never change
+CONTAINERS = (dict, list, set)  # what a forward may keep a table in
 
 
 @contextmanager
@@ -43,7 +49,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         (v, v.copy() if v else None)  # most are empty
         for _, attributes in before
         for v in attributes.values()
-        if isinstance(v, dict | list | set)
+        if type(v) not in ATOMS and isinstance(v, CONTAINERS)
     ]
     try:
         yield

@@ -33,6 +33,13 @@ class Operators(fx.GraphModule):
         return fx.GraphModule(self, self.graph, class_name=type(self).__name__).__reduce__()
 
 
+def sweep(graph: fx.Graph) -> None:
+    """Take out what nothing reads, in place: nothing in a recording has any other effect."""
+    for node in reversed(graph.nodes):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+
+
 def module_of(
     graph: fx.Graph, tensors: Mapping[str, Tensor], unsaved: Collection[str], name: str
 ) -> Operators:

@@ -34,8 +34,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..records.signature import Inputs
 from .inputs import Example, arguments, empty, flat, inputs_of, nest_of, open_axes, size
-from .modes import unchanged
-from .module import module_of
+from .modes import ATOMS, unchanged
+from .module import module_of, sweep
 from .opening import Refused, as_nodes, open_sizes
 from .operators import Operator, row_of, twin_of
 from .operators.pointwise import INTEGERS
@@ -47,8 +47,11 @@ META = torch.device("meta")
 HERE = (os.path.dirname(torch.__file__) + os.sep, __file__)  # frames that are nobody's forward
 QUANTISED = {"quantized", "qat", "observer", "fake_quantize"}  # in the names of torch.ao's modules
 NOTHING = torch.empty(0, device=META)  # statistics that a frozen norm does not give
+OUTSIDE = torch._C._InferenceMode  # torch.inference_mode, without its Python
 LOCK = threading.RLock()  # a module's tensors are replaced for all threads
-ATOMS = frozenset({int, float, bool, str, type(None), torch.dtype})  # hold no tensor
+
+
+Modules = list[tuple[str, nn.Module]]  # by qualified name
 
 
 class Value(Tensor):
@@ -62,7 +65,7 @@ class Value(Tensor):
 
     @staticmethod
     def of(meta: Tensor, device: torch.device, place: Place) -> Value:
-        with torch.inference_mode(False):  # what a forward keeps is differentiated later
+        with OUTSIDE(False):  # what a forward keeps is differentiated later
             value = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
                 Value, meta.shape, strides=meta.stride(), storage_offset=meta.storage_offset(),
                 dtype=meta.dtype, device=device,
@@ -136,17 +139,18 @@ class Held:
     """What a module holds: its tensors as values, the same in all of its recordings."""
 
     def __init__(self, model: nn.Module) -> None:
-        _check_modules(model)
+        modules = list(model.named_modules())
+        _check_modules(modules)
         self.model = model
-        self.names = _names(model)  # id of a tensor -> its qualified name
-        self.paths = {id(m): name for name, m in model.named_modules()}
+        self.names = _names(modules)  # id of a tensor -> its qualified name
+        self.paths = {id(m): name for name, m in modules}
         self.values: dict[int, Value] = {}  # by the tensor's id
         self.constants: dict[str, Tensor] = {}  # by name
         self.steps: list[Step] = []
         self.slots: list[tuple[dict[str, Any], str, Value]] = []  # where the module has them
         self.known: dict[Any, Known] = {}  # the operators that its forward calls
         self.made: dict[Any, tuple[Any, ...]] = {}  # what an operator made of such arguments
-        for m in model.modules():
+        for _, m in modules:
             for kind in (m._parameters, m._buffers):
                 self.slots += [(kind, n, self._value(t)) for n, t in kind.items() if t is not None]
 
@@ -189,6 +193,10 @@ class Recorder(TorchDispatchMode):
     told: bool = True  # each step says which module's forward it is of, and where it stands
     path: list[str] = field(default_factory=lambda: [""])  # of the modules whose forward runs
     made: list[weakref.ref[Value]] = field(default_factory=list)  # of free steps
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # nobody compiles a recording
+        return False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -301,7 +309,7 @@ class Recorder(TorchDispatchMode):
     def _result(self, func: Any, args: Any, kwargs: Any) -> Any:
         known, values = self._of(func), list(_values((args, kwargs)))
         row = known.row
-        out: Any = _as_first(row, args, values)
+        out: Any = _told(row, args, kwargs, values)
         if out is None:
             out = self._made_of(func, known, args, kwargs, values)
         if row.frozen:
@@ -525,19 +533,24 @@ def _on_shapes(func: Any, known: Known, args: Any, kwargs: Any) -> Any:
         ) from None
 
 
-def _as_first(row: Operator, args: Any, values: list[Value]) -> Tensor | None:
-    """The first operand's like, where the row says so, for real numbers in the plain layout; else None.
+def _told(row: Operator, args: Any, kwargs: Any, values: list[Value]) -> Tensor | None:
+    """The result as the row says it, of real numbers of one type in the plain layout; else None.
 
     The operator's own code takes a hundred times as long to say it.
     """
-    if row.like is None or not isinstance(args[0], Value):
+    if (row.like is None and row.shape is None) or not values:
         return None
     x, *others = [v.meta for v in values]
     if not x.dtype.is_floating_point or not x.is_contiguous():
         return None
     if any(t.dtype != x.dtype for t in others) or any(isinstance(a, complex) for a in args):
         return None
-    return x.clone() if row.like(x, others) else None
+    if row.shape is not None:
+        plain = all(t.is_contiguous() for t in others)
+        shape = row.shape(*_mapped(args, _meta), **_mapped(kwargs, _meta)) if plain else None
+        return None if shape is None else torch.empty(shape, dtype=x.dtype, device=META)
+    assert row.like is not None
+    return x.clone() if isinstance(args[0], Value) and row.like(x, others) else None
 
 
 def _on_meta(known: Known, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -600,14 +613,13 @@ def _paths(recorder: Recorder) -> Iterator[None]:
         last.remove()
 
 
-def _names(model: nn.Module) -> dict[int, str]:
-    """Qualified names of the tensors that the module holds, plain attributes among them."""
-    modules = list(model.named_modules())
+def _names(modules: Modules) -> dict[int, str]:
+    """Qualified names of the tensors that the modules hold, plain attributes among them."""
     found: dict[int, str] = {}
     for kind in ("_parameters", "_buffers", "__dict__"):
         for prefix, m in modules:
             for name, value in getattr(m, kind).items():
-                if isinstance(value, Tensor):
+                if type(value) not in ATOMS and isinstance(value, Tensor):
                     found.setdefault(id(value), f"{prefix}.{name}".removeprefix("."))
     return found
 
@@ -631,7 +643,7 @@ def record(model: nn.Module, example: Example) -> fx.GraphModule:
 
         frozen, plan = open_sizes(recorder, batch, open_axes(example), at)
         graph = as_nodes(recorder.tape, plan)
-        graph.eliminate_dead_code()
+        sweep(graph)
         used = [str(n.target) for n in graph.nodes if n.op == "get_attr"]
         saved = set(model.state_dict())
     tensors = {name: recorder.constants[name] for name in used}
@@ -648,9 +660,9 @@ def settled(model: nn.Module, example: Example, told: bool = True) -> Recorder:
         return run(held, example, told) if recorder.keep() else recorder
 
 
-def _check_modules(model: nn.Module) -> None:
+def _check_modules(modules: Modules) -> None:
     """Refuse what a recording cannot look into, or would see in numbers of its own."""
-    for name, m in model.named_modules():
+    for name, m in modules:
         if isinstance(m, torch.jit.ScriptModule):
             raise Refused(
                 f"{name or 'it'} is a torch.jit module (a script), into which nobody can look",

@@ -21,7 +21,7 @@ from ..graph.rewriting import Rewriter
 from ..graph.tensors import named_tensors, replace_tensors, unsaved
 from . import computed
 from .computed import Computed
-from .module import Parts, Reason, adapt, disagrees, follow_numbers, patched, trainable
+from .module import Judge, Parts, Reason, adapt, follow_numbers, patched, trainable
 from .optimizer import follow_optimizer
 from .rewrite import rewrite, written
 
@@ -113,14 +113,14 @@ def _patched(
         model, reason = patched(
             graph.model,
             Parts(tensors, rewriter.groups, numbers),
-            lambda small: disagrees(small, whole, graph),
+            Judge(whole, graph).disagrees,
         )
         return model, reason, None
     read, found = named_tensors(module), [recipe]
 
     def differs(small: nn.Module) -> Reason:
         found[0], reason = computed.computing(graph, small, set(graph.folded) & read.keys(), made)
-        return reason or disagrees(small, unfolded(module, found[0]), graph)
+        return reason or Judge(unfolded(module, found[0]), graph).disagrees(small)
 
     weights = {one.layer: tensors.pop(one.name) for one in made}
     for one in made:

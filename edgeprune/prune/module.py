@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses import FakeTensorMode
 
 from ..errors import EdgepruneError
 from ..graph import Graph
-from ..graph.inputs import Example, arguments, example_of, flat
-from ..graph.modes import evaluating, quiet, set_modes, unchanged
+from ..graph.inputs import Example, arguments, example_of, flat, mapped
+from ..graph.modes import ATOMS, evaluating, quiet, set_modes, unchanged
+from ..graph.module import sweep
 from ..graph.operators import operator_of
 from ..graph.tensors import floating, named_tensors, put, unsaved
 from .alike import alike
@@ -31,6 +33,7 @@ WRITTEN = (
 )
 
 
+CONTAINERS = (dict, OrderedDict, set)  # of a module; most are empty
 Sizes = Mapping[int, int]  # a size in a module's forward -> what it is after the cut
 Numbers = Mapping[str, Sizes]  # by module
 
@@ -83,10 +86,8 @@ def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module
     # Wherever the copy would hold an old tensor (tied weights: in several places), the new one.
     memo: dict[int, Any] = {id(named[name]): value for name, value in parts.tensors.items()}
     memo.update(_computed(model, parts.weights))
-    memo.update(_empty(model))
     try:
-        small = copy.deepcopy(model, memo)
-        restore(small, model, memo)
+        small = copied(model, memo)
     except Exception as e:
         return None, Reason(f"it cannot be copied: {_words(e)}")
     by_id = {id(named[name]): count for name, count in parts.groups.items() if name in named}
@@ -99,10 +100,48 @@ def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module
     return (None if reason else small), reason
 
 
-def _empty(model: nn.Module) -> dict[int, Any]:
-    """Copies of the modules' empty containers, most of what a copy is made of."""
-    attributes = (v for m in model.modules() for v in vars(m).values() if not isinstance(v, Tensor))
-    return {id(v): type(v)() for v in attributes if type(v) in (dict, OrderedDict, set) and not v}
+def copied(model: nn.Module, known: Mapping[int, Any]) -> nn.Module:
+    """As ``copy.deepcopy`` does with the memo ``known``. Modules that leave it to Python are copied here, attribute by attribute,
+    which is quicker; where others copy themselves, all is looked at once more (:func:`restore`)."""
+    memo = dict(known)
+    plain = [m for m in model.modules() if _is_plain(type(m)) and id(m) not in memo]
+    for m in plain:
+        memo[id(m)] = type(m).__new__(type(m))
+    for m in reversed(plain):  # children before parents
+        memo[id(m)].__setstate__(_copy_items(m.__getstate__(), {}, memo))
+    small = copy.deepcopy(model, memo)
+    if any(not _is_plain(type(m)) for m in model.modules()):
+        restore(small, model, memo)
+    return small
+
+
+def _is_plain(kind: type[nn.Module]) -> bool:
+    """Whether a copy of such a module is a copy of its attributes and nothing else."""
+    own = ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__", "__slots__")
+    python = ("__new__", "__reduce__", "__reduce_ex__")
+    return (
+        not any(hasattr(kind, name) for name in own)
+        and all(getattr(kind, name) is getattr(object, name) for name in python)
+        and kind.__getstate__ is nn.Module.__getstate__
+        and kind not in copyreg.dispatch_table
+    )
+
+
+def _copy_items(whole: Any, new: Any, memo: dict[int, Any]) -> Any:
+    """``new``, filled with copies of what is in a dict."""
+    for key, value in whole.items():
+        name = key if type(key) in ATOMS else copy.deepcopy(key, memo)
+        if type(value) in ATOMS:
+            new[name] = value
+        elif id(value) in memo:
+            new[name] = memo[id(value)]
+        elif type(value) in CONTAINERS and (not value or type(value) is not set):
+            new[name] = memo[id(value)] = inner = type(value)()
+            if value:
+                _copy_items(value, inner, memo)
+        else:
+            new[name] = copy.deepcopy(value, memo)
+    return new
 
 
 def _agrees_with_fewer(small: nn.Module, before: Renumbered, differs: Differs) -> bool:
@@ -224,39 +263,49 @@ def _renumbered(value: Any, sizes: Sizes) -> Any:
 # -- does the module's own Python agree? -----------------------------------------------------------
 
 
-def disagrees(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
-    """Why the module's forward is not the cut graph's ("" if it is): operator by operator, or else
-    on a fresh example."""
-    with evaluating(small), quiet():
-        traced = example_of(whole.inputs, whole.batch, floating(graph))
-        same = alike(small, graph, traced)
-        reason = (
-            Reason() if same else Reason(OTHER) if same is False else _differs(small, graph, whole)
-        )
-    if reason or not _has_training_parts(small, graph):
-        return reason
-    error = _train_error(small, whole)
-    return Reason(f"its forward raises in training mode: {error}" if error else "")
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Of copies of a module around a cut graph's tensors, which one's forward is the graph's."""
+
+    graph: fx.GraphModule
+    whole: Graph
+
+    def disagrees(self, small: nn.Module) -> Reason:
+        """Why the copy's forward is not the graph's ("" if it is): operator by operator, or else on a
+        fresh example."""
+        graph, whole = self.graph, self.whole
+        with evaluating(small), quiet():
+            traced = example_of(whole.inputs, whole.batch, floating(graph))
+            same = alike(small, graph, traced)
+            reason = Reason() if same else Reason(OTHER) if same is False else self._differs(small)
+        if reason or not _has_training_parts(small, graph):
+            return reason
+        error = _train_error(small, whole)
+        return Reason(f"its forward raises in training mode: {error}" if error else "")
+
+    @cached_property
+    def _asked(self) -> tuple[Mapping[str, Tensor], Example, object]:
+        """What every copy is asked, and the answer: it takes longer than all else of a cut."""
+        return _probe(self.graph, self.whole)
+
+    def _differs(self, small: nn.Module) -> Reason:
+        shaken, x, expected = self._asked
+        try:
+            got = _run(small, shaken, mapped(x, Tensor.clone))  # a forward may write to its input
+        except Exception as e:
+            return Reason.of(e, small)
+        ours, theirs = flat(got), flat(expected)
+        pairs = list(zip(ours, theirs, strict=False))
+        same = len(ours) == len(theirs) > 0
+        least = 0.0 if floating(self.graph).dtype == torch.float64 else WRITTEN
+        same = same and all(a.shape == b.shape and _close(a, b, least) for a, b in pairs)
+        return Reason("" if same else OTHER)
 
 
 def _has_training_parts(model: nn.Module, graph: fx.GraphModule) -> bool:
     """Whether eval mode, which the graph is, leaves out parameters (auxiliary classifiers)."""
     read = {id(t) for t in named_tensors(graph).values()}
     return any(id(p) not in read for p in model.parameters())
-
-
-def _differs(small: nn.Module, graph: fx.GraphModule, whole: Graph) -> Reason:
-    shaken, x, expected = _probe(graph, whole)
-    try:
-        got = _run(small, shaken, x)
-    except Exception as e:
-        return Reason.of(e, small)
-    ours, theirs = flat(got), flat(expected)
-    pairs = list(zip(ours, theirs, strict=False))
-    same = len(ours) == len(theirs) > 0
-    least = 0.0 if floating(graph).dtype == torch.float64 else WRITTEN
-    same = same and all(a.shape == b.shape and _close(a, b, least) for a, b in pairs)
-    return Reason("" if same else OTHER)
 
 
 def _probe(graph: fx.GraphModule, whole: Graph) -> tuple[Mapping[str, Tensor], Example, object]:
@@ -295,13 +344,12 @@ def _train_error(small: nn.Module, whole: Graph) -> str:
 
 
 def _raised(model: nn.Module, whole: Graph, numbers: bool) -> str:
-    shapes = nullcontext() if numbers else FakeTensorMode(allow_non_fake_inputs=True)
-    with evaluating(model), shapes as fake:
-        made = Tensor.clone if fake is None else fake.from_tensor
-        tensors = {name: made(t) for name, t in named_tensors(model).items()}
+    with evaluating(model):
+        own = {n: t.clone() if numbers else t.to("meta") for n, t in named_tensors(model).items()}
         model.train()
         try:
-            _run(model, tensors, example_of(whole.inputs, BATCH, floating(model)))
+            x = example_of(whole.inputs, BATCH, floating(model))
+            _run(model, own, x if numbers else mapped(x, lambda t: t.to("meta")))
         except Exception as e:
             return _words(e)
     return ""
@@ -369,7 +417,5 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
         restore = operator_of(node).restore
         if restore is not None:
             restore(root, node)
-    module = fx.GraphModule(root, operators, class_name=type(graph).__name__)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+    sweep(operators)
+    return fx.GraphModule(root, operators, class_name=type(graph).__name__)

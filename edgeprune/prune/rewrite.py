@@ -18,6 +18,7 @@ from ..errors import EdgepruneError, told
 from ..graph.follow import layer, short_name
 from ..graph.kept import Kept
 from ..graph.labels import Labelled
+from ..graph.module import sweep
 from ..graph.operators import operator_of
 from ..graph.rewriting import Rewriter
 from ..graph.vanish import Left, left
@@ -34,7 +35,7 @@ def rewrite(kept: Kept) -> Rewriter:
     if rest is not None:
         branches.stand_in(r, rest)
     r.new.set_codegen(r.graph.module.graph._codegen)
-    r.new.eliminate_dead_code()
+    sweep(r.new)
     return r
 
 

@@ -1,4 +1,4 @@
-"""Operators of which the table says that their result is as their first operand: it is."""
+"""Operators of which the table says what shape their result has: it has it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from edgeprune.graph.tape import Step
 
 SMALL = torch.rand(1, 6, 1, 1) + 0.5
 VECTOR = torch.rand(6) + 0.5
+KERNEL = torch.rand(6, 6, 3, 2)
+LINE, CUBE = torch.rand(7, 5, 2), torch.rand(7, 1, 2, 3, 2)
+MATRIX, SEVEN = torch.rand(7, 4), torch.rand(7)
 ONE = tuple(
     "relu relu6 leaky_relu elu selu celu gelu silu mish softplus logsigmoid sigmoid tanh "
     "hardswish hardsigmoid hardtanh neg abs exp sqrt rsqrt".split()
@@ -37,6 +40,25 @@ CALLS: dict[str, Callable[[Tensor], Any]] = {
     "batch norm": lambda x: F.batch_norm(x, VECTOR, VECTOR, VECTOR, VECTOR),
     "group norm": lambda x: F.group_norm(x, 2, VECTOR, VECTOR),
     "layer norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "conv": lambda x: F.conv2d(x, KERNEL, VECTOR),
+    "conv, a window": lambda x: F.conv2d(x, KERNEL, None, (2, 1), (1, 2), (1, 1)),
+    "conv, stride of one number": lambda x: torch.conv2d(x, KERNEL, None, [2], [1], [1]),
+    "conv, depthwise": lambda x: F.conv2d(x, KERNEL[:, :1], None, 1, 1, 1, 6),
+    "conv, same": lambda x: F.conv2d(x, KERNEL[..., :1], None, 1, "same"),
+    "conv1d": lambda x: F.conv1d(x.reshape(6, 5, 4), LINE),
+    "conv3d": lambda x: F.conv3d(x.reshape(1, 1, 6, 5, 4), CUBE, padding=1),
+    "linear": lambda x: F.linear(x, MATRIX, SEVEN),
+    "pool": lambda x: F.adaptive_avg_pool2d(x, (2, 3)),
+    "pool to a place": lambda x: F.adaptive_avg_pool2d(x, 1),
+    "pool's own": lambda x: torch.ops.aten._adaptive_avg_pool2d(x, [2, 1]),
+    "mean": lambda x: x.mean((2, 3)),
+    "mean, kept": lambda x: x.mean(-1, keepdim=True),
+    "mean, of all": lambda x: x.mean(),
+    "mean, double": lambda x: x.mean(1, dtype=torch.float64),
+    "cat": lambda x: torch.cat([x, x * 2], 1),
+    "cat, from the right": lambda x: torch.cat([x, x[..., :2], x], -1),
+    "concat": lambda x: torch.ops.aten.concat([x, x]),
+    "cat, types": lambda x: torch.cat([x, x.double()]),
 }  # fmt: skip
 LAYOUTS: dict[str, Callable[[], Tensor]] = {
     "plain": lambda: torch.rand(1, 6, 5, 4) + 0.5,
@@ -91,10 +113,10 @@ def test_of_alike_layers_the_first_alone_is_asked_for_its_shape(
 
     real = record._on_shapes
     monkeypatch.setattr(record, "_on_shapes", on_shapes)
-    layers = nn.Sequential(*(nn.Conv2d(6, 6, 3, padding=1) for _ in range(3)))
+    layers = nn.Sequential(*(nn.MaxPool2d(3, 1, 1) for _ in range(3)))
     tape = record.run(record.Held(layers), LAYOUTS["plain"]()).tape
     assert len([s for s in tape.nodes if s.op == "call_function"]) == 3
-    assert asked == [torch.ops.aten.conv2d.default]
+    assert asked == [torch.ops.aten.max_pool2d.default]
 
 
 def test_what_was_made_before_was_made_of_such_numbers_and_layouts() -> None:
@@ -108,8 +130,30 @@ def test_what_was_made_before_was_made_of_such_numbers_and_layouts() -> None:
         assert (step.value.shape, step.value.dtype) == (real.shape, real.dtype)
 
 
+WRONG: dict[str, Callable[[Tensor], Any]] = {
+    "conv, channels": lambda x: F.conv2d(x, KERNEL[:, :5]),
+    "conv, a kernel too large": lambda x: F.conv2d(x, KERNEL.repeat(1, 1, 3, 4)),
+    "linear": lambda x: F.linear(x, LINE[..., 0]),
+    "linear, a bias of another size": lambda x: F.linear(x, MATRIX, VECTOR),
+    "mean, twice": lambda x: x.mean((1, 1)),
+    "mean, no axis": lambda x: x.mean(4),
+    "cat, other sizes": lambda x: torch.cat([x, x[:, :, :2]], 1),
+    "cat, no axis": lambda x: torch.cat([x, x], 4),
+    "cat, other axes": lambda x: torch.cat([x, x[0]], 1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_raises_is_not_told_a_shape(name: str) -> None:
+    x = LAYOUTS["plain"]()
+    with pytest.raises((RuntimeError, IndexError)):
+        WRONG[name](x)
+    with pytest.raises((RuntimeError, IndexError)):
+        record.run(record.Held(Called(WRONG[name])), x)
+
+
 def test_every_such_operator_is_tried() -> None:
-    rows = {name for name, row in OPERATORS.items() if row.like}
+    rows = {name for name, row in OPERATORS.items() if row.like or row.shape}
     tried: set[str] = set()
     for f in CALLS.values():
         steps = record.run(record.Held(Called(f)), LAYOUTS["plain"]()).tape.nodes

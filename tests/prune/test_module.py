@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from edgeprune import checkpoint, files, models
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost, trace
-from edgeprune.prune import cut, l1, largest, narrow
+from edgeprune.prune import cut, l1, largest, module, narrow
+from edgeprune.prune.module import copied
 from edgeprune.runs import Run
 from tests.graphs import random_keep, relative, traced
 from tests.nets import build, images
@@ -205,6 +207,83 @@ def test_parts_that_only_training_runs_are_not_broken() -> None:
     assert small.edgeprune_kind == "graph"
     assert "training mode" in str(small.edgeprune_reason)
     assert small(images(3)).shape == (3, 4)
+
+
+class Kept(nn.Module):
+    """What a copy must not share with its network, and what it must share with itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(3, 4, 1), nn.Dropout()
+        self.table, self.empty, self.list = {"a": [1], self.drop: 2}, {}, [self.conv]
+        self.same, self.names = self.table, {"x", "y"}
+        self.attention = nn.MultiheadAttention(4, 2)
+
+
+def test_a_copy_shares_what_a_deep_copy_shares() -> None:
+    model = Kept().eval()
+    weight = nn.Parameter(torch.zeros(2, 3, 1, 1))
+    new = copied(model, {id(model.conv.weight): weight})
+    assert new.conv.weight is weight
+    assert new.list[0] is new.conv is not model.conv
+    assert new.table == {"a": [1], new.drop: 2}
+    assert new.same is new.table is not model.table
+    assert new.table["a"] is not model.table["a"]
+    assert new.empty == {}
+    assert new.empty is not model.empty
+    assert new.names == model.names
+    assert new.names is not model.names
+    assert new.drop._forward_hooks is not model.drop._forward_hooks
+    assert new.attention.in_proj_weight is not model.attention.in_proj_weight
+    assert not any(m.training for m in new.modules())
+    expected = copy.deepcopy(model)
+    for ours, theirs in zip(new.modules(), expected.modules(), strict=True):
+        assert vars(ours).keys() == vars(theirs).keys()
+
+
+class Copies(nn.Module):
+    """A layer that copies itself, and forgets what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Copies:
+        return Copies()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def test_what_copies_itself_is_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Copies()).train()
+    model[1].eval()
+    model[1].late = 3
+    new = copied(model, {})
+    assert new[1].late == 3
+    assert (new[0].training, new[1].training) == (True, False)
+
+
+class Numbered(nn.Module):
+    """Sizes written as attributes, one of them no size at all: its forward is compared several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+        self.width, self.power = 8, 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).mean((2, 3))
+        return self.head(x.reshape(-1, self.width)) * self.power + len(self.conv.weight) * 1.5
+
+
+def test_the_cut_graph_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = module._probe
+    monkeypatch.setattr(module, "_probe", lambda *a: asked.append(1) or real(*a))
+    small = cut(Numbered().double().eval(), images(2), {"conv": [0, 1, 5]})
+    assert small.edgeprune_kind == "graph"
+    assert len(asked) == 1
 
 
 class DroppedThenNormed(nn.Module):

@@ -11,7 +11,7 @@ from torch import fx
 
 from ..follow import Follow, labelled, plain, shape_of
 from ..labels import Labelled, Vector, axes_of
-from . import written_out
+from . import shapes, written_out
 from .pointwise import pointwise
 from .row import Operator
 
@@ -194,12 +194,17 @@ ROWS = (
         partial(window, spatial=3),
     ),
     Operator("adaptive_avg_pool1d", partial(window, spatial=1), averages=True),
-    Operator("adaptive_avg_pool2d _adaptive_avg_pool2d", partial(window, spatial=2), averages=True),
+    Operator(
+        "adaptive_avg_pool2d _adaptive_avg_pool2d",
+        partial(window, spatial=2),
+        averages=True,
+        shape=shapes.pooled,
+    ),
     Operator("adaptive_avg_pool3d", partial(window, spatial=3), averages=True),
     Operator("softmax _softmax log_softmax cumsum cumprod softmin", mix),
     Operator("sum", partial(reduce, contracts=True)),
     Operator("linalg_vector_norm norm", norm),
-    Operator("mean", reduce, exact=written_out.mean, averages=True),
+    Operator("mean", reduce, exact=written_out.mean, averages=True, shape=shapes.reduced),
     Operator("amax amin", reduce, averages=True),
     Operator("prod std var var_mean max min argmax argmin", reduce),
     Operator(

@@ -13,6 +13,7 @@ from ...errors import EdgepruneError
 from ..follow import Follow, owner, unknown
 from ..labels import Labelled, Vector
 from ..rewriting import Rewriter, set_argument
+from . import shapes
 from .row import Operator, Work
 
 
@@ -192,6 +193,7 @@ ROWS = (
         kind="conv",
         macs=convolution_macs,
         reads=True,
+        shape=shapes.convolved,
     ),
     Operator(
         "torchvision::deform_conv2d",

@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from ..follow import Follow, plain, unknown
 from ..labels import Labelled, Vector, axes_of
 from ..rewriting import Rewriter, set_argument
+from . import shapes
 from .row import Operator
 from .writes import permute_back, shape_back, split_back, transpose_back, unbind_back
 
@@ -285,7 +286,7 @@ ROWS = (
         "view _unsafe_view", view, sizes, moves=True, vectors=True, run=reshaped, back=shape_back
     ),
     Operator("reshape", view, sizes, moves=True, vectors=True, back=shape_back),
-    Operator("cat concat", cat, moves=True),
+    Operator("cat concat", cat, moves=True, shape=shapes.joined),
     Operator("expand_as", expand_as, moves=True),
     Operator("slice_scatter", scatter, slice_scatter, moves=True),
     Operator("select_scatter", scatter, select_scatter, moves=True),

@@ -12,6 +12,7 @@ from torch import fx
 from ..follow import Follow, unknown
 from ..labels import Labelled, Vector
 from ..rewriting import Rewriter
+from . import shapes
 from .row import Operator, Work
 
 Operand = tuple[fx.Node | None, Labelled, Sequence[Any]]  # node, labels, a letter for each axis
@@ -249,7 +250,15 @@ def attention_macs(work: Work) -> int:
 
 
 ROWS = (
-    Operator("linear", linear, kind="linear", macs=linear_macs, channels=-1, reads=True),
+    Operator(
+        "linear",
+        linear,
+        kind="linear",
+        macs=linear_macs,
+        channels=-1,
+        reads=True,
+        shape=shapes.projected,
+    ),
     Operator("embedding", embedding, kind="embedding", channels=-1),
     Operator("addmm", addmm, kind="linear", macs=linear_macs, channels=-1),
     Operator("matmul", matmul, kind="matmul", macs=matmul_macs, channels=-1),

@@ -61,6 +61,9 @@ class Operator:
     like: Callable[[Tensor, Sequence[Tensor]], bool] | None = (
         None  # whether its result has the shape and the type of its first tensor, beside the others
     )
+    shape: Callable[..., Shape | None] | None = (
+        None  # of its arguments: its result's in the plain layout, of the type of its tensors
+    )
     copies: bool = False  # its second argument, into the first
     back: Back | None = None  # how a write into its result reaches its argument
     evaluating: Callable[..., tuple[Any, tuple[Any, ...]] | None] | None = (
