@@ -322,6 +322,15 @@ def read_onnx(path: Path) -> None:
         subject.convention(known)
 
 
+def read_model(path: Path) -> None:
+    """The file as a network: inspect, as it is typed, which builds, asks, records and follows it."""
+    from edgeprune.cli import app, errors
+
+    code = errors.run(app.app, ["inspect", "--model", str(path)])
+    if code not in (0, errors.FAILED):
+        raise RuntimeError(f"exit code {code}")
+
+
 FORMATS = (
     Format("history", ".jsonl", of_run("history.jsonl"), read_run("history.jsonl"), json=True),
     Format("spec", ".json", of_run("spec.json"), read_spec, json=True),
@@ -340,6 +349,7 @@ FORMATS = (
     Format("safetensors", ".safetensors", of_run("*.safetensors"), read_weights),
     Format("pth", ".pth", pth, read_weights),
     Format("onnx", ".onnx", of_run("*.onnx"), read_onnx),
+    Format("onnx as a network", ".onnx", of_run("*.onnx"), read_model),
 )
 
 
@@ -529,10 +539,12 @@ def main() -> None:
 
 def preload() -> None:
     """What readers import, before the forks."""
+    import onnx  # noqa: F401
+
     from edgeprune import bench, checkpoint, doctor, models, report, ways  # noqa: F401
     from edgeprune.bench import compare, subject  # noqa: F401
+    from edgeprune.cli import app, plans  # noqa: F401
     from edgeprune.cli import bench as command  # noqa: F401
-    from edgeprune.cli import plans  # noqa: F401
     from edgeprune.doctor import rounding  # noqa: F401
     from edgeprune.report import page, results  # noqa: F401
     from edgeprune.runtime import device, predictor  # noqa: F401

@@ -11,6 +11,9 @@ from onnx.helper import get_attribute_value as attribute_value
 from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
 
+SHAPE_HAS_ENDS = 15  # since this opset
+END = 2**31 - 1  # of an axis, however long it is
+
 
 def as_it_was(proto: onnx.ModelProto, interface: Interface, opset: int) -> onnx.ModelProto:
     """The exported graph with the file's names of inputs, outputs and open axes, its metadata (edgeprune's
@@ -44,6 +47,9 @@ def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     older.CopyFrom(proto)
     held = {t.name: t for t in older.graph.initializer}
     try:
+        nodes = [part for node in older.graph.node for part in _apart(node, older.graph, opset)]
+        del older.graph.node[:]
+        older.graph.node.extend(nodes)
         for node in older.graph.node:
             _lower(node, held, opset_of(proto), opset)
         for entry in older.opset_import:
@@ -53,6 +59,23 @@ def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     except Exception:  # the checker's classes, schemas that are not there
         return proto
     return older
+
+
+def _apart(node: Any, graph: Any, opset: int) -> list[Any]:
+    """The node, or the two that an older opset needs for it: of a shape the part between ``start`` and
+    ``end`` is cut out behind it (Shape has these since 15)."""
+    given = {a.name: attribute_value(a) for a in node.attribute}
+    if node.op_type != "Shape" or opset >= SHAPE_HAS_ENDS or not given:
+        return [node]
+    whole, names = f"{node.output[0]}_whole", []
+    for word, number in {"start": given.get("start", 0), "end": given.get("end", END)}.items():
+        names.append(f"{whole}_{word}")
+        value = onnx.helper.make_tensor(names[-1], onnx.TensorProto.INT64, [1], [number])
+        graph.initializer.append(value)
+    return [
+        onnx.helper.make_node("Shape", list(node.input), [whole], f"{node.name}_whole"),
+        onnx.helper.make_node("Slice", [whole, *names], list(node.output), node.name),
+    ]
 
 
 def _lower(node: Any, held: Mapping[str, Any], newer: int, opset: int) -> None:

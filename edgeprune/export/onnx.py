@@ -197,15 +197,24 @@ def _open(port: Port) -> tuple[int, ...]:
 def _as_open_as_it_can(
     taken: _Taken, outputs: list[str], opset: int
 ) -> tuple[onnx.ModelProto, _Taken]:
-    """The file, and what is open in it: torch's exporter cannot solve every size that a file leaves open."""
-    try:
-        return _exported(taken, outputs, opset), taken
-    except EdgepruneError as e:
-        if taken.axes == taken.asked:
-            raise
-        lost = {axis: e.why for axis in taken.axes if axis not in taken.asked}
-        fewer = replace(taken, axes=taken.asked, shut={**taken.shut, **lost})
-        return _exported(fewer, outputs, opset), fewer
+    """The file, and what is open in it: torch's exporter cannot solve every size that a file leaves open.
+
+    Then one axis alone is tried, and at last what was asked for alone.
+    """
+    more = tuple(axis for axis in taken.axes if axis not in taken.asked)
+    lost: dict[int, str] = {}
+    for chosen in [more, *([axis] for axis in more if len(more) > 1), ()]:
+        shut = {axis: why for axis, why in lost.items() if axis not in chosen}
+        tried = replace(
+            taken, axes=tuple(sorted({*taken.asked, *chosen})), shut={**taken.shut, **shut}
+        )
+        try:
+            return _exported(tried, outputs, opset), tried
+        except EdgepruneError as e:
+            if not chosen:
+                raise
+            lost.update(dict.fromkeys(chosen, e.why))
+    raise AssertionError
 
 
 def _exported(taken: _Taken, outputs: list[str], opset: int) -> onnx.ModelProto:
