@@ -235,10 +235,11 @@ def by_labels(case: Case, folder: Path) -> ByLabels:
 HEAD = """# Networks beyond classifiers through the commands
 
 Sixteen small networks (`benchmarks/cases_networks.py`) with random weights and shaken statistics (LR-ASPP,
-which is deep: with those of the photos) through `prune --post-training --keep-flops 0.7 --round-to 1`, `export` and `bench --device cpu`, as they are typed.
-Figures: the pruned .onnx file beside the dense one, on held-out examples, in onnxruntime. Difference: torch
-against onnxruntime, of the largest value of an output. The figures say that every command follows each
-network and speaks of what it answers; they say nothing of trained ones. Free widths are slow on x86.
+which is deep: with those of the photos) through `prune --post-training --keep-flops 0.7 --round-to 1`,
+`export` and `bench --device cpu`, as they are typed. Figures: the pruned .onnx file beside the dense one, on
+held-out examples, in onnxruntime. Difference: torch against onnxruntime, of the largest value of an output.
+The figures say that every command follows each network and speaks of what it answers; they say nothing of
+trained ones. Free widths are slow on x86.
 
 | network | compared as | FLOPs kept | figures | difference | speed-up |
 | --- | --- | ---: | --- | ---: | ---: |

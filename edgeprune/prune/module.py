@@ -101,8 +101,11 @@ def patched(model: nn.Module, parts: Parts, differs: Differs) -> tuple[nn.Module
 
 
 def copied(model: nn.Module, known: Mapping[int, Any]) -> nn.Module:
-    """As ``copy.deepcopy`` does with the memo ``known``. Modules that leave it to Python are copied here, attribute by attribute,
-    which is quicker; where others copy themselves, all is looked at once more (:func:`restore`)."""
+    """As ``copy.deepcopy`` does with the memo ``known``.
+
+    Modules that leave it to Python are copied here, attribute by attribute, which is quicker; where
+    others copy themselves, all is looked at once more (:func:`restore`).
+    """
     memo = dict(known)
     plain = [m for m in model.modules() if _is_plain(type(m)) and id(m) not in memo]
     for m in plain:
