@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -156,6 +157,12 @@ def lines_of(path: str | os.PathLike[str]) -> list[str]:
     except OSError as e:
         raise EdgepruneError(str(path), e.strerror or str(e)) from None
     return [line for line in raw.split("\n") if line.strip()]
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Of a file's content."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def write_tensors(

@@ -235,6 +235,7 @@ def _alone(model: Listed, raw: Timed, own: Clean) -> Judged:
         macs=model.macs,
         flops=model.flops,
         counted_by=model.counted_by,
+        int8=model.int8,
         latency=latency(own),
         load=Loading(
             import_s=_median(s.import_s for s in raw.sessions),

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import EdgepruneError
 from ..export import axes
 from ..records import Convention, Listed
+from ..runtime.layout import QUANTISED
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Subject:
     macs: int | None
     flops: int | None
     counted_by: str  # "edgeprune" (the paper's convention, from the metadata) or "graph"
+    int8: bool = False  # by its operators, whatever it is called
     metadata: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     open: tuple[str, ...] = ()  # inputs that leave more open than the batch, as --shape says them
@@ -35,7 +38,8 @@ class Subject:
         """What a result file says of it."""
         return Listed(
             name=self.name, file=self.path.name, bytes=self.bytes, params=self.params,
-            macs=self.macs, flops=self.flops, counted_by=self.counted_by, metadata=self.metadata,
+            macs=self.macs, flops=self.flops, counted_by=self.counted_by, int8=self.int8,
+            metadata=self.metadata,
         )  # fmt: skip
 
 
@@ -67,12 +71,34 @@ def inspect(
                 bytes=sum(p.stat().st_size for p in [path, *external.values()]),
                 **(counted or {}),
                 counted_by="edgeprune" if all(own) else "graph",
+                int8=_in_8_bits(model),
                 metadata=metadata[i],
                 files=external,
                 open=tuple(_open(model, shapes)),
             )
         )
     return subjects
+
+
+def _in_8_bits(model: Any) -> bool:
+    return any(node.op_type in QUANTISED for node in model.graph.node)
+
+
+def check_kind(path: Path, int8: bool, sha256: str = "") -> None:
+    """Refuse a file of a run that is not what its name says: float or in 8 bits by its operators, and, where
+    its record says a hash, of that hash."""
+    again = "edgeprune export" + (" --int8" if int8 else "")
+    if _in_8_bits(_parse(path)) != int8:
+        kinds = ("a float network", "a network in 8 bits")
+        raise EdgepruneError(
+            str(path),
+            f"holds {kinds[not int8]}, its name says {kinds[int8]}",
+            f"write it again: {again}",
+        )
+    if sha256 and files.sha256(path) != sha256:
+        raise EdgepruneError(
+            str(path), f"is not the file that {path.stem}.json tells of", f"write it again: {again}"
+        )
 
 
 def check_sized(subjects: Sequence[Subject]) -> None:

@@ -94,11 +94,13 @@ def _short(networks: Sequence[Judged], measured: Measured) -> Warning | None:
 
 def _slower(networks: Sequence[Judged], measured: Measured) -> Warning | None:
     """A network in 8 bits that is slower than the float one that it was made from."""
-    medians = {n.name: n.latency.median_s for n in networks}
+    floats = {n.name: n.latency.median_s for n in networks if not n.int8}
     said, slow = [], []
-    for name, own in medians.items():
+    for name, own in ((n.name, n.latency.median_s) for n in networks if n.int8):
         parent = parent_of(name)
-        before = medians.get(parent) if parent != name else None
+        if parent == name:  # a file by another name: beside the first one
+            parent = networks[0].name
+        before = floats.get(parent)
         if own is not None and before is not None and own > before:
             said.append(f"{name} is {own / before:.2f}x slower than {parent}")
             slow.append(name)

@@ -140,7 +140,7 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
         output.note(
             f"the ledger as .md, .csv and, with edgeprune[plots], .png; every value: {folder}"
         )
-    floats = [c for c in cases if parent_of(c.network.name) == c.network.name]
+    floats = [c for c in cases if not c.network.int8]
     return (floats or cases)[-1]
 
 

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import EdgepruneError
+from ..errors import EdgepruneError, closest
 from . import options, output
 from .typed import typed
 
-HELD = 0.8  # share of the outputs' variance; less is no network of use
+FORMATS = ("onnx", "ort")
 
 if TYPE_CHECKING:
-    from ..checkpoint import Loaded
     from ..export import Exported
+    from ..export.mobile import Mobile
     from ..export.parity import Parity
-    from ..records import Int8, Output
     from ..report.tables import Table
     from ..runs import Run
-    from ..ways.exporting import Judging
     from ..ways.quantising import Written
 
 
@@ -65,16 +63,26 @@ class Export:
         typer.Option(
             "--int8-method",
             metavar="STEPS+RANGES",
-            help="How 8 bits are found (with --int8): equalise, bias, lstsq, then minmax or mse.",
+            help="How 8 bits are found (with --int8): equalise, bias, lstsq, fitted, then minmax or mse.",
         ),
     ] = None
     card: Annotated[
         bool,
         typer.Option("--card", help="And README.md: a model card in Hugging Face's form."),
     ] = False
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="onnx, or ort: each file in onnxruntime's mobile format too, and the operators for a "
+            "build with no others.",
+        ),
+    ] = "onnx"
     as_json: options.JSON = False
 
     def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise EdgepruneError(f"--format {self.format}", closest(self.format, FORMATS))
         for option, value in (("--calibrate", self.calibrate), ("--int8-method", self.method)):
             if value is not None and not self.int8:
                 raise EdgepruneError(f"{option} {value}", "is of int8 alone", "add --int8")
@@ -97,6 +105,8 @@ def export(asked: Export) -> None:
     what is open), and choose the same class for every image of the test split (without labels: of what was
     held out); otherwise no file is left and the exit code is 2.
 
+    With --format ort each also comes in onnxruntime's mobile format, loaded and compared before it is there.
+
     With --int8 each also comes in 8 bits, as dense-int8.onnx and pruned-int8.onnx (QDQ, uint8 maps, int8
     weights with a step a filter); how often it gives the float file's answer on the same images is told
     before it is there.
@@ -104,6 +114,7 @@ def export(asked: Export) -> None:
     Example: [b]edgeprune export --int8[/b]
     """
     from .. import runs
+    from ..report import eight_bits
 
     run = runs.find(asked.run)
     written, eight = made(run, asked)
@@ -111,10 +122,12 @@ def export(asked: Export) -> None:
         from ..report import card, results
 
         output.note(f"the card: {card.write(results.read(run))}")
+    small = mobile(run) if asked.format == "ort" else []
     if asked.as_json:
-        show_json(run, written, eight)
+        show_json(run, written, eight, small)
     else:
-        tables = [in_8_bits([e.told for e in eight.values()])] if eight else []
+        tables = [eight_bits.table([e.told for e in eight.values()])] if eight else []
+        tables += [in_mobile(small)] if small else []
         output.show(table(run, written), *beside(written), *tables)
     tell(run, written)
 
@@ -122,7 +135,7 @@ def export(asked: Export) -> None:
 def made(run: Run, asked: Export) -> tuple[dict[str, Exported], dict[str, Written]]:
     """The files of each network of the run, and those in 8 bits, by the networks' names."""
     from .. import checkpoint, runs
-    from ..ways import exporting
+    from ..ways import exporting, quantising
 
     present = [network for network in runs.NETWORKS if run.has(network)]
     if not present:
@@ -133,17 +146,55 @@ def made(run: Run, asked: Export) -> tuple[dict[str, Exported], dict[str, Writte
         for name, network in networks.items():
             output.note(f"exporting {name} …")
             written[name] = exporting.write(run, network, name, images, asked.opset, asked.axes)
-        eight = quantised(run, networks, images, asked) if asked.int8 else {}
+        eight: dict[str, Written] = {}
+        if asked.int8:
+            eight = quantising.beside(
+                run, networks, images, output.note, output.in_8_bits, asked.calibrate, asked.method
+            )
     return written, eight
 
 
-def show_json(run: Run, written: dict[str, Exported], eight: dict[str, Written]) -> None:
+def mobile(run: Run) -> list[Mobile]:
+    """Every .onnx file of the run in onnxruntime's mobile format, beside it."""
+    from .. import records
+    from ..export import mobile as room
+    from ..ways import exporting
+
+    names, samples = run.exported, exporting.judging(run).samples
+    with run.lock(), output.aside():
+        output.note("writing the mobile format …")
+        found, listed = room.write(
+            [run.onnx_path(name) for name in names], samples,
+            [records.parent_of(name) != name for name in names],
+        )  # fmt: skip
+    output.note(f"the operators that they need: {listed}")
+    return found
+
+
+def in_mobile(found: list[Mobile]) -> Table:
+    from .. import records, units
+    from ..report.tables import Column, Table
+
+    columns = [
+        Column("file", align="left"),
+        Column("bytes", "size", units.size),
+        Column("difference", "from .onnx", lambda v: f"{v:.1e}"),
+    ]
+    rows = [{**records.plain(one), "file": one.path.name} for one in found]
+    return Table("In onnxruntime's mobile format, loaded and compared", columns, rows)
+
+
+def show_json(
+    run: Run, written: dict[str, Exported], eight: dict[str, Written], small: list[Mobile]
+) -> None:
     from .. import records
     from ..ways import exporting
 
     documents = {name: records.plain(e) for name, e in written.items()}
     documents |= {name: document(e) for name, e in eight.items()}
-    head = {"run": str(run.path), "labelled": exporting.labelled(run)}
+    head: dict[str, Any] = {"run": str(run.path), "labelled": exporting.labelled(run)}
+    if small:
+        head["mobile"] = records.plain(small)
     output.show_json(head | {"networks": documents})
 
 
@@ -161,98 +212,12 @@ def tell(run: Run, written: dict[str, Exported]) -> None:
         output.note(f"next: edgeprune bench {run.word} --device cpu")
 
 
-def quantised(
-    run: Run, networks: dict[str, Loaded], images: Judging, asked: Export
-) -> dict[str, Written]:
-    """The int8 file of each network; what it gives is told before it is there."""
-    from .. import quantise
-    from ..ways import quantising
-
-    examples = quantising.calibrating(run, asked.calibrate or quantising.CALIBRATED)
-    written = {}
-    for network, loaded in networks.items():
-        output.note(f"exporting {network} in 8 bits …")
-        one = quantising.write(
-            run, loaded, network, examples, images, told, asked.method or quantise.USUAL
-        )
-        written[one.told.network] = one
-    return written
-
-
-def told(name: str, found: Int8) -> None:
-    """One line on what 8 bits keep, and one where they do not hold the network."""
-    from .. import units
-
-    if found.note:
-        output.note(f"{name}: {found.note}")
-    least = min(
-        (o.variance_kept for o in found.beside_float if o.variance_kept is not None), default=1.0
-    )
-    if least < HELD:
-        layers = (
-            ", ".join(k.layer for k in found.worst) or "unknown (--int8-method lstsq+minmax tells)"
-        )
-        output.note(
-            f"{name}: 8 bits do not hold this network, {units.percent(max(least, 0.0), 0)} of its outputs' "
-            f"variance is kept; furthest off: {layers}. Deploy the float file"
-        )
-    first = main_figure(found.beside_float)
-    kept = f"{first[0].lower()} kept to {first[1]}, " if first else ""
-    size = f"{units.size(found.bytes)} of {units.size(found.float_bytes)}"
-    if found.in_float:
-        layers = ", ".join(f"{k.layer} ({units.percent(k.loss, 1)})" for k in found.in_float)
-        output.note(f"{name}: left in float, with what their 8 bits would lose: {layers}")
-    output.note(f"{name}: {kept}on {found.images:,} held-out examples; {size}")
-
-
-def main_figure(outputs: list[Output]) -> tuple[str, str] | None:
-    """What is told first of a network's outputs beside another's: how it is called, and its value."""
-    from ..report.outputs import figures
-
-    found = figures(outputs)
-    return (found[0].key.replace("_", " "), found[0].text) if found else None
-
-
 def document(written: Written) -> dict[str, Any]:
     """Of an int8 file; the ranges are in its record."""
     from .. import records
 
     found: dict[str, Any] = records.plain(written.told)
     return {"path": str(written.path), **{k: v for k, v in found.items() if k != "ranges"}}
-
-
-def in_8_bits(found: list[Int8]) -> Table:
-    """The int8 files beside their float ones."""
-    from .. import units
-    from ..report.tables import Column, Table
-
-    def row(one: Int8) -> dict[str, Any]:
-        own, dense = main_figure(one.beside_float), main_figure(one.beside_dense)
-        return {
-            "file": f"{one.network}.onnx", "bytes": one.bytes, "float_bytes": one.float_bytes,
-            "float": own[1] if own else None,
-            "dense": dense[1] if dense and one.parent != "dense" else None,
-            "accuracy": one.accuracy, "float_accuracy": one.float_accuracy,
-            "in_float": len(one.in_float),
-        }  # fmt: skip
-
-    first = main_figure(found[0].beside_float)
-    columns = [
-        Column("file", align="left"),
-        Column("bytes", "size", units.size),
-        Column("float_bytes", "of float's", units.size),
-        Column("float", "as float"),
-        Column("dense", "as dense"),
-    ]
-    if found[0].accuracy is not None:
-        columns += [
-            Column("accuracy", "score", units.percent),
-            Column("float_accuracy", "float's", units.percent),
-        ]
-    columns.append(Column("in_float", "layers in float"))
-    word = first[0] if first else "outputs"
-    title = f"In 8 bits: {word} on {found[0].images:,} examples that did not calibrate"
-    return Table(title, columns, [row(one) for one in found])
 
 
 def tell_open(written: dict[str, Exported]) -> None:

@@ -37,6 +37,9 @@ class Which(Panel, title="Which networks"):
     points: Annotated[
         int, typer.Option("--points", help="Networks besides the dense one, 2 to 20.")
     ] = 7
+    int8: Annotated[bool, typer.Option("--int8", help="And each of them in 8 bits, beside it.")] = (
+        False
+    )
     score: options.SCORE = None
     method: options.METHOD = None
     keep: options.KEEP = None
@@ -93,10 +96,12 @@ class Frontier:
             "round_to": words.multiple(self.which.round_to, self._elsewhere()),
         }  # fmt: skip
         settings = settings_of({k: v for k, v in known.items() if v is not None})
-        return Wish(settings, self.which.points, device=self.where.device, request=Request(
+        request = Request(
             threads=self.where.threads, rounds=self.where.rounds, seconds=self.where.seconds,
             passes=min(6, self.where.rounds),
-        ))  # fmt: skip
+        )  # fmt: skip
+        where = self.where.device
+        return Wish(settings, self.which.points, where, int8=self.which.int8, request=request)
 
     def _elsewhere(self) -> str | None:
         """The device, where it is not this machine and decides what widths it computes in."""
@@ -133,7 +138,8 @@ def frontier(asked: Frontier) -> None:
     output.show(drawn.table(found.run.name, found.frontier))
     for path in paths:
         output.note(f"the picture: {path}")
-    output.note(f"next: edgeprune prune {found.run.word} --pick N")
+    eight = " --int8" if wish.int8 else ""
+    output.note(f"next: edgeprune prune {found.run.word} --pick N{eight}")
 
 
 def show_json(found: Found, paths: list[Path]) -> None:

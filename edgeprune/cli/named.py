@@ -39,7 +39,20 @@ def targets(words: list[str]) -> tuple[Run | None, list[Path], list[str] | None]
             )
     if not names:
         raise checkpoint.lacking(run, "dense")
+    for name in names:
+        check_kind(run, name)
     return run, [run.onnx_path(n) for n in names], names
+
+
+def check_kind(run: Run, network: str) -> None:
+    """A file of the run is believed by what is in it, not by its name."""
+    from .. import records
+    from ..bench import subject
+
+    int8, told = records.parent_of(network) != network, ""
+    if int8 and run.record_path(network).is_file():
+        told = records.read(run.record_path(network), records.Int8).sha256
+    subject.check_kind(run.onnx_path(network), int8, told)
 
 
 def shapes(words: list[str], models: list[Path], batch: int = 1) -> dict[str, tuple[int, ...]]:

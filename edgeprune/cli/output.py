@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 
 if TYPE_CHECKING:
+    from ..records import Int8
     from ..report.tables import Table
     from ..runs import Run
 
@@ -65,7 +66,9 @@ def networks(run: Run, as_json: bool) -> None:
     table = report.comparison(run)
     if as_json:
         results = [records.plain(r) for r in run.history(records.Result)]
-        show_json({"run": str(run.path), "results": results})
+        eight = report.read(run).eight
+        known = {e.network: records.plain(e) | {"ranges": len(e.ranges)} for e in eight.values()}
+        show_json({"run": str(run.path), "results": results} | ({"int8": known} if known else {}))
     else:
         show(table)
 
@@ -81,6 +84,14 @@ class Loud:
 
 def loudness(quiet: bool = False, verbose: bool = False) -> None:
     Loud.quiet, Loud.verbose, Loud.begun = quiet, verbose, time.monotonic()
+
+
+def in_8_bits(name: str, found: Int8) -> None:
+    """What 8 bits keep of a network, and what they do not hold."""
+    from ..report import eight_bits
+
+    for sentence in eight_bits.sentences(found):
+        note(f"{name}: {sentence}")
 
 
 def note(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import EdgepruneError
 from . import output, plans, words
 from .typed import typed
 
@@ -19,18 +20,25 @@ def prune(asked: words.Prune) -> None:
     [b]Without labels[/b]: --post-training --keep-flops 0.5 --images FOLDER; or RUN --pick N, one of the
     networks that [b]edgeprune frontier[/b] measured.
 
+    With --int8 the .onnx files follow, dense and pruned, each in float and in 8 bits.
+
     Killed, it goes on where it was when the same command is typed again.
 
     Example: [b]edgeprune prune --model vgg16 --init imagenet[/b]
     """
     from .. import files, ways
+    from ..ways import quantising
     from . import progress
 
+    if asked.how.int8 and asked.how.dry_run:
+        raise EdgepruneError("--int8", "writes files, and --dry-run writes none", "leave one out")
     given = plans.given(asked)
     way, wanted = asked.way(given), words.wanted(asked)
     with output.aside(), progress.watch() as watch:
         if not asked.how.dry_run:
             done = ways.prune(wanted, way, given, watch)
+            if asked.how.int8:
+                quantising.after_pruning(done.run, output.note, output.in_8_bits)
         else:
             planned = ways.dry(wanted, way, given, watch)
     if asked.how.dry_run:
@@ -40,4 +48,5 @@ def prune(asked: words.Prune) -> None:
         files.write_json(asked.how.plan_out, files.read_json(done.run.plan_path))
     output.networks(done.run, asked.rest.as_json)
     output.note(f"stopped: {done.ended}. Everything lies in {done.run.path}")
-    output.note(f"next: edgeprune export {done.run.name}")
+    next = "bench" if asked.how.int8 else "export"
+    output.note(f"next: edgeprune {next} {done.run.name}")

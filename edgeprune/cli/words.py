@@ -121,6 +121,14 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
             "--pick", min=1, metavar="N", help="That network of the run's frontier (post-training)."
         ),
     ] = None
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Then write it in 8 bits too, as edgeprune export --int8 does; a time that is asked for is "
+            "the float network's.",
+        ),
+    ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, change nothing.")] = (
         False
     )
@@ -310,7 +318,7 @@ PANELS: tuple[Callable[[Prune], Panel], ...] = (
     lambda words: words.paper,
 )  # fmt: skip
 # words that say nothing about how it is pruned
-NO_WAY = {"way", "plan", "pick", "dry_run", "plan_out", "device", "threads"}
+NO_WAY = {"way", "plan", "pick", "int8", "dry_run", "plan_out", "device", "threads"}
 
 
 def wanted(words: Any) -> Wanted:

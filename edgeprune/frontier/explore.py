@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import bench, files, records, runs, units
+from .. import bench, files, quantise, records, runs, units
 from ..bench.devices import Device
 from ..bench.scratch import Scratch
 from ..errors import EdgepruneError
+from ..export.answers import answers
 from ..graph import Graph, cost
 from ..graph.inputs import Example
 from ..memory import give_back
@@ -35,7 +36,18 @@ from ..records import Output, Place, Request
 from ..runs import Run
 from ..runtime import device
 from ..tasks import TASKS
-from ..ways import Settings, Unlabelled, Wanted, Watch, aim, claim, opened, unlabelled, wanted
+from ..ways import (
+    Settings,
+    Unlabelled,
+    Wanted,
+    Watch,
+    aim,
+    claim,
+    opened,
+    quantising,
+    unlabelled,
+    wanted,
+)  # fmt: skip
 from ..ways.dense import refuse_early
 from ..ways.post_training import Look, applied, look, parts_of, rank
 from ..ways.table import fingerprint
@@ -53,6 +65,7 @@ class Wish:
     settings: Settings = field(default_factory=Settings)
     points: int = 7  # networks besides the dense one
     device: str = "cpu"
+    int8: bool = False  # each network in 8 bits too
     request: Request = field(default_factory=lambda: Request(rounds=30, seconds=3.0))
 
     def __post_init__(self) -> None:
@@ -80,6 +93,7 @@ class Made:
     plan: Plan | None = None  # None: the dense one
     share: float = 1.0
     outputs: tuple[Output, ...] = ()
+    int8: bool = False
 
     @property
     def kept(self) -> float:
@@ -92,22 +106,26 @@ def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Fou
     work = _work(words, wish, watch)
     judges = unlabelled.judging(work)
     with Scratch() as folder:
-        start, made = _networks(work, wish, folder)
+        start, floats = _networks(work, wish, folder)
+        made = [*floats, *(_in_8_bits(work, start, floats, folder) if wish.int8 else [])]
         measured = bench.measure(
             [m.file for m in made], out=folder / "bench.json", device=place, label=wish.device,
-            request=wish.request, names=[_name(i) for i in range(len(made))],
+            request=wish.request, names=[_name(i, len(floats)) for i in range(len(made))],
             watch=partial(_measuring, watch, wish.request),
         )  # fmt: skip
-        points = _points(made, measured.networks, start.judges)
+        points = [
+            *_points(made[: len(floats)], measured.networks, start.judges),
+            *_points(made[len(floats) :], measured.networks[len(floats) :], start.judges),
+        ]
         frontier = records.Frontier(
             created=runs.now(), device=wish.device, threads=wish.request.threads,
             price=counted_in(wish)[0].price,
             images=start.judges, points=points, seconds=time.perf_counter() - begun,
-            plans={str(i): fingerprint(m.plan) for i, m in enumerate(made) if m.plan is not None},
+            plans={str(i): fingerprint(m.plan) for i, m in enumerate(floats) if m.plan is not None},
         )  # fmt: skip
         with work.open():
             unlabelled.write_dense(work, judges)
-            _write(work.run, made, folder / "bench.json", frontier)
+            _write(work.run, floats, folder / "bench.json", frontier)
     return Found(work.run, frontier)
 
 
@@ -200,21 +218,41 @@ def _made(traced: Graph, file: Path, some: Example) -> Made:
     return Made(written(traced, file, some), counts.params, counts.flops)
 
 
+def _in_8_bits(work: Work[Any], start: Look, floats: Sequence[Made], folder: Path) -> list[Made]:
+    """Each network in 8 bits, judged beside the dense one in float; calibrated on what was looked at."""
+    examples, made = quantising.spread(start.examples, start.calibrating), []
+    for number, one in enumerate(floats):
+        work.watch.on_progress("networks in 8 bits", number, len(floats))
+        path = one.file.with_stem(f"{one.file.stem}-int8")
+        quantise.save(quantise.of_file(one.file, examples).proto, path)
+        found = answers(
+            [floats[0].file, path], ((x, None) for x in start.judge), work.dense.signature,
+            start.rows, [(0, 1)],
+        )  # fmt: skip
+        made.append(replace(one, file=path, plan=None, outputs=tuple(found.outputs[0]), int8=True))
+        work.watch.note(
+            f"{_name(number, len(floats))} in 8 bits: keeps {units.percent(made[-1].kept)} "
+            f"({units.percent(one.kept)} in float)"
+        )
+    return made
+
+
 def _points(
     made: Sequence[Made], measured: Sequence[records.Judged], images: int
 ) -> list[records.Point]:
+    """Of networks in as many bits, from the dense one on."""
     ahead = beaten(
-        [(j.latency.median_s or math.inf, m.kept) for m, j in zip(made, measured, strict=True)]
+        [(j.latency.median_s or math.inf, m.kept) for m, j in zip(made, measured, strict=False)]
     )
     return [
         records.Point(
-            number=number, share=one.share, params=one.params, flops=one.flops, bytes=judged.bytes,
-            kept=one.kept, outputs=list(one.outputs), latency=judged.latency,
+            number=number, int8=one.int8, share=one.share, params=one.params, flops=one.flops,
+            bytes=judged.bytes, kept=one.kept, outputs=list(one.outputs), latency=judged.latency,
             kept_interval=units.wilson(one.kept, images) if answered(one.outputs) else None,
             speedup=judged.speedup, speedup_interval=judged.speedup_interval,
             verdict=judged.verdict, beaten_by=ahead[number],
         )
-        for number, (one, judged) in enumerate(zip(made, measured, strict=True))
+        for number, (one, judged) in enumerate(zip(made, measured, strict=False))
     ]  # fmt: skip
 
 
@@ -227,8 +265,10 @@ def _write(run: Run, made: Sequence[Made], samples: Path, frontier: records.Fron
     files.write_json(run.frontier_path, records.plain(frontier))
 
 
-def _name(number: int) -> str:
-    return str(number) if number else "dense"
+def _name(place: int, floats: int) -> str:
+    """Of the network in that place; those in 8 bits follow the float ones."""
+    own = str(place % floats) if place % floats else "dense"
+    return own if place < floats else records.int8_of(own)
 
 
 def _measuring(watch: Watch, request: Request, event: records.Event) -> None:

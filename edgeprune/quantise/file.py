@@ -8,22 +8,28 @@ axes and the metadata stay what they were.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
 
 from ..errors import EdgepruneError, first_line
 from ..models.onnx.file import opset_of
+from ..runtime.layout import QUANTISED
 from ..version import __version__
+from . import grid
 from .ranges import Range
 
 Proto = Any  # onnx.ModelProto, whose members are made at run time
 OPSET = 13  # the first one whose QuantizeLinear knows a step a filter
+SUMS_IN_FLOAT = ("Gemm", "MatMul")  # whose integer kernels give floats where nothing rounds them
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
 
 
 def prepared(path: Path) -> Proto:
@@ -75,11 +81,11 @@ def quantised(proto: Proto, ranges: Mapping[str, Range], in_float: Collection[st
         writer = QDQQuantizer(
             copy, True, False, QuantType.QInt8, QuantType.QUInt8,
             TensorsData(CalibrationMethod.MinMax, ends), [], list(in_float),
-            sorted({*QLinearOpsRegistry, *QDQRegistry}), {},
+            sorted({*QLinearOpsRegistry, *QDQRegistry}), {"TensorQuantOverrides": _steps(copy)},
         )  # fmt: skip
         writer.quantize_model()
         writer.model.topological_sort()
-        made = writer.model.model
+        made = _ends_in_float(writer.model.model)
     except Exception as e:  # whatever its Python raises
         raise EdgepruneError(
             "onnxruntime's quantizer fails on this network",
@@ -91,6 +97,60 @@ def quantised(proto: Proto, ranges: Mapping[str, Range], in_float: Collection[st
     del made.metadata_props[:]  # it notes what it did to the shapes
     made.metadata_props.extend(proto.metadata_props)
     made.producer_name, made.producer_version = "edgeprune", __version__
+    return made
+
+
+def _steps(proto: Proto) -> dict[str, list[dict[str, Any]]]:
+    """The steps of each layer's weights (`grid.steps`), in the words of onnxruntime's quantizer."""
+    held = {t.name: t for t in proto.graph.initializer}
+    found = {}
+    for node in proto.graph.node:
+        tensor = held.get(node.input[1]) if node.op_type in ROWS else None
+        if tensor is None or (node.op_type == "MatMul" and len(tensor.dims) != 2):
+            continue
+        attributes = {a.name: a.i for a in node.attribute}
+        W = torch.from_numpy(np.asarray(numpy_helper.to_array(tensor), np.float64))
+        axis, rows = ROWS[node.op_type](W, attributes)
+        each = grid.steps(rows).flatten().float().numpy()
+        found[node.input[1]] = [
+            {"axis": axis, "scale": step, "zero_point": np.int8(0)} for step in each
+        ]
+    return found
+
+
+def _of_conv(W: Tensor, attributes: Mapping[str, int]) -> tuple[int, Tensor]:
+    """[O, I/G, *k] as products are added: all channels of one place, then those of the next."""
+    return 0, W.movedim(1, -1).reshape(attributes.get("group", 1), -1, W[0].numel())
+
+
+def _of_product(W: Tensor, attributes: Mapping[str, int]) -> tuple[int, Tensor]:
+    turned = attributes.get("transB", 0)
+    return (0, W[None]) if turned else (1, W.T[None])
+
+
+# operator -> the axis of its weight's filters, and the weight as `grid.steps` reads it
+ROWS = {"Conv": _of_conv, "Gemm": _of_product, "MatMul": _of_product}
+
+
+def _ends_in_float(made: Proto) -> Proto:
+    """Outputs that a matrix product gives stay as its sums are: rounding them to 8 bits once more would
+    only blur close answers, and the runtime's integer product gives floats as fast."""
+    by = {name: node for node in made.graph.node for name in node.output}
+    reads = Counter(name for node in made.graph.node for name in node.input)
+
+    def maker(name: str, kinds: Collection[str]) -> Any:
+        node = by.get(name)
+        return node if node is not None and node.op_type in kinds else None
+
+    for end in made.graph.output:
+        back = maker(end.name, ("DequantizeLinear",))
+        to = back and maker(back.input[0], ("QuantizeLinear",))
+        product = to and maker(to.input[0], SUMS_IN_FLOAT)
+        if not product or reads[end.name] or reads[to.output[0]] > 1 or reads[to.input[0]] > 1:
+            continue  # of another kind, or something else reads it in 8 bits
+        product.output[0] = end.name
+        made.graph.node.remove(to)
+        made.graph.node.remove(back)
     return made
 
 

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ..prune.compensate import Regression, Repaired, Solver, least_squares, mean_only, through
 from .equalise import equalise
+from .grid import LEAST, rounded, rounded_in_turn
 from .network import Network, look, rounding
 from .ranges import Rule
-
-LARGEST = 127  # of a weight in 8 bits, whose zero is 0
 
 
 def bias(network: Network, rule: Rule) -> list[Repaired]:
@@ -29,8 +28,13 @@ def lstsq(network: Network, rule: Rule) -> list[Repaired]:
     return _walked(network, rule, _rounded(least_squares))
 
 
+def fitted(network: Network, rule: Rule) -> list[Repaired]:
+    """As `lstsq`, each weight rounded so that what the others still can is made up for by them."""
+    return _walked(network, rule, _fitted)
+
+
 STEPS: dict[str, Callable[[Network, Rule], list[Repaired]]] = {
-    "equalise": equalise, "bias": bias, "lstsq": lstsq,
+    "equalise": equalise, "bias": bias, "lstsq": lstsq, "fitted": fitted,
 }  # fmt: skip
 
 
@@ -46,12 +50,13 @@ def _rounded(solver: Solver) -> Solver:
         both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
     ) -> tuple[Tensor, Repaired]:
         W, result = solver(both, halves, W0, weights)
-        step = steps(W)
-        return (W / step).round() * step, result
+        return rounded(W), result
 
     return solve
 
 
-def steps(W: Tensor) -> Tensor:
-    """One a filter: W [G, O/G, D] -> [G, O/G, 1]."""
-    return W.abs().amax(-1, keepdim=True).clamp_min(1e-30) / LARGEST
+def _fitted(
+    both: Regression, halves: list[Regression], W0: Tensor, weights: Tensor
+) -> tuple[Tensor, Repaired]:
+    W, result = least_squares(both, halves, W0, weights)
+    return rounded_in_turn(W, both.S, max(result.ridge, LEAST)), result

@@ -244,6 +244,7 @@ class Listed(Finite):
     macs: Count | None = None
     flops: Count | None = None
     counted_by: Text | None = None
+    int8: bool = False  # by its operators, whatever it is called
     metadata: dict[str, str] = field(default_factory=dict)  # the file's own
     images: Count | None = None  # that it was judged on
     top1: float | None = None  # share
@@ -308,6 +309,7 @@ class Judged(Stated, Finite):
     macs: Count | None = None
     flops: Count | None = None
     counted_by: Text | None = None
+    int8: bool = False
     latency: Latency = Latency()
     load: Loading = Loading()
     memory: Resident = Resident()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import MaxLen
 
 from .bench import Finite, Interval, Latency, Ratio, Text
+from .int8 import int8_of
 from .run import Output
 from .typed import Count, Positive, Share
 
@@ -18,6 +19,7 @@ class Point(Finite):
     """One network: what it costs, what it keeps of the dense one's answers, how fast it is."""
 
     number: Count  # 0: the dense one; then the smaller the network, the higher
+    int8: bool = False  # in 8 bits; of the same number as the float network that it was made from
     share: Share  # that it has left of the price that the plans go by
     params: Positive
     flops: Positive  # the paper's convention
@@ -29,7 +31,13 @@ class Point(Finite):
     speedup: Ratio | None = None
     speedup_interval: Interval | None = None
     verdict: Text = "baseline"
-    beaten_by: Count | None = None  # a network that is no slower and keeps no less
+    beaten_by: Count | None = None  # one in as many bits that is no slower and keeps no less
+
+    @property
+    def name(self) -> str:
+        """``dense``, ``3``; in 8 bits ``dense-int8``, ``3-int8``."""
+        own = str(self.number) if self.number else "dense"
+        return int8_of(own) if self.int8 else own
 
 
 @dataclass(frozen=True, kw_only=True)

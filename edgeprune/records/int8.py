@@ -46,6 +46,7 @@ class Int8:
     worst: list[Kept] = field(default_factory=list)  # layers furthest from their float selves
     note: str = ""  # why its layers were not repaired
     bytes: Count  # of the file
+    sha256: str = ""  # of the file; "": written before it was kept
     float_bytes: Count
     opset: Positive
     images: Count  # that judged; none of them calibrated
@@ -55,3 +56,7 @@ class Int8:
     float_accuracy: Share | None = None
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layers_in_float(self) -> int:
+        return len(self.in_float)

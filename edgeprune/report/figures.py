@@ -255,23 +255,28 @@ def history(panels: Mapping[str, History]) -> Figure:
 def frontier(name: str, found: Frontier) -> Figure:
     """Answers kept against milliseconds: the dense network, and each smaller one by its number.
 
-    The line joins what is worth taking; intervals are those of 95 %.
+    The line joins what is worth taking, the dashed one (open marks) what is in 8 bits; intervals are those
+    of 95 %.
     """
     points = [p for p in found.points if p.latency.median_s is not None]
     ms, kept = _ms([p.latency.median_s for p in points]), [p.kept for p in points]
     with mpl.rc_context(STYLE):
         figure, (ax,) = _panels({f"{name} on {found.device}": None}, height=3.6, width=5.0)
-        worth = sorted(i for i, p in enumerate(points) if p.beaten_by is None)
-        ax.plot(ms[worth], [kept[i] for i in worth], color=RULE, zorder=1)
+        for bits in (False, True):
+            worth = [i for i, p in enumerate(points) if p.beaten_by is None and p.int8 == bits]
+            ax.plot(
+                ms[worth], [kept[i] for i in worth], color=RULE, zorder=1, ls="--" if bits else "-"
+            )
         for i, p in enumerate(points):
             colour = SECOND if not p.number else ACCENT if p.beaten_by is None else QUIET
             ax.errorbar(
                 ms[i], kept[i], fmt="s" if not p.number else "o", ms=4.5, color=colour,
-                elinewidth=0.9, xerr=_around(ms[i], _in_ms(p.latency.median_interval_s)),
+                mfc="white" if p.int8 else colour, elinewidth=0.9,
+                xerr=_around(ms[i], _in_ms(p.latency.median_interval_s)),
                 yerr=_around(kept[i], p.kept_interval),
             )  # fmt: skip
             ax.annotate(
-                str(p.number) if p.number else "dense", (ms[i], kept[i]), (6, -9),
+                p.name, (ms[i], kept[i]), (6, -9),
                 textcoords="offset points", color=colour, fontsize=8,
             )  # fmt: skip
         ax.set_xlim(left=0, right=1.12 * float(max(ms, default=1.0)))
@@ -280,7 +285,7 @@ def frontier(name: str, found: Frontier) -> Figure:
         ax.set_xlabel(
             "milliseconds a run" if found.threads == 1 else f"milliseconds, {found.threads} threads"
         )
-        shares = all(p.kept_interval for p in points if p.number)
+        shares = all(p.kept_interval for p in points if p.number or p.int8)
         ax.set_ylabel("dense network's answers kept" if shares else "of the dense outputs kept")
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure

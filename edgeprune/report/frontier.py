@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ def table(name: str, found: Frontier) -> Table:
     """A row a network, the dense one first."""
     rows = [
         {
-            "network": _name(p),
+            "network": p.name,
             "seconds": p.latency.median_s, "speedup": p.speedup,
-            "speedup_interval": p.speedup_interval, "kept": p.kept if p.number else None,
+            "speedup_interval": p.speedup_interval, "kept": p.kept if p.number or p.int8 else None,
             "kept_interval": p.kept_interval, "flops": p.flops, "params": p.params,
             "bytes": p.bytes, "note": _note(p),
         }
@@ -48,7 +49,9 @@ def table(name: str, found: Frontier) -> Table:
             f" --device {found.device}" if found.device != "cpu" else ""
         )
         notes.append(f"planned by FLOPs; after {probe} it is planned by this device's milliseconds")
-    beaten = [_name(p) for p in found.points if p.beaten_by is not None]
+    if any(p.int8 for p in found.points):
+        notes.append("-int8: the network of that number in 8 bits, beside the dense one in float")
+    beaten = [p.name for p in found.points if p.beaten_by is not None]
     if beaten:
         notes.append(
             f"not worth taking (another is no slower and keeps no less): {', '.join(beaten)}"
@@ -56,18 +59,14 @@ def table(name: str, found: Frontier) -> Table:
     return Table(f"{name} on {found.device}, {threads}", columns, rows, notes)
 
 
-def _name(point: Point) -> str:
-    return str(point.number) if point.number else "dense"
-
-
 def _of_answers(found: Frontier) -> bool:
     """Whether what is kept is a share of answers, one an image."""
-    return all(p.kept_interval for p in found.points if p.number)
+    return all(p.kept_interval for p in found.points if p.number or p.int8)
 
 
 def _note(point: Point) -> str:
     if point.beaten_by is not None:
-        return f"beaten by {point.beaten_by or 'dense'}"
+        return "beaten by " + replace(point, number=point.beaten_by).name
     return "" if point.verdict in ("baseline", "faster") else point.verdict
 
 
@@ -100,18 +99,26 @@ def chart(found: Frontier) -> Chart:
         axes.x_ticks(lambda v: f"{v:g}", 6), axes.y_ticks(lambda v: units.percent(v, 0)),
         x_label="milliseconds a run",
     )  # fmt: skip
-    worth = sorted((ms, p.kept) for ms, p in points if p.beaten_by is None)
-    drawn.lines.append(axes.line([ms for ms, _ in worth], [kept for _, kept in worth], "accent"))
+    for bits in series(found):
+        worth = sorted((ms, p.kept) for ms, p in points if p in bits and p.beaten_by is None)
+        style = "second" if bits[0].int8 else "accent"
+        drawn.lines.append(axes.line([ms for ms, _ in worth], [kept for _, kept in worth], style))
     drawn.dots.extend(
         axes.mark(
             ms,
             p.kept,
-            f"{_name(p)}: {units.milliseconds(ms / 1e3)}, {units.percent(p.kept)}",
-            "dot",
+            f"{p.name}: {units.milliseconds(ms / 1e3)}, {units.percent(p.kept)}",
+            "ring" if p.int8 else "dot",
         )
         for ms, p in points
     )
     return drawn
+
+
+def series(found: Frontier) -> list[list[Point]]:
+    """The networks in float, then those in 8 bits, as far as there are any."""
+    both = ([p for p in found.points if p.int8 == bits] for bits in (False, True))
+    return [points for points in both if points]
 
 
 def told(run: Run) -> tuple[Frontier | None, list[str]]:

@@ -24,6 +24,7 @@ from .results import Measurement, Results
 if TYPE_CHECKING:
     from ..ways import Way
 
+NAMES = ("dense", "pruned", "dense-int8", "pruned-int8")
 FILES = {  # what lies in a run folder
     "recipe.json": "what was asked, all defaults resolved",
     "history.jsonl": "what was done: epochs, sensitivity, steps, results",
@@ -33,6 +34,12 @@ FILES = {  # what lies in a run folder
     "pruned.safetensors": "weights of the pruned network",
     "dense.onnx": "the dense network for any ONNX runtime",
     "pruned.onnx": "the pruned network for any ONNX runtime",
+    "dense-int8.onnx": "the dense network in 8 bits",
+    "dense-int8.json": "how it came to them, and what they keep",
+    "pruned-int8.onnx": "the pruned network in 8 bits",
+    "pruned-int8.json": "how it came to them, and what they keep",
+    **{f"{name}.ort": "in onnxruntime's mobile format" for name in NAMES},
+    "operators.config": "the operators that these need, for a build with no others",
     "frontier/frontier.json": "networks from exact to fast, as they were measured",
     "frontier/bench.json": "every sample of them",
     "report.html": "this page",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import records, units
 from ..errors import EdgepruneError
 from ..runs import Run
+from . import eight_bits
 from .outputs import Figure, figures, plain_classes, small
 from .tables import ABSENT, Cell, Column, Table
 
@@ -66,6 +67,7 @@ class Results:
     steps: list[records.Step]
     networks: dict[str, records.Result]  # "dense", "pruned", as far as they are there
     measurements: list[Measurement]  # the latest first, one a device and thread count
+    eight: dict[str, records.Int8]  # in 8 bits, by the float network's name
     left_out: list[str]  # sentences: measurements that do not count, and why
 
     @property
@@ -154,6 +156,7 @@ def read(run: Run) -> Results:
         r.network: r for r in history if isinstance(r, records.Result) and r.network in NETWORKS
     }
     measurements, left_out = _measurements(run, networks)
+    eight, stale = eight_bits.of_run(run)
     return Results(
         run=run,
         recipe=recipe,
@@ -163,7 +166,8 @@ def read(run: Run) -> Results:
         steps=list(steps.values()),
         networks=networks,
         measurements=measurements,
-        left_out=[*odd, *more, *left_out],
+        eight=eight,
+        left_out=[*odd, *more, *left_out, *stale],
     )
 
 
@@ -285,10 +289,39 @@ def measured_rows(found: Results) -> list[Row]:
     outputs = found.pruned.outputs if found.pruned else []
     if outputs and not plain_classes(outputs):
         rows = [*rows[:-2], *map(_figure, figures(outputs))]
-    known = [r for r in rows if r.known]
+    known = [r for r in (*rows, *eight_rows(found)) if r.known]
     if not found.measurements:
         return known
     return known + bench_rows(found.measurements[0])
+
+
+def eight_rows(found: Results) -> list[Row]:
+    """What 8 bits keep of each network, where it comes in 8 bits too."""
+    dense, pruned = (found.eight.get(name) for name in NETWORKS)
+    if dense is None and pruned is None:
+        return []
+
+    def row(quantity: str, unit: str, key: str, show: Show) -> Row:
+        own, other = (getattr(one, key, None) for one in (dense, pruned))
+        return _quantity(f"In 8 bits: {quantity}", unit, own, other, show)
+
+    return [
+        row(".onnx file", "bytes", "bytes", units.size),
+        row(f"test {score_word(found)}", "share", "accuracy", accuracy),
+        _eight_row(
+            "as its float file", *(one.beside_float if one else [] for one in (dense, pruned))
+        ),
+        _eight_row("as the dense network", [], pruned.beside_dense if pruned else []),
+        row("layers left in float", "count", "layers_in_float", str),
+    ]
+
+
+def _eight_row(quantity: str, dense: list[records.Output], pruned: list[records.Output]) -> Row:
+    """The first figure of the outputs beside another network's."""
+    first = [next(iter(figures(outputs)), None) for outputs in (dense, pruned)]
+    own, other = (Cell(f.value if f else None, f.text if f else ABSENT) for f in first)
+    word = next((small(f.quantity) for f in first if f), "")
+    return Row(f"In 8 bits: {quantity}, {word}", "", own, other)
 
 
 def judged_by(found: Results) -> Task | None:
@@ -331,6 +364,7 @@ def bench_rows(measurement: Measurement) -> list[Row]:
         row("Latency, 90th percentile", "s", units.duration, "latency", "p90_s"),
         row("Time to load", "s", units.duration, "load", "load_s"),
         row("Peak memory", "bytes", units.size, "memory", "peak"),
+        *_eight_measured(measurement),
     ]
     rows = [r for r in rows if r.known]
     ratios = [
@@ -346,11 +380,30 @@ def bench_rows(measurement: Measurement) -> list[Row]:
     return rows
 
 
+def _eight_measured(measurement: Measurement) -> list[Row]:
+    """Of the networks in 8 bits, each beside the float dense one."""
+    dense, pruned = (measurement.network(records.int8_of(name)) for name in NETWORKS)
+
+    def row(quantity: str, unit: str, show: Show, *path: str) -> Row:
+        own, other = (_at(one, *path) for one in (dense, pruned))
+        return replace(_quantity(f"In 8 bits: {quantity}", unit, own, other, show), change=None)
+
+    return [
+        row("test accuracy, onnxruntime", "share", accuracy, "top1"),
+        row("latency, median", "s", units.duration, "latency", "median_s"),
+        row("speed-up over dense", "", lambda v: f"{v:.2f}×", "speedup"),
+        row("peak memory", "bytes", units.size, "memory", "peak"),
+    ]
+
+
 def notes(found: Results) -> list[str]:
     """The sentences below the comparison: what is missing, and the verdict of the latest bench."""
     said = missing(found)
     said += _of_how_many(found)
     said += _of_which_class(found)
+    said += [
+        f"{one.network}: {s}" for one in found.eight.values() for s in eight_bits.sentences(one)
+    ]
     if found.measurements:
         latest = found.measurements[0]
         said.append(f"Measured on {latest.where}: {verdict(latest)}.")

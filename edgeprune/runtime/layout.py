@@ -20,6 +20,7 @@ INT8 = (
     "ConvInteger",
     "MatMulIntegerToFloat",
 )
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", *INT8)  # what stands in no float file
 INT8_GRID, INT8_DEPTHWISE_GRID = 4, 16  # channels; measured: its kernels step at these
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from .. import checkpoint, data, export, graph, records, tasks
+from .. import checkpoint, data, export, files, graph, records, tasks
 from ..checkpoint import Loaded
 from ..data import Dataset, Split
 from ..errors import EdgepruneError
@@ -98,8 +97,7 @@ def write(
 
 def fingerprint(run: Run, network: str) -> str:
     """sha256 of the network's weights file: an .onnx carries that of the weights it was made from."""
-    with open(run.weights_path(network), "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    return files.sha256(run.weights_path(network))
 
 
 def task_of(run: Run) -> Task:

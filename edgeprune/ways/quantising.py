@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..graph.inputs import Example
 from ..runs import Run
 from . import exporting, post_training
 from .asked import asked_of
-from .examples import in_batches
+from .examples import Examples, Rows, in_batches
 
 CALIBRATED = 200  # examples that set the ranges, unless another number is said
 AT_ONCE = 8  # of them: every map of the network is held for as many
@@ -29,6 +29,34 @@ class Written:
 
     path: Path
     told: records.Int8
+
+
+def beside(
+    run: Run, networks: Mapping[str, Loaded], judging: exporting.Judging,
+    heard: Callable[[str], None], said: Callable[[str, records.Int8], None],
+    calibrate: int | None = None, method: str | None = None,
+) -> dict[str, Written]:  # fmt: skip
+    """The int8 file of each of these networks, whose float files are there, by its name."""
+    examples = calibrating(run, calibrate or CALIBRATED)
+    written = {}
+    for network, loaded in networks.items():
+        heard(f"exporting {network} in 8 bits …")
+        one = write(run, loaded, network, examples, judging, said, method or quantise.USUAL)
+        written[one.told.network] = one
+    return written
+
+
+def after_pruning(
+    run: Run, heard: Callable[[str], None], said: Callable[[str, records.Int8], None]
+) -> None:
+    """What ``export --int8`` does, for a run that was just pruned: its float files and those in 8 bits."""
+    present = [network for network in runs.NETWORKS if run.has(network)]
+    networks, judging = exporting.loaded(run, present), exporting.judging(run)
+    with run.lock():
+        for network, loaded in networks.items():
+            heard(f"exporting {network} …")
+            exporting.write(run, loaded, network, judging, None)
+        beside(run, networks, judging, heard, said)
 
 
 def calibrating(run: Run, most: int) -> list[Example]:
@@ -45,8 +73,13 @@ def calibrating(run: Run, most: int) -> list[Example]:
         return [x for x, _ in data.evaluation_batches(split, convention, AT_ONCE)]
     found = exporting.unlabelled(run)
     rows = post_training.split(len(found))[0]
+    return spread(found, rows, most)
+
+
+def spread(examples: Examples, rows: Rows, most: int = CALIBRATED) -> list[Example]:
+    """At most so many of these rows of the examples, from first to last, in batches."""
     some = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
-    return [found.view(part, 0) for part in in_batches(some, AT_ONCE)]
+    return [examples.view(part, 0) for part in in_batches(some, AT_ONCE)]
 
 
 def write(
@@ -95,6 +128,7 @@ def _told(
         worst=made.worst,
         note=made.note,
         bytes=path.stat().st_size,
+        sha256=files.sha256(path),
         float_bytes=run.onnx_path(network).stat().st_size,
         opset=made.opset,
         images=found.images,

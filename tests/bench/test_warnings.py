@@ -115,7 +115,7 @@ def test_8_bits_that_are_slower_than_their_float_network() -> None:
     def told(**medians: float) -> list[records.Warning]:
         networks = [
             records.Judged(
-                name=name.replace("_", "-"), unswitched_share=0.9,
+                name=name.replace("_", "-"), unswitched_share=0.9, int8="int8" in name,
                 latency=records.Latency(clock="wall", samples=100, median_s=median),
             )
             for name, median in medians.items()

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from edgeprune import records, runs
-from edgeprune.cli import doctor, errors, export
+from edgeprune.cli import doctor, errors
 from edgeprune.cli.app import app
 from edgeprune.doctor import sweep
 from edgeprune.errors import EdgepruneError
+from edgeprune.export import parity
+from edgeprune.report import eight_bits
 from edgeprune.ways import quantising
 from tests.cli.test_ways_to_prune import TO_HALF, WHOLE, done, place, refused
 from tests.doctor.test_findings import PEAKS
@@ -77,6 +79,8 @@ def test_a_file_of_other_weights_is_not_measured(
     done("export r --int8 --calibrate 8", capsys)
     old = run.onnx_path("dense-int8").read_bytes()
     run.onnx_path("pruned-int8").write_bytes(old)  # it says whose weights it has
+    record = json.loads(run.record_path("pruned-int8").read_text())
+    run.record_path("pruned-int8").write_text(json.dumps(record | {"sha256": ""}))  # an old one
     said = refused(f"bench r {QUICK}", capsys)
     assert "made from other weights" in said
     assert said.endswith("edgeprune export r --int8")
@@ -109,6 +113,24 @@ def test_examples_that_calibrate_do_not_judge(
     assert len(theirs) == 16
     assert not any((mine == x).all(axis=(1, 2, 3)).any() for x in theirs)
     assert len(np.concatenate([x.numpy() for x in quantising.calibrating(run, 10)])) == 10
+
+
+def test_the_mobile_format(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean" in refused("export r --format orts", capsys)
+    assert not run.exported
+    out, err = done("export r --int8 --calibrate 16 --format ort", capsys)
+    names = [*run.exported]
+    assert len(names) == 4
+    for name in names:
+        assert f"{name}.ort" in out
+        made = parity.session(run.path / f"{name}.ort")
+        x = next(iter(quantising.calibrating(run, 4)))
+        own = parity.run_on(parity.session(run.onnx_path(name)), x)[0]
+        assert np.abs(parity.run_on(made, x)[0] - own).max() < 0.03 * np.abs(own).max()
+    listed = (run.path / "operators.config").read_text()
+    assert "QLinearConv" in listed
+    assert str(run.path.resolve()) not in listed
+    assert "operators.config" in err
 
 
 def test_without_images(run: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +175,7 @@ def test_doctor_compares_8_bits_with_the_network_that_they_came_from(
 def test_a_network_that_8_bits_do_not_hold_is_said_to_be_so(
     run: runs.Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "HELD", 1.1)  # more than there is
+    monkeypatch.setattr(eight_bits, "HELD", 1.1)  # more than there is
     _, err = done("export r --int8 --calibrate 16", capsys)
     told = records.read(run.record_path("dense-int8"), records.Int8)
     assert told.worst

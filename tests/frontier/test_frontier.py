@@ -14,6 +14,7 @@ from edgeprune.cli import app, errors
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph import trace
 from edgeprune.prune import Plan
+from edgeprune.report import frontier as drawn
 
 NETWORK = """
 from torch import nn
@@ -107,6 +108,31 @@ def test_the_page_shows_it_and_a_torn_one_is_left_out(
     page = run.report_path.read_text()
     assert "<h2>Frontier</h2>" not in page
     assert "frontier.json left out" in page
+
+
+def test_each_network_in_8_bits_beside_it(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"frontier f --int8 {QUICK}".replace("--points 3", "--points 2")
+    out, err = call(words, capsys)
+    assert "next: edgeprune prune f --pick N --int8" in err
+    found = frontier.frontier_of(run := runs.Run(Path("runs/f")))
+    names = ["dense", "1", "2", "dense-int8", "1-int8", "2-int8"]
+    assert [p.name for p in found.points] == names
+    assert {w[0] for line in out.splitlines() if (w := line.split())} >= set(names)
+    assert list(found.plans) == ["1", "2"]
+    floats, eight = drawn.series(found)
+    for a, b in zip(floats, eight, strict=True):
+        assert (a.flops, a.share) == (b.flops, b.share)
+        assert (b.bytes or 0) != a.bytes
+        assert b.kept_interval
+        assert b.outputs != a.outputs
+    assert any(p.beaten_by is None for p in eight)  # each series by itself
+    assert len(drawn.chart(found).lines) == 2
+    call("prune f --pick 2 --int8", capsys)
+    assert run.exported == ["dense", "pruned", "dense-int8", "pruned-int8"]
+    told = runs.records.read(run.record_path("pruned-int8"), runs.records.Int8)
+    assert told.beside_dense[0].measures == eight[2].outputs[0].measures  # as it was measured
 
 
 def test_words_that_do_not_fit(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

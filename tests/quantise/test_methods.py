@@ -15,7 +15,7 @@ from edgeprune import export, quantise
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import parity
 from edgeprune.graph.operators import OPERATORS
-from edgeprune.quantise import make
+from edgeprune.quantise import grid, make
 from edgeprune.quantise.equalise import _largest, stretch, tied
 from edgeprune.quantise.network import clipped, look, network, rounding, rounds
 from edgeprune.quantise.ranges import minmax
@@ -146,9 +146,10 @@ def test_weights_that_were_repaired_lie_on_the_grid_that_the_file_has(unequal: P
     changed = written(unequal, "lstsq")
     held = {t.name: numpy_helper.to_array(t) for t in onnx.load(changed).graph.initializer}
     for name in ("widen.weight", "deep.weight", "narrow.weight"):
-        W = held[name].reshape(len(held[name]), -1)
-        step = np.abs(W).max(1, keepdims=True) / 127
-        assert np.abs(W / step - np.round(W / step)).max() < 1e-3
+        W = torch.from_numpy(held[name].reshape(1, len(held[name]), -1)).double()
+        W = W.transpose(0, 1) if name == "deep.weight" else W
+        step = grid.steps(W)
+        assert (W / step - (W / step).round()).abs().max() < 1e-3
 
 
 def spoilt(tmp_path: Path) -> Path:
