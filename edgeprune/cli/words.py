@@ -15,7 +15,7 @@ from . import complete, options, output
 from .typed import Each, Panel, flat
 
 if TYPE_CHECKING:
-    from ..prices import Target
+    from ..prices import Place, Target
     from ..prune import Plan
     from ..ways import Wanted, Way
 
@@ -164,7 +164,8 @@ class Choice(Panel, title="Which filters leave"):
         typer.Option(
             "--device",
             autocompletion=complete.devices,
-            help="Where it will run, for --target-ms, --speedup and --round-to auto; as in bench. "
+            help="Where it will run, for --target-ms, --speedup, --post-training --max-drop and --round-to "
+            "auto; as in bench. "
             "Default: cpu.",
         ),
     ] = None
@@ -173,18 +174,26 @@ class Choice(Panel, title="Which filters leave"):
         typer.Option("--threads", min=1, help="Threads it will run on there (1); with a time."),
     ] = None
 
-    def target(self, typed: Mapping[str, float]) -> Target | None:
-        """How far, of what was typed; a time is meant for --device and --threads."""
-        from ..prices import Place, one
+    def target(self, typed: Mapping[str, float], bounded: bool = False) -> Target | None:
+        """How far, of what was typed; a time is meant for --device and --threads. ``bounded``: by what it
+        may lose, so that the fastest is looked for without one."""
+        from ..prices import one
 
-        found = one(typed, Place(self.device or "cpu", self.threads or 1))
-        if self.threads is not None and (found is None or found.place is None):
+        found = one(typed, self.place)
+        if self.threads is not None and not bounded and (found is None or found.place is None):
             raise EdgepruneError(
                 f"--threads {self.threads}",
-                "only decides --target-ms and --speedup",
+                "only decides --target-ms, --speedup and --post-training --max-drop",
                 "leave it out",
             )
         return found
+
+    @property
+    def place(self) -> Place:
+        """Where a time is meant."""
+        from ..prices import Place
+
+        return Place(self.device or "cpu", self.threads or 1)
 
 
 @dataclass(frozen=True)
@@ -246,7 +255,8 @@ class Paper(Panel, title="The paper's way"):
         typer.Option(
             "--max-drop",
             help="Points of validation accuracy it may cost (1); with --post-training: of the dense "
-            "network's answers, with their interval on held-out images.",
+            "network's answers, with their interval on held-out images; without a target the fastest such "
+            "network on --device (not probed: the one of fewest FLOPs).",
         ),
     ] = None
     max_steps: Annotated[
@@ -298,10 +308,13 @@ class Prune:
         from ..ways import way_of
 
         typed = {name: value for panel in PANELS for name, value in flat(panel(self)).items()}
-        typed["target"] = self.choice.target(typed["target"])
+        bounded = self.how.post_training and self.paper.max_drop is not None
+        typed["target"] = self.choice.target(typed["target"], bounded)
         typed["keep"] = tuple(typed["keep"] or ()) or None
         own_score(self.choice.score)
         timed = typed["target"] is not None and typed["target"].place is not None
+        if bounded and typed["target"] is None:
+            typed["place"], timed = self.choice.place, True
         typed["round_to"] = multiple(self.choice.round_to, self.choice.device, timed)
         typed["seed"] = self.rest.seed
         typed["post_training"] = self.how.post_training or self.how.pick is not None

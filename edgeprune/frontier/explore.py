@@ -28,13 +28,12 @@ from ..export.answers import answers
 from ..graph import Graph, cost
 from ..graph.inputs import Example
 from ..memory import give_back
-from ..prices import PRICES, Target, price_of
+from ..prices import PRICES, price_of
 from ..prune import Plan
 from ..prune.evidence import gather
 from ..prune.plan import least
 from ..records import Output, Place, Request
 from ..runs import Run
-from ..runtime import device
 from ..tasks import TASKS
 from ..ways import (
     Settings,
@@ -73,6 +72,10 @@ class Wish:
             raise EdgepruneError(f"--points {self.points}", f"must lie in {FEWEST}..{MOST}")
         if self.settings.method == "search":
             raise EdgepruneError("--method search", "goes to one target", "leave it out")
+
+    @property
+    def place(self) -> Place:
+        return Place(self.device, self.request.threads)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Fou
         ]
         frontier = records.Frontier(
             created=runs.now(), device=wish.device, threads=wish.request.threads,
-            price=counted_in(wish)[0].price,
+            price=aim.counted_in(wish.place)[0].price,
             images=start.judges, points=points, seconds=time.perf_counter() - begun,
             plans={str(i): fingerprint(m.plan) for i, m in enumerate(floats) if m.plan is not None},
         )  # fmt: skip
@@ -178,7 +181,7 @@ def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Mad
     ranking = rank(dense, evidence, settings, told=tell)
     del evidence
     give_back()
-    goal, table = counted_in(wish)
+    goal, table = aim.counted_in(wish.place)
     row = price_of(goal.price, table)
     price, smallest = row.of(dense), least(dense, settings.limits(), row)
     made = [_made(dense, folder / "0.onnx", start.judge[0])]
@@ -202,15 +205,6 @@ def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Mad
             f"{'answers' if answered(one.outputs) else 'outputs'}"
         )
     return start, sorted(made, key=lambda m: -m.share)
-
-
-def counted_in(wish: Wish) -> tuple[Target, aim.Rows]:
-    """What the plans go by: the device's own milliseconds where they are predicted, else FLOPs."""
-    place = Place(wish.device, wish.request.threads)
-    if device.kept(place.device, place.threads) is None:
-        return Target("flops", 1.0), PRICES
-    goal = Target("ms", 1.0, place=place)
-    return goal, aim.rows(goal)
 
 
 def _made(traced: Graph, file: Path, some: Example) -> Made:

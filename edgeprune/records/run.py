@@ -102,6 +102,9 @@ class Visit:
     measured_ms: Annotated[float, Gt(0)]  # median
     dense_ms: Annotated[float, Gt(0)]
     contended: bool = False  # other programs ran
+    unsure: bool = (
+        False  # cut short by them, or the ratio's interval is wider than what may be missed
+    )
     warnings: list[str] = field(default_factory=list)
     file: str | None = None  # in the run
     seconds: float | None = None  # that it took

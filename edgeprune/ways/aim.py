@@ -10,7 +10,7 @@ from ..graph import Graph
 from ..prices import Price, Target
 from ..prices.visits import corrected
 from ..prune import Plan
-from ..records import Visit
+from ..records import Place, Visit
 from ..runtime.device import kept
 
 Rows = Mapping[str, Price]
@@ -44,6 +44,15 @@ def rows(target: Target | None, visits: Sequence[Visit] = ()) -> Rows:
         )  # fmt: skip
     table = prices.on(known.model, known.error.worst)
     return {**table, "ms": corrected(table["ms"], visits)}
+
+
+def counted_in(place: Place | None) -> tuple[Target, Rows]:
+    """What a way without a target goes by: the milliseconds of ``place`` where they are predicted, else
+    FLOPs; all of it is the target."""
+    if place is None or kept(place.device, place.threads) is None:
+        return Target("flops", 1.0), prices.PRICES
+    goal = Target("ms", 1.0, place=place)
+    return goal, rows(goal)
 
 
 def share_of(target: Target | None, graph: Graph, table: Rows) -> dict[str, float]:

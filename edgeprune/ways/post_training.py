@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .. import tasks
+from .. import prices, tasks, units
 from ..errors import EdgepruneError, closest
 from ..graph import Graph, trace
 from ..graph.inputs import Example, call, example_of, inputs_of, named
@@ -25,7 +26,7 @@ from ..graph.modes import evaluating
 from ..graph.probe import probe
 from ..graph.tensors import floating
 from ..memory import give_back, kept
-from ..prices import Target
+from ..prices import Price, Target
 from ..prune import SCORES, Plan, narrow, own, plan
 from ..prune.blocks import blocks, distil
 from ..prune.compensate import Repaired, lstsq, mean, recalibrate
@@ -46,7 +47,6 @@ COMPENSATIONS = ("none", "mean", "lstsq", "blocks")
 TRIED = (
     4  # batches that repair a trial of the search, and as many others that judge it (assumption)
 )
-PRICE = "flops"  # that is least where only the loss is bounded
 FEWEST = 64  # examples; fewer say too little of any layer (assumption)
 Rowed = Sequence[tuple[Port, Task]]  # each output that is compared, with its task
 
@@ -227,40 +227,41 @@ def post_training(
     given: Plan | None = None,
     rows: Rowed | None = None,
     settle: aim.Settle = aim.at_once,
-    within: float | None = None,
+    within: drop.Within | None = None,
 ) -> PostTraining:
     """Prune ``model`` with unlabelled ``examples``; it is left as it is.
 
     ``given`` is a plan for this network, applied instead of making one; ``rows`` are the outputs that
     are compared, each by its task (default: as they are seen); ``settle`` makes
-    the plan, from what it would be for any share of any price. ``within``: points of the dense network's
-    answers that may be lost, with their interval (drop.py); without a target the smallest such network.
+    the plan, from what it would be for any share of any price. ``within``: how many of the dense network's
+    answers may be lost, with their interval (drop.py); without a target the smallest such network.
     Raises :class:`EdgepruneError` for too few examples, weights that are not numbers, and targets that
     cannot be reached.
     """
     begun = time.perf_counter()
     start = look(model, examples, settings, rows)
     if within is not None:
-        answerable(start, within)
+        answerable(start, within.points)
     looking, choosing, trying, repairing, distilling, judged = _phases(start, settings, told)
+    ranking: Ranking | None = None
     if given is None:
         evidence = gather(start.dense, start.images, parts=parts_of(settings), told=looking)
         ranking = ranked(
             start.dense, evidence, settings, told=choosing, trying=trying,
             table=aim.rows(settings.target),
         )  # fmt: skip
-        plan_at = partial(ranking.towards, start.dense, settings)
         del evidence
         give_back()  # by what was looked at, to the maps of the repair
         if within is not None and settings.target is None:
-            done = smallest(start, plan_at, settings, within)
+            done = smallest(start, ranking, settings, within)
             return replace(done, seconds=time.perf_counter() - begun)
+        plan_at = partial(ranking.towards, start.dense, settings)
         made = settle(plan_at)
     else:
         made = given
     done = applied(start, made, settings, (repairing, distilling, judged))
-    if within is not None:
-        both(start, done, settings, within)
+    if within is not None and lost(start, done) > within.points:
+        done = instead(start, done, ranking, settings, within)
     return replace(done, seconds=time.perf_counter() - begun)
 
 
@@ -274,38 +275,104 @@ def answerable(start: Look, points: float) -> None:
     drop.check(points, start.judges)
 
 
-def smallest(start: Look, plan_at: aim.PlanAt, settings: Settings, points: float) -> PostTraining:
-    """The network of fewest FLOPs that loses ``points`` at most of the dense network's answers."""
-    table = aim.rows(None)
-    least = plan.least(start.dense, settings.limits(), table[PRICE])
+def lost(start: Look, done: PostTraining) -> float:
+    """Points of the dense network's answers that ``done`` is expected to lose at most."""
+    return 100 * drop.lost(done.forecast.agreement or 0.0, start.judges)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What a search for the smallest network tried, in which price, and what it found."""
+
+    row: Price
+    tried: Sequence[drop.Tried]
+    best: PostTraining | None  # None: all of them lose too much
+
+    @property
+    def share(self) -> float:
+        """Of the dense network's price that the smallest one has left, of those that lose few enough."""
+        assert self.best is not None
+        return self.best.plan.promised[self.row.name] / self.best.plan.dense[self.row.name]
+
+
+def looked_for(
+    start: Look, ranking: Ranking, settings: Settings, within: drop.Within, most: float = 1.0
+) -> Searched:
+    """The smallest network up to the share ``most`` that loses few enough; ``settings.target`` says of which
+    price, else it is that of ``within``."""
+    goal, table = aim.counted_in(within.place)
+    if settings.target is not None:
+        goal, table = settings.target, aim.rows(settings.target)
+    settings, row = replace(settings, target=goal), prices.price_of(goal.price, table)
+    least = min(most, plan.least(start.dense, settings.limits(), row))
     tried: list[drop.Tried] = []
     best: PostTraining | None = None
-    while (share := drop.next_share(tried, points, least)) is not None:
-        done = applied(start, plan_at(share, table), settings)
-        tried.append(drop.Tried(share, drop.lost(done.forecast.agreement or 0.0, start.judges)))
-        if drop.best(tried, points) == len(tried) - 1:
+    while (share := drop.next_share(tried, within.points, least, most)) is not None:
+        done = applied(start, ranking.towards(start.dense, settings, share, table), settings)
+        tried.append(drop.Tried(share, lost(start, done) / 100))
+        if drop.best(tried, within.points) == len(tried) - 1:
             best = done
-    if best is None:
-        nearest = max(tried, key=lambda t: t.share)
-        raise EdgepruneError(
-            f"--max-drop {points:g}",
-            f"with {100 * nearest.share:.0f} % of the FLOPs up to {100 * nearest.lost:.1f} points may be "
-            f"lost (on {start.judges:,} held-out images)",
-            f"ask for --max-drop {100 * min(t.lost for t in tried) + 0.05:.1f}, or give more images",
-        )  # fmt: skip
-    return best
+    return Searched(row, tried, best)
 
 
-def both(start: Look, done: PostTraining, settings: Settings, points: float) -> None:
-    """Refuse a network that meets its target and may lose more answers than it is to."""
-    lost = drop.lost(done.forecast.agreement or 0.0, start.judges)
-    if 100 * lost > points:
-        raise EdgepruneError(
-            f"--max-drop {points:g}",
-            f"{settings.target or 'the plan'} is met, and up to {100 * lost:.1f} points of the answers may "
-            f"be lost by it (on {start.judges:,} held-out images)",
-            f"ask for --max-drop {100 * lost + 0.05:.1f}, or less far a target",
-        )  # fmt: skip
+def smallest(
+    start: Look, ranking: Ranking, settings: Settings, within: drop.Within
+) -> PostTraining:
+    """The network that takes the least time (or FLOPs) and loses few enough of the dense one's answers."""
+    found = looked_for(start, ranking, settings, within)
+    if found.best is not None:
+        note = (
+            f"the smallest of {len(found.tried)} networks: {units.percent(found.share)} of the "
+            f"{found.row.word}" + (f" on {within.place}" if found.row.name == "ms" else "")
+        )
+        done = found.best  # no share of a price was asked for
+        return replace(done, plan=replace(done.plan, target={}), notes=(*done.notes, note))
+    nearest = min(found.tried, key=lambda t: t.lost)
+    raise EdgepruneError(
+        f"--max-drop {within.points:g}",
+        f"with {units.percent(nearest.share, 0)} of the {found.row.word} up to "
+        f"{100 * nearest.lost:.1f} points may be lost (on {start.judges:,} held-out images)",
+        f"ask for --max-drop {_points(100 * nearest.lost)}, or give more images",
+    )
+
+
+def instead(
+    start: Look,
+    done: PostTraining,
+    ranking: Ranking | None,
+    settings: Settings,
+    within: drop.Within,
+) -> PostTraining:
+    """A smaller network than ``done``, which meets its target, that loses few enough; else it is told
+    what is possible of both."""
+    target, points = settings.target, within.points
+    remedy = f"ask for --max-drop {_points(lost(start, done))}"
+    if target is not None and ranking is not None:
+        share = done.plan.reached().get(target.price, 1.0)
+        if target.place is None:  # a device has measured the one network, and no other
+            below = looked_for(start, ranking, settings, within, share)
+            if below.best is not None:
+                return below.best
+        above = looked_for(
+            start, ranking, replace(settings, target=replace(target, **WHOLE)), within
+        )
+        if above.best is not None:
+            dense = above.best.plan.dense[target.price]
+            remedy += f", or for {target.at_least(above.share, dense)}"
+    raise EdgepruneError(
+        f"{target or 'the plan'} and --max-drop {points:g}",
+        f"cannot both be met: at the first up to {lost(start, done):.1f} points of the answers may be lost "
+        f"(on {start.judges:,} held-out images)",
+        remedy,
+    )
+
+
+WHOLE: Any = {"share": 1.0, "value": None}
+
+
+def _points(most: float) -> str:
+    """Points that would be enough, to a tenth above."""
+    return f"{math.ceil(10 * most - 1e-9) / 10:.1f}"
 
 
 def applied(

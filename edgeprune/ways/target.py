@@ -158,7 +158,7 @@ def reached(work: Work[Any], made: Plan) -> str:
     if not visits:
         return f"target reached: {made.sentence()}"
     chosen = visits[decide.best(target, visits)]
-    head = "target reached" if decide.met(target, chosen) else "as near as the device allows"
+    head = "target reached" if decide.kept(target, chosen) else "as near as the visits came"
     return f"{head}: {decide.sentence(target, visits, chosen)}"
 
 

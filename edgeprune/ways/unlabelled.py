@@ -15,6 +15,7 @@ from ..data import Split
 from ..errors import EdgepruneError
 from ..prune import Plan
 from ..prune.plan import OWN
+from ..records import Place
 from . import drop, position
 from .aim import Settle
 from .dense import record_result
@@ -33,6 +34,7 @@ class Unlabelled:
     settings: Settings = field(default_factory=Settings)
     plan: str = ""  # fingerprint of a plan that was given
     max_drop: float | None = None  # points of the dense network's answers that it may cost
+    place: Place | None = None  # without a target: where the fastest such network is looked for
 
     def __post_init__(self) -> None:
         if self.settings.method == "sensitivity":
@@ -45,6 +47,10 @@ class Unlabelled:
             raise EdgepruneError(
                 "--method own and --max-drop", "each says how far", "leave one out"
             )
+
+    @property
+    def within(self) -> drop.Within | None:
+        return None if self.max_drop is None else drop.Within(self.max_drop, self.place)
 
 
 def of_words(typed: Words) -> Unlabelled:
@@ -71,7 +77,7 @@ def computed(work: Work[Unlabelled], settle: Settle) -> PostTraining:
         )
     done = post_training(
         work.dense.model, work.examples, work.way.settings, work.watch.on_progress, work.given,
-        work.rows, settle, work.way.max_drop,
+        work.rows, settle, work.way.within,
     )  # fmt: skip
     for note in done.notes:
         work.watch.note(note)

@@ -2,7 +2,8 @@
 
     repeat: a plan, by what the device's profile predicts and earlier visits corrected
             its network, unrepaired (weights do not matter for time), beside the dense one, through bench
-    until what was asked is met, or there were `prices.visits.MOST`; the best of them is taken
+    until what was asked is met, or there were `prices.visits.MOST`; the best of them is taken; what other
+            programs cut short is measured again
 
 What is decided is in prices/visits.py. Each visit is in the run as soon as it was made: a command that was
 killed makes the same plans again and finds them.
@@ -30,7 +31,8 @@ from ..records import Request, Visit
 from . import aim
 from .way import Work
 
-REQUEST = Request(rounds=30, seconds=2.0, passes=5, samples=64, limit=30.0)  # a third of bench's
+# Processes with one network differ by some per cent, each in its own way: many of them, for a short time.
+REQUEST = Request(rounds=20, seconds=1.5, passes=10, samples=24, limit=20.0)
 
 
 @dataclass
@@ -55,9 +57,10 @@ class Visiting:
         plans: list[Plan] = []
         with Scratch() as folder:
             while not decide.ended(target, seen):
-                made = self._next(plan_at, seen)
+                again = decide.again(seen)
+                made = plans[-1] if again else self._next(plan_at, seen)
                 widths = self._widths(made)
-                if any(widths == visit.widths for visit in seen):
+                if not again and any(widths == visit.widths for visit in seen):
                     break  # its grid has nothing nearer
                 seen.append(self._known(len(seen) + 1, widths) or self._visit(folder, seen, made))
                 plans.append(made)
@@ -117,6 +120,7 @@ class Visiting:
             widths=widths, predicted_ms=raw.at(widths), predicted_dense_ms=raw.dense,
             expected_ms=now.at(widths), measured_ms=1e3 * planned, dense_ms=1e3 * base,
             contended=any(n.contended for n in result.networks),
+            unsure=decide.unsure(_short(result), result.networks[1].speedup_interval),
             warnings=[w.seen for w in warnings], file=f"visits/{number}.json",
             seconds=time.perf_counter() - begun,
         )  # fmt: skip
@@ -146,6 +150,13 @@ def measured(paths: Sequence[Path], out: Path, place: records.Place) -> bench.Re
         paths, out=out, device=bench.devices.reach(place.device), label=place.device, request=request,
         names=[path.stem for path in paths],
     )  # fmt: skip
+
+
+def _short(result: bench.Result) -> bool:
+    """Whether it ended before it had as many undisturbed runs as it wanted."""
+    found = result.measured()
+    fewest = min(n.latency.samples for n in result.networks)
+    return found.stopped == "limit" and fewest < found.options.samples
 
 
 def written(traced: Graph, path: Path, some: Example | None = None) -> Path:

@@ -104,7 +104,8 @@ def test_the_device_has_the_last_word(toaster: Toaster, say: Say) -> None:
     assert made[0].expected_ms == pytest.approx(made[0].predicted_ms)
     assert decide.sentence(target, made, chosen) in str(pruned.stopped)
     plan = files.read_json(run.plan_path)
-    assert plan["promised"]["ms"] == pytest.approx(chosen.measured_ms)
+    # by all that the visits found
+    assert plan["promised"]["ms"] == pytest.approx(chosen.measured_ms, rel=0.01)
     assert plan["dense"]["ms"] == pytest.approx(chosen.dense_ms)
     assert run.recipe().pruning.words["settings"]["target"]["place"]["device"] == "toaster"
     assert dense.widths != pruned.widths
