@@ -187,7 +187,7 @@ def make(
         _reachable(price, grids, row, target, _narrowest(grids, may), limits.multiple)
         losses = _summed(curves or {}, sets)
         greedily = partial(_greedy, grids, losses, price, widths, may, row.treads)
-        steps = _ordered(method, grids, _ranked(scores, sets), losses, greedily)
+        steps = _ordered(method, grids, _ranked(scores, sets), greedily, losses)
         most = limits.most or target.form.most
         _walk(widths, steps, price, goal, may, most)
         _settle(widths, grids, price, goal, may, row, most)
@@ -282,24 +282,25 @@ def _ranked(scores: Mapping[str, Tensor], sets: halves.Sets) -> dict[str, np.nda
 
 
 def _summed(curves: Curves, sets: halves.Sets) -> dict[str, Any]:
-    """Each set's losses: the sums of its groups', never falling as it gets narrower."""
+    """Each set's losses: the sums of its groups'."""
     return {
-        first: _rising(np.sum([np.asarray(curves[n], float) for n in names], axis=0))
+        first: np.sum([np.asarray(curves[n], float) for n in names], axis=0)
         for first, names in sets.items()
         if all(n in curves for n in names)
     }
 
 
-def _rising(curve: np.ndarray) -> np.ndarray:
-    return np.maximum.accumulate(curve[::-1])[::-1]
+def _rising(curve: Sequence[float]) -> np.ndarray:
+    """A loss that never falls as the group gets narrower."""
+    return np.maximum.accumulate(np.asarray(curve, float)[::-1])[::-1]
 
 
 def _ordered(
     method: str,
     grids: Mapping[str, list[int]],
     falling: Mapping[str, np.ndarray],
-    losses: Curves,
     greedily: Callable[[], Iterator[Step]],
+    losses: Curves | None = None,
 ) -> Iterator[Step]:
     if method == "uniform":
         return iter(_by_key(grids, lambda name, before, after: -(before + after) / grids[name][0]))
@@ -308,7 +309,8 @@ def _ordered(
             _by_key(grids, lambda name, before, after: float(falling[name][after:before].mean()))
         )
     if method == "threshold":
-        return iter(_by_key(grids, lambda name, before, after: float(losses[name][after])))
+        loss = {name: _rising(c) for name, c in (losses or {}).items()}
+        return iter(_by_key(grids, lambda name, before, after: float(loss[name][after])))
     return greedily()
 
 
@@ -337,6 +339,7 @@ def _greedy(
     computed earlier is too good at worst: the first of the queue is priced anew, and taken if it is still
     the first.
     """
+    loss = {name: _rising(c) for name, c in curves.items()}
 
     def priced(order: int, name: str, place: int) -> tuple[float, int, str, int, int]:
         grid, here = grids[name], price.at(widths)
@@ -345,7 +348,7 @@ def _greedy(
             if not grid[lower] and not may({**widths, name: 0}):
                 continue
             saved = here - price.at({**widths, name: grid[lower]})
-            rise = float(curves[name][grid[lower]] - curves[name][grid[place]])
+            rise = float(loss[name][grid[lower]] - loss[name][grid[place]])
             best, to = min((best, to), (rise / max(saved, 1e-12), lower))
         return best, order, name, place, to
 

@@ -305,7 +305,7 @@ def test_what_pfa_says_of_widths_plans(
     assert own.widths == {n: scores.pfa_kl(graph, n, seen) for n in ("a", "b")}
     lost = {n: scores.pfa_lost(graph, n, seen) for n in ("a", "b")}
     grids = {n: list(range(len(c) - 1, 0, -1)) for n, c in lost.items()}
-    steps = list(planning._ordered("threshold", grids, {}, lost, lambda: iter(())))
+    steps = list(planning._ordered("threshold", grids, {}, lambda: iter(()), lost))
     after = [lost[step.group][step.after] for step in steps]
     assert after == sorted(after)
     assert len(steps) == sum(len(g) - 1 for g in grids.values())
