@@ -2,8 +2,9 @@
 
     python benchmarks/zoo.py                     every network that results/zoo.jsonl lacks
     python benchmarks/zoo.py tv/vgg16 mixnet_s   these, anew (tv/ = torchvision, else timm)
-    python benchmarks/zoo.py again LABEL         edgeprune anew on every network, and torch-pruning beside it
-                                                 where it was right; rows that bear LABEL already stay
+    python benchmarks/zoo.py again LABEL [N/M]   edgeprune anew on every network, and torch-pruning beside it
+                                                 where it was right; rows that bear LABEL already stay (of M
+                                                 parts the Nth, from 0, for as many processes at a time)
     python benchmarks/zoo.py large               ten large networks at 224 px: results/zoo_large.md
     python benchmarks/zoo.py table               only the table, from what is there
 
@@ -509,7 +510,8 @@ def main() -> None:
     asked = sys.argv[1:]
     if asked[:1] == ["again"]:
         warm_up()
-        again(asked[1])
+        part, _, parts = (asked[2] if len(asked) > 2 else "0/1").partition("/")
+        again(asked[1], int(part), int(parts))
     elif asked == ["large"]:
         warm_up()
         large_table()
@@ -526,13 +528,13 @@ def main() -> None:
     write_table(RESULTS / "zoo.md", known())
 
 
-def again(label: str) -> None:
+def again(label: str, part: int, parts: int) -> None:
     """What another engine changes, without the peer's long failures; each row keeps its export."""
     at = {"commit": commit(), "machine": machine(), "label": label}
     for i, row in enumerate(known()):
-        if row.get("label") != label:
+        if row.get("label") != label and i % parts == part:
             tools = [ours, peer] if peer_verdict(row) == "ok" else [ours]
-            order = tools if i % 2 == 0 else tools[::-1]
+            order = tools if (i // parts) % 2 == 0 else tools[::-1]
             save(row | {tool.__name__: apart(tool, row["network"]) for tool in order} | at)
 
 

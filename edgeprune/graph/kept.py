@@ -23,6 +23,7 @@ from .labels import Labelled, Vector
 
 Keep = Mapping[str, Sequence[int]]
 Mask = NDArray[np.bool_]
+BLOCK = 2**18  # elements that are copied at a time
 
 
 def compose(first: Keep, second: Keep) -> dict[str, list[int]]:
@@ -115,12 +116,19 @@ class Kept:
         return parameter
 
     def _narrow(self, name: str, value: Tensor) -> Tensor:
-        """The shortest result first, so that little is copied."""
+        """The shortest result first, so that little is copied; of rows and columns both at once."""
         sites = [(axis, self.graph.sites.get((name, axis))) for axis in range(value.ndim)]
         known = [(axis, labels) for axis, labels in sites if labels is not None]
-        for axis, labels in sorted(known, key=lambda s: self.count(s[1]) / max(1, len(s[1]))):
-            if self.loses(labels):
-                value = value.index_select(axis, self.index(labels).to(value.device))
+        losing = [
+            (axis, self.index(labels).to(value.device))
+            for axis, labels in sorted(known, key=lambda s: self.count(s[1]) / max(1, len(s[1])))
+            if self.loses(labels)
+        ]
+        (axis, rows), *others = sorted(losing, key=lambda s: s[0]) or [(1, torch.empty(0))]
+        if axis == 0 and len(others) == 1 and value.numel() > BLOCK:
+            return _rows_and(value, rows, *others[0])
+        for axis, index in losing:
+            value = value.index_select(axis, index)
         return value
 
     def emptied(self) -> list[str]:
@@ -137,6 +145,19 @@ class Kept:
             there = self.stays(self.graph.sites[site.tensor, site.axis])  # of other groups too
             sites.append(Site(site.tensor, site.axis, unit[there]))
         return replace(group, roots=group.roots[stays], sites=tuple(sites))
+
+
+def _rows_and(value: Tensor, rows: Tensor, axis: int, index: Tensor) -> Tensor:
+    """``value.index_select(0, rows).index_select(axis, index)``, a few rows after another: what lies
+    between the two is never as large as a layer, and stays in the processor's cache."""
+    shape = [len(rows), *value.shape[1:]]
+    shape[axis] = len(index)
+    small, done = value.new_empty(shape), 0
+    for some in rows.split(max(1, BLOCK // max(1, value[0].numel()))):
+        part = small[done : done + len(some)]
+        torch.index_select(value.index_select(0, some), axis, index, out=part)
+        done += len(some)
+    return small
 
 
 def kept_classes(graph: Graph, keep: Keep) -> Kept:
