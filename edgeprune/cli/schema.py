@@ -56,6 +56,7 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
         "recipe": ("recipe.json", records.Recipe),
         "plan": ("plan.json", Plan),
         "frontier": ("frontier/frontier.json", records.Frontier),
+        "study": ("FILE.toml of edgeprune study", records.Study),
         "device": ("devices/NAME.json", Device),
         "widths": ("devices/NAME-widths.json", Rounding),
         "int8": ("dense-int8.json, pruned-int8.json", records.Int8),
