@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,13 +201,15 @@ def lost_norms(scores: Mapping[str, Tensor]) -> dict[str, list[float]]:
     return found
 
 
-def case(name: str, graph: Graph, share: float, place: Place) -> Case:
-    """Plan, visit, measure once more."""
+def case(name: str, graph: Graph, share: float, place: Place, dense_file: Path) -> Case:
+    """Plan, visit, measure once more. ``dense_file``: the dense network, once it was written."""
     begun, load = time.perf_counter(), os.getloadavg()[0]
     target = Target("ms", share=share, place=place)
     settings = Settings(target=target, multiple=channel_block())
     with TemporaryDirectory(prefix="edgeprune-targets-") as folder:
-        run = runs.Run(Path(folder) / "run")
+        run, visited = runs.Run(Path(folder) / "run"), Path(folder) / "visited"
+        visited.mkdir()
+        shutil.copyfile(written(graph, dense_file), visited / "dense.onnx")
         dense: Any = SimpleNamespace(graph=graph)
         work: Work[Any] = Work(run, None, Unlabelled(settings), dense, None, Watch())  # type: ignore[arg-type]
         scores = {n: prune.l1(graph, n) for n in graph.groups}
@@ -221,16 +224,14 @@ def case(name: str, graph: Graph, share: float, place: Place) -> Case:
 
         try:
             refuse_early(graph, work.way, name)
-            made = Visiting(work).plan(plan_at)
+            Visiting(work, folder=visited).plan(plan_at)
         except EdgepruneError as e:
             if "stay at these floors" not in str(e):
                 raise
             return Case(name, share, refused=str(e), seconds=time.perf_counter() - begun, load=load)
         seen = work.visits
-        paths = [
-            written(one, Path(folder) / f"{stem}.onnx")
-            for stem, one in (("dense", graph), ("chosen", prune.narrow(graph, made.keep)))
-        ]
+        chosen_file = visited / f"planned-{visits.best(target, seen) + 1}.onnx"
+        paths = [visited / "dense.onnx", chosen_file]
         result = bench.measure(
             paths, out=Path(folder) / "last.json", device=place.device, names=["dense", "chosen"],
             request=replace(LAST, threads=place.threads),
@@ -317,12 +318,15 @@ def main() -> None:
     done = known(path)
     for name in () if words.table else words.only:
         left = [s for s in words.shares if words.again or (name, s) not in done]
-        graph = NETWORKS[name]() if left else None
-        for share in left:
-            assert graph is not None
-            with timed(f"{name} at {share}"):
-                done[name, share] = case(name, graph, share, place)
-            files.append_line(path, asdict(done[name, share]))
+        if not left:
+            continue
+        graph = NETWORKS[name]()
+        with TemporaryDirectory(prefix="edgeprune-targets-") as folder:
+            for share in left:
+                with timed(f"{name} at {share}"):
+                    found = case(name, graph, share, place, Path(folder) / "dense.onnx")
+                done[name, share] = found
+                files.append_line(path, asdict(found))
     text = table(list(done.values()), place, list(NETWORKS))
     print(text.text())
     files.write_text(RESULTS / f"{stem}.md", text.markdown() + "\n")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,12 @@ REQUEST = Request(rounds=20, seconds=1.5, passes=10, samples=24, limit=20.0)
 
 @dataclass
 class Visiting:
-    """The visits of one pruning. ``kept``: what is left of the dense network already, before the plan."""
+    """The visits of one pruning. ``kept``: what is left of the dense network already, before the plan;
+    ``folder``: where the files that are measured stay, dense.onnx and planned-N.onnx of the Nth visit."""
 
     work: Work[Any]
     kept: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def target(self) -> Target:
@@ -55,7 +58,7 @@ class Visiting:
             return plan_at(None, self.work.prices)
         seen: list[Visit] = []
         plans: list[Plan] = []
-        with Scratch() as folder:
+        with nullcontext(self.folder) if self.folder else Scratch() as folder:
             while not decide.ended(target, seen):
                 again = decide.again(seen)
                 made = plans[-1] if again else self._next(plan_at, seen)
