@@ -9,7 +9,7 @@ from typing import Any
 OFTEN: dict[str, tuple[str, ...]] = {
     "prune": (
         "run", "model", "weights", "data", "images", "test", "target_flops", "target_ms",
-        "target_speedup", "post_training", "during_training", "max_drop", "dry_run", "device", "name",
+        "target_speedup", "post_training", "max_drop", "dry_run", "name",
         "config", "as_json",
     ),
 }  # fmt: skip
