@@ -41,14 +41,14 @@ def smoke() -> Study:
         models={
             "mobilenetv1-0.25": Network(inits={"B": Start(), "A": Start(of="B")}),
         },
-        data={"digits": Words(limit=300)},
-        train=Words(epochs=[6], batch_size=16),
+        data={"digits": Words(limit=200)},
+        train=Words(epochs=[4], batch_size=16),
         ways={
             "paper": Pruning("paper", {"step": 0.5, "max_drop": 100.0, "retrain_epochs": 1, "max_steps": 1,
-                                       "sensitivity_images": 50}),
+                                       "sensitivity_images": 30}),
             **CONTROLS,
         },
-        flat=Flat(points=100.0),  # six epochs are never flat
+        flat=Flat(points=100.0),  # four epochs are never flat
     )  # fmt: skip
 
 

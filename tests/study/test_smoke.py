@@ -24,7 +24,7 @@ def test_the_small_form_of_the_papers_study(
     assert {v["answer"] for v in told["claims"]} == {"not decided"}  # of one seed
     folder = Path("studies/paper-smoke")
     page, html = (folder / "README.md").read_text(), (folder / "study.html").read_text()
-    for text in ("A loses more parameters than B", "mobilenetv1-0.25-digits-B-s0-scratch-b", "300"):
+    for text in ("A loses more parameters than B", "mobilenetv1-0.25-digits-B-s0-scratch-b", "200"):
         assert text in page
         assert text in html
     assert "http" not in html.split("<body>")[1]  # one file that asks nobody
