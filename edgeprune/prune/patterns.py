@@ -67,7 +67,7 @@ def smaller(conv: nn.Conv2d) -> nn.Module | None:
     axes = [_lattice(used.any(1 - axis)) for axis in (0, 1)]
     if (
         any(a is None for a in axes)
-        or conv.padding_mode != "zeros"
+        or conv.padding_mode in ("reflect", "replicate", "circular")
         or isinstance(conv.padding, str)
     ):
         return None

@@ -437,10 +437,10 @@ def test_widths_for_another_device(
     monkeypatch.setattr(rounding, "channel_block", lambda: 8)
     swept = {"format": 1, "multiple": 4, "how": "measured", "device": "ssh://pi@board"}
     files.write_json(rounding.kept_path("ssh://pi@board", False), swept)
-    words = f"prune {WHOLE} --images photos --post-training --keep-flops 0.6 --dry-run --json"
+    words = f"prune {WHOLE} --images photos --post-training --keep-flops 0.6 --dry-run"
 
     def widths(more: str) -> tuple[list[int], str]:
-        out, err = done(f"{words} {more}", capsys)
+        out, err = done(f"{words} --json {more}", capsys)
         return [len(kept) for kept in json.loads(out)["keep"].values()], err
 
     here, err = widths("")

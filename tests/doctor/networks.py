@@ -60,7 +60,7 @@ def grouped() -> Any:
     """Groups of 8 channels: less than a block."""
     b = Builder()
     x = b.conv("first", b.input("x", (1, 3, 14, 14)), 3, 64)
-    b.output(b.conv("grouped", x, 64, 64, groups=8))
+    b.output(b.conv("grouped", x, 64, 64, groups=16))
     return b.model()
 
 
