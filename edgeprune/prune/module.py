@@ -7,13 +7,14 @@ import copyreg
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses import FakeTensorMode
 
 from ..errors import EdgepruneError
 from ..graph import Graph
@@ -347,12 +348,14 @@ def _train_error(small: nn.Module, whole: Graph) -> str:
 
 
 def _raised(model: nn.Module, whole: Graph, numbers: bool) -> str:
-    with evaluating(model):
-        own = {n: t.clone() if numbers else t.to("meta") for n, t in named_tensors(model).items()}
+    # Fake tensors, not meta ones: these let a transposed convolution of other channels pass.
+    shapes = nullcontext() if numbers else FakeTensorMode(allow_non_fake_inputs=True)
+    with evaluating(model), shapes as fake:
+        made = Tensor.clone if fake is None else fake.from_tensor
+        tensors = {name: made(t) for name, t in named_tensors(model).items()}
         model.train()
         try:
-            x = example_of(whole.inputs, BATCH, floating(model))
-            _run(model, own, x if numbers else mapped(x, lambda t: t.to("meta")))
+            _run(model, tensors, example_of(whole.inputs, BATCH, floating(model)))
         except Exception as e:
             return _words(e)
     return ""

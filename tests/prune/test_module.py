@@ -357,3 +357,26 @@ def test_a_depthwise_layer_produces_nothing() -> None:
     assert torch.allclose(
         l1(graph, "stem"), graph.model.get_parameter("stem.weight").detach().abs().sum((1, 2, 3))
     )
+
+
+class Idle(nn.Module):
+    """Calls a layer whose answer nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.idle = nn.ConvTranspose2d(6, 1, 3)
+        self.last = nn.Conv2d(6, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        self.idle(x)
+        return self.last(x)
+
+
+def test_a_transposed_layer_that_nobody_reads_is_asked_with_its_channels() -> None:
+    """It is not in the graph, so its weight stays as it was: the class fails when it is called."""
+    x = torch.randn(2, 3, 9, 9)
+    graph = trace(Idle().eval(), x)
+    small = narrow(graph, {name: [0, 2, 5] for name in graph.groups})
+    assert small.model(torch.randn(5, 3, 9, 9)).shape == (5, 2, 5, 5)
