@@ -21,14 +21,13 @@ import numpy as np
 
 from .. import prune
 from ..data import splits
-from ..prune import Plan
 from . import position, rounds, schedules
 from .heal import heal
 from .position import Position
 from .post_training import Settings
 from .record import Recorder
 from .rounds import Means, Outcome
-from .target import at_last, goal_of, reached
+from .target import at_last, at_once, goal_of, reached
 from .way import SETTINGS, Row, Words, Work, between, check_heal, names, own, settings_of
 
 FIRST: Mapping[str, Any] = {"score": "taylor", "method": "global", "compensate": "none"}
@@ -130,13 +129,6 @@ def turn(images: int, number: int, wanted: int, seed: int) -> splits.Indices:
     return order[start : start + wanted]
 
 
-def dry(work: Work[Interleaved]) -> Plan:
-    """All removals at once, from the dense network; nothing is written."""
-    images = rounds.images_to_look_at(work) if work.dataset is not None else None
-    goal = goal_of(work)
-    return rounds.planner(work, work.dense.graph, goal, images)(goal, work.prices)
-
-
 ROW = Row(
     name="interleaved",
     title="--way interleaved",
@@ -145,6 +137,6 @@ ROW = Row(
     words=names(Interleaved, *SETTINGS) - {"images", "distil_steps"},
     lacks=("does not apply to removals with a few updates in between", "leave it out"),
     page=page,
-    dry=dry,
+    dry=at_once,
     dry_note=lambda way: rounds.ALL_AT_ONCE,
 )

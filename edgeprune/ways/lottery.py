@@ -20,14 +20,13 @@ from typing import Any
 from .. import checkpoint, files, models, prune, train
 from ..graph import Graph
 from ..models import ModelSpec
-from ..prune import Plan
 from . import position, rounds
 from .dense import trained_in
 from .position import Position
 from .post_training import Settings
 from .record import Recorder
 from .rounds import Means, Outcome
-from .target import at_last, goal_of, reached
+from .target import at_last, at_once, goal_of, reached
 from .way import SETTINGS, Row, Words, Work, between, names, own, settings_of
 
 FIRST: Mapping[str, Any] = {"score": "l1", "compensate": "none"}
@@ -132,13 +131,6 @@ def _path(work: Work[Lottery]) -> Path:
     return work.run.state_folder / "rewound.safetensors"
 
 
-def dry(work: Work[Lottery]) -> Plan:
-    """All rounds at once, from the dense network; nothing is written."""
-    images = rounds.images_to_look_at(work) if work.dataset is not None else None
-    goal = goal_of(work)
-    return rounds.planner(work, work.dense.graph, goal, images)(goal, work.prices)
-
-
 ROW = Row(
     name="lottery",
     title="--way lottery",
@@ -147,6 +139,6 @@ ROW = Row(
     words=names(Lottery, *SETTINGS) - {"images", "distil_steps"},
     lacks=("does not apply to lottery tickets", "leave it out"),
     page=page,
-    dry=dry,
+    dry=at_once,
     dry_note=lambda way: rounds.ALL_AT_ONCE,
 )

@@ -114,6 +114,13 @@ def dry(work: Work[Target]) -> Plan:
     return plan_towards(work, work.dense.graph, goal_of(work), images, curves)
 
 
+def at_once(work: Work[Any]) -> Plan:
+    """What ways of many small removals come to, all at once from the dense network; nothing is written."""
+    images = rounds.images_to_look_at(work) if work.dataset is not None else None
+    goal = goal_of(work)
+    return rounds.planner(work, work.dense.graph, goal, images)(goal, work.prices)
+
+
 def measured(
     work: Work[Target], images: Images | None, precision: str, keep: bool = True
 ) -> Sequence[Curve]:
