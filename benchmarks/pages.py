@@ -100,10 +100,9 @@ def session(name: str) -> Iterator[tuple[str, str]]:
 
 
 def page(name: str, examples: list[tuple[str, str]]) -> str:
-    from edgeprune.cli.app import PANELS
+    from edgeprune.cli.app import said as docstring
 
-    command = next(c for commands in PANELS.values() for c in commands if c.__name__ == name)
-    about = re.sub(r"\[/?b\]", "`", re.sub(r"\n +", "\n", command.__doc__ or "")).strip()
+    about = re.sub(r"\[/?b\]", "`", docstring(name)).strip()
     _, options = said(f"{name} --help-all")
     blocks = [f"```console\n$ edgeprune {words}\n{text}\n```" for words, text in examples]
     made = "Made by `python benchmarks/pages.py`, in one process; the machine did other work, too."

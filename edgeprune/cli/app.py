@@ -1,57 +1,33 @@
-"""Assembles the commands into ``edgeprune``."""
+"""Assembles the commands into ``edgeprune``: a row a command, imported when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from importlib.util import find_spec
+from types import CodeType, FunctionType
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from ..version import __version__
-from . import (
-    bench,
-    brief,
-    compare,
-    cost,
-    datasets,
-    devices,
-    doctor,
-    errors,
-    everywhere,
-    export,
-    frontier,
-    inspect,
-    models,
-    plot,
-    prune,
-    report,
-    runs,
-    schema,
-    study,
-    train,
-    trust,
-)
+from . import brief, errors, everywhere
 
-app = typer.Typer(
-    name="edgeprune",
-    help="Prune a trained CNN's filters, export the smaller dense network, measure what it is worth.\n\n"
-    "The main job is three commands that follow each other: [b]prune[/b] (trains first if need be), "
-    "[b]export[/b], [b]bench[/b]. Each works on the latest run under runs/ unless you name one.",
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "The main job": (train.train, frontier.frontier, prune.prune, export.export, bench.bench),
-    "Many runs": (study.study,),
+PANELS: dict[str, tuple[str, ...]] = {
+    "The main job": ("train", "frontier", "prune", "export", "bench"),
+    "Many runs": ("study",),
     "Looking at things": (
-        report.report, plot.plot, doctor.doctor, compare.compare, devices.devices, inspect.inspect,
-        cost.cost, models.models, datasets.datasets, runs.runs, trust.trust,
-        schema.schema,
+        "report", "plot", "doctor", "compare", "devices", "inspect", "cost", "models", "datasets",
+        "runs", "trust", "schema",
     ),
 }  # fmt: skip
+PANEL = {name: panel for panel, names in PANELS.items() for name in names}
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": "rich",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 def flowing(text: str) -> str:
@@ -59,15 +35,87 @@ def flowing(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
-for panel, commands in PANELS.items():
-    for command in commands:
-        words = flowing(command.__doc__ or "")
-        app.command(
-            command.__name__,
-            help=words,
-            rich_help_panel=panel,
-            epilog=brief.epilog(command.__name__),
-        )(everywhere.added(command))
+def said(name: str) -> str:
+    """The docstring of ``edgeprune.cli.NAME.NAME``, read from its compiled module without running it."""
+    module = f"{__package__}.{name}"
+    code: CodeType = find_spec(module).loader.get_code(module)  # type: ignore[union-attr]
+    of = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+    return flowing(FunctionType(of, {}).__doc__ or "")
+
+
+def loaded(name: str) -> Any:
+    """The command itself, with all of its options."""
+    command = getattr(import_module(f".{name}", __package__), name)
+    alone = typer.Typer(add_completion=False, **SETTINGS)
+    alone.command(
+        name,
+        help=flowing(command.__doc__ or ""),
+        rich_help_panel=PANEL[name],
+        epilog=brief.epilog(name),
+    )(everywhere.added(command))
+    return typer.main.get_command(alone)
+
+
+class Loading(MutableMapping[str, Any]):
+    """The commands by name, each imported when it is first taken."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, Any] = {}
+        self.names = dict.fromkeys(PANEL)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.taken and name in PANEL:
+            self.taken[name] = loaded(name)
+        return self.taken[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self.taken[name], self.names[name] = command, None
+
+    def __delitem__(self, name: str) -> None:
+        del self.taken[name], self.names[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+class Commands(TyperGroup):
+    """``edgeprune``: its help and completion list the commands; only the one that runs is imported."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words)
+        self.commands = Loading()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in PANEL:
+            return self.commands.get(cmd_name)
+        return TyperCommand(
+            name=cmd_name, callback=None, help=said(cmd_name), rich_help_panel=PANEL[cmd_name]
+        )
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found if name is None else self.commands[name], rest
+
+
+app = typer.Typer(
+    name="edgeprune",
+    cls=Commands,
+    help="Prune a trained CNN's filters, export the smaller dense network, measure what it is worth.\n\n"
+    "The main job is three commands that follow each other: [b]prune[/b] (trains first if need be), "
+    "[b]export[/b], [b]bench[/b]. Each works on the latest run under runs/ unless you name one.",
+    no_args_is_help=True,
+    add_completion=True,
+    **SETTINGS,
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import typer
+
 OFTEN: dict[str, tuple[str, ...]] = {
     "prune": (
         "run", "model", "weights", "data", "images", "test", "target_flops", "target_ms",
@@ -24,9 +26,11 @@ def epilog(command: str) -> str | None:
 def shown(group: Any, words: Sequence[str]) -> list[str]:
     """``words`` for Typer, which knows only --help; where that is short, other options are hidden."""
     name = next((word for word in words if not word.startswith("-")), "")
-    if not {"-h", "--help", ALL} & set(words) or name not in getattr(group, "commands", {}):
+    known = getattr(group, "commands", {})
+    if (words and not {"-h", "--help", ALL} & set(words)) or (name and name not in known):
         return list(words)
-    for parameter in group.commands[name].params:
+    command = known[name] if name else group
+    for parameter in command.get_params(typer.Context(command, **command.context_settings)):
         if getattr(parameter, "is_flag", False):
             parameter.metavar = " "  # a switch takes nothing
         if name in OFTEN and ALL not in words:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from edgeprune import files, records
 from edgeprune.cli import app, errors
@@ -134,7 +136,7 @@ def test_the_schema_of_every_record_is_published(capsys: pytest.CaptureFixture[s
 def test_the_networks_of_the_examples_in_help_are_known() -> None:
     from edgeprune import models
 
-    pages = [command.__doc__ or "" for panel in app.PANELS.values() for command in panel]
+    pages = [app.said(name) for name in app.PANEL]
     named = [name for page in pages for name in re.findall(r"Example:.*?--model ([^\s\[]+)", page)]
     assert len(named) > 3
     for name in named:
@@ -154,3 +156,33 @@ def test_no_network_of_four_is_cut_off_in_a_terminal(
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)  # bold
     assert all("x" * 20 + str(i) in shown for i in range(4))
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_help_lists_the_commands_without_importing_one() -> None:
+    """What --help costs does not grow with the commands: a module is imported when its command runs."""
+    code = (
+        "import sys\nfrom edgeprune.cli import app, errors\n"
+        "assert errors.run(app.app, {words}) == 0\n"
+        "print([n for n in app.PANEL if f'edgeprune.cli.{{n}}' in sys.modules],"
+        " 'edgeprune.records' in sys.modules)"
+    )
+    for words, expected in (["--help"], "[] False"), (["models"], "['models'] "):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(words=words)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith(expected)
+
+
+def test_a_row_says_what_the_command_s_own_help_says() -> None:
+    group = typer.main.get_command(app.app)
+    assert list(group.commands) == list(app.PANEL)  # type: ignore[attr-defined]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert command.help == app.said(name) != ""
+        assert command.rich_help_panel == app.PANEL[name]
+
+
+def test_switches_are_shown_without_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ["--help"], ["cost", "--help"], ["prune", "--help-all"]:
+        assert errors.run(app.app, words) == 0
+        assert "<bool>" not in capsys.readouterr().out
