@@ -624,8 +624,9 @@ def _names(modules: Modules) -> dict[int, str]:
     return found
 
 
-def record(model: nn.Module, example: Example) -> fx.GraphModule:
-    """The eval-mode forward as a functional graph of ATen operators, open in its inputs' sizes.
+def record(model: nn.Module, example: Example, opened: bool = True) -> fx.GraphModule:
+    """The eval-mode forward as a functional graph of ATen operators, open in its inputs' sizes
+    (``opened``; else at the example's, recorded once).
 
     Which axes of a node's tensor may have another size, its ``meta["open"]`` says; why an axis of the
     inputs may not, the module's ``meta["frozen"]``, by axis (:mod:`.opening`).
@@ -641,7 +642,8 @@ def record(model: nn.Module, example: Example) -> fx.GraphModule:
             other.keep()  # tables of this size, in a cache of the forward's own
             return other
 
-        frozen, plan = open_sizes(recorder, batch, open_axes(example), at)
+        axes = open_axes(example)
+        frozen, plan = open_sizes(recorder, batch, axes, at) if opened else ({}, {})
         graph = as_nodes(recorder.tape, plan)
         sweep(graph)
         used = [str(n.target) for n in graph.nodes if n.op == "get_attr"]

@@ -81,11 +81,11 @@ def _trace(model: nn.Module, example: Example, exact_norms: bool) -> Graph:
     )
 
 
-def recorded(model: nn.Module, example: Example) -> fx.GraphModule:
-    """The eval-mode network as a functional graph of ATen operators."""
+def recorded(model: nn.Module, example: Example, opened: bool = True) -> fx.GraphModule:
+    """The eval-mode network as a functional graph of ATen operators (:func:`.record.record`)."""
     try:
         with evaluating(model), quiet():
-            return record(model, example)
+            return record(model, example, opened)
     except EdgepruneError:
         raise
     except (Exception, SystemExit) as e:

@@ -222,7 +222,10 @@ def computing(
     cannot."""
     assert graph.recipe is not None
     try:
-        again = recorded(small, example_of(graph.inputs, graph.batch, floating(small)))
+        # Weights follow no size of the inputs: one recording tells.
+        again = recorded(
+            small, example_of(graph.inputs, graph.batch, floating(small)), opened=False
+        )
     except EdgepruneError as e:
         return None, Reason.of(e.__cause__ if isinstance(e.__cause__, Exception) else e, small)
     recipe = fold(again)

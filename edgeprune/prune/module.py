@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import EdgepruneError
 from ..graph import Graph
@@ -33,6 +33,7 @@ WRITTEN = (
     1e-6  # in double precision, of a forward that was recorded in another: types are written in it
 )
 
+ATEN = torch.ops.aten
 
 CONTAINERS = (dict, OrderedDict, set)  # of a module; most are empty
 Sizes = Mapping[int, int]  # a size in a module's forward -> what it is after the cut
@@ -265,8 +266,6 @@ def _renumbered(value: Any, sizes: Sizes) -> Any:
 
 
 # -- does the module's own Python agree? -----------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Of copies of a module around a cut graph's tensors, which one's forward is the graph's."""
@@ -348,17 +347,42 @@ def _train_error(small: nn.Module, whole: Graph) -> str:
 
 
 def _raised(model: nn.Module, whole: Graph, numbers: bool) -> str:
-    # Fake tensors, not meta ones: these let a transposed convolution of other channels pass.
-    shapes = nullcontext() if numbers else FakeTensorMode(allow_non_fake_inputs=True)
-    with evaluating(model), shapes as fake:
-        made = Tensor.clone if fake is None else fake.from_tensor
-        tensors = {name: made(t) for name, t in named_tensors(model).items()}
+    with evaluating(model):
+        own = {n: t.clone() if numbers else t.to("meta") for n, t in named_tensors(model).items()}
         model.train()
         try:
-            _run(model, tensors, example_of(whole.inputs, BATCH, floating(model)))
+            x = example_of(whole.inputs, BATCH, floating(model))
+            with nullcontext() if numbers else _Fitting():
+                _run(model, own, x if numbers else mapped(x, lambda t: t.to("meta")))
         except Exception as e:
             return _words(e)
     return ""
+
+
+class _Fitting(TorchDispatchMode):
+    """Operators on ``meta``, as strict as with numbers: a transposed convolution of other channels passes
+    there. Fake tensors see it, too, and take ten times as long, most of it for batch norms."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is ATEN.convolution.default:
+            x, weight, transposed, groups = args[0], args[1], args[6], args[8]
+            _fits(x, 1 - weight.ndim, weight.shape[0] if transposed else weight.shape[1] * groups)
+        if func is ATEN.native_batch_norm.default:
+            x, *parts = args[:5]
+            for part in parts:
+                _fits(x, 1, x.shape[1] if part is None else part.numel())
+            return torch.empty_like(x), *(x.new_empty(x.shape[1]) for _ in range(2))
+        return func(*args, **(kwargs or {}))
+
+
+def _fits(x: Tensor, axis: int, channels: int) -> None:
+    if x.shape[axis] != channels:
+        raise RuntimeError(
+            f"expected input{list(x.shape)} to have {channels} channels,"
+            f" but got {x.shape[axis]} channels instead"
+        )
 
 
 def _run(model: nn.Module, tensors: Mapping[str, Tensor], x: Example) -> object:
