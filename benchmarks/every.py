@@ -135,11 +135,11 @@ def look(name: str) -> dict[str, Any]:
     except EdgepruneError as e:
         return row | {"verdict": "refused", "why": str(e)}
     row["seconds"] = time.process_time() - started
-    expected, got = flat(call(masked(graph, keep), fresh)), flat(call(small.model, fresh))
+    expected, got = flat(masked(graph, keep)(fresh)), flat(call(small.model, fresh))
     error, noise = difference(got, expected), 0.0
     if error > exact:  # some random networks carry a rounding of the input further than that
         nudged = mapped(fresh, lambda t: t * (1 + NUDGE))
-        noise = difference(flat(call(masked(graph, keep), nudged)), expected)
+        noise = difference(flat(masked(graph, keep)(nudged)), expected)
     return row | {
         "verdict": "right" if error <= max(exact, AMPLIFIED * noise) else "wrong",
         "type": str(flat(example)[0].dtype).removeprefix("torch."),
