@@ -6,9 +6,10 @@
 
 ImageNet weights fine-tuned to CIFAR-10 by ``edgeprune train``; each method then chooses what leaves, at the
 same shares of the FLOPs: right after the cut (batch norm taken again), after repair by least squares
-without labels, after two epochs with labels. The ways that train while they prune are the commands
+without labels, after a short training with labels. The ways that train while they prune are the commands
 themselves. Every measurement is written down at once (results/methods.json): the command goes on where it
-was killed. Networks and .onnx files lie in ``--cache`` (default: EDGEPRUNE_HOME/cache).
+was killed (``--minutes 5``: it begins nothing after these). Networks and .onnx files lie in ``--cache``
+(default: EDGEPRUNE_HOME/cache).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,15 @@ from edgeprune.graph import Graph, cost
 from edgeprune.prune import narrow
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.scores import criterion
-from edgeprune.ways import asked_of, heal
+from edgeprune.ways import asked_of, heal, low_rank
 from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import calibration, of_split
+from edgeprune.ways.low_rank import LowRank
 
 RESULTS = Path(__file__).parent / "results"
-CALIBRATE, JUDGE, HEAL = 256, 1000, 2  # images, images, epochs
-SIZES = {"mobilenetv1": ("mobilenetv1-0.75", 4000, 5), "vgg16": ("vgg16", 2000, 3)}
+CALIBRATE, JUDGE = 256, 1000  # images
+HEAL, CHECK = 1000, 200  # images of the one epoch that heals, of the validation behind it
+SIZES = {"mobilenetv1": ("mobilenetv1-0.75", 2000, 6), "vgg16": ("vgg16", 1000, 3)}
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ class Method:
     name: str
     words: Mapping[str, Any] = field(default_factory=dict)
     way: str = ""
+    ranks: bool = False  # layers as pairs, as `edgeprune prune --way low-rank`
+    energy: float | None = None  # of theirs, before filters leave; None: ranks alone
 
 
 def by_score(name: str, score: str, method: str = "uniform") -> Method:
     return Method(name, {"score": score, "method": method})
 
 
-INTERLEAVED = "--way interleaved --rounds 10 --updates 10"
+INTERLEAVED = "--way interleaved --rounds 10 --updates 5"
 METHODS = [  # the most telling first
     by_score("random", "random"),
     by_score("Li 2017: L1", "l1"),
@@ -75,8 +81,10 @@ METHODS = [  # the most telling first
     by_score("after Wang 2018: linear redundancy", "linear_redundancy"),
     by_score("He 2019: FPGM", "fpgm"),
     by_score("Liu 2017: batch-norm scale", "bn_scale"),
-    Method("Molchanov 2017: interleaved", way=f"{INTERLEAVED} --retrain-epochs 2"),
-    Method("Frankle 2019: lottery, filters", way="--way lottery --rounds 2"),
+    Method("Denton 2014, Jaderberg 2014: low rank", ranks=True),
+    Method("low rank at 0.99 of the energy, then reconstruction", ranks=True, energy=0.99),
+    Method("Molchanov 2017: interleaved", way=f"{INTERLEAVED} --retrain-epochs 1"),
+    Method("Frankle 2019: lottery, filters", way="--way lottery --rounds 2 --retrain-epochs 2"),
 ]
 
 
@@ -99,8 +107,7 @@ class Case:
         return (
             f"{model} with ImageNet weights, fine-tuned on {len(self.dataset.train):,} photos of "
             f"CIFAR-10 for {epochs} epochs, 32 px; {CALIBRATE} of them calibrate, {len(self.labels):,} "
-            "test photos judge; "
-            f"healing: {HEAL} epochs on the {len(self.dataset.train):,}, rate restarted"
+            f"test photos judge; healing: one epoch on {min(HEAL, len(self.dataset.train)):,}, rate restarted"
         )
 
     def accuracy(self, model: nn.Module) -> float:
@@ -140,8 +147,8 @@ def command(folder: Path, words: str) -> None:
 # -- measuring -------------------------------------------------------------------------------------
 
 
-def measure(case: Case, shares: Sequence[float], kept: Path) -> None:
-    """What is not there yet, each written down as soon as it is known."""
+def measure(case: Case, shares: Sequence[float], kept: Path, until: float) -> None:
+    """What is not there yet, each written down as soon as it is known; nothing begun after ``until``."""
     graph = case.dense.graph
     some = case.dataset.train.take(CALIBRATE)
     shown = of_split(some, case.dense.convention, case.dense.signature.inputs)
@@ -153,9 +160,13 @@ def measure(case: Case, shares: Sequence[float], kept: Path) -> None:
             key = f"{case.name} | {case.seed} | {method.name} | {share}"
             if key in read(kept):
                 continue
+            if time.monotonic() > until:
+                return
             begun = time.process_time() + children()
             if method.way:
                 found = by_way(case, method, share)
+            elif method.ranks:
+                found = by_ranks(case, method, share, images)
             else:
                 parts = criterion(method.words["score"]).parts
                 if (of := "".join(parts)) not in seen:
@@ -196,13 +207,41 @@ def by_plan(case: Case, method: Method, share: float, seen: Evidence) -> dict[st
         "repaired": case.accuracy(repaired.model),
         "choosing": round(choosing, 1),
     }
-    recipe = heal.healing(asked_of(case.run).training, HEAL, distil=False).but(
+    return found | {"healed": healed(case, method, share, repaired.model)}
+
+
+def healed(case: Case, method: Method, share: float, model: nn.Module) -> float:
+    """Accuracy after the one epoch; the network is written for ``--times``."""
+    recipe = heal.healing(asked_of(case.run).training, 1, distil=False).but(
         seed=case.seed, precision="fp32"
     )
-    dataset = case.dataset
-    heal.heal(repaired.model, None, dataset, case.dense.convention, recipe)
-    written(case, method, share, repaired.model)
-    return found | {"healed": case.accuracy(repaired.model)}
+    train, validation = case.dataset.train.take(HEAL), case.dataset.validation.take(CHECK)
+    few = replace(case.dataset, train=train, validation=validation)
+    heal.heal(model, None, few, case.dense.convention, recipe)
+    written(case, method, share, model)
+    return case.accuracy(model)
+
+
+def by_ranks(case: Case, method: Method, share: float, images: Any) -> dict[str, Any]:
+    """Layers as pairs at full rank, cut to their ranks; with an energy, filters leave besides."""
+    dense = case.dense.graph
+    way = LowRank(
+        pt.Settings(target=prices.Target("flops", share), floor=0.03, **method.words), method.energy
+    )
+    begun = time.process_time()
+    made = low_rank.decomposed(dense, way)
+    keep = low_rank.filters(dense, made, way, images)
+    choosing = time.process_time() - begun
+    bare, _ = pt.repair(made.graph, keep, images, replace(way.settings, compensate="none"))
+    repaired, _ = pt.repair(made.graph, keep, images, way.settings)
+    found = {
+        "flops": cost(repaired).flops / cost(dense).flops,
+        "params": cost(repaired).params / cost(dense).params,
+        "bare": case.accuracy(bare.model),
+        "repaired": case.accuracy(repaired.model),
+        "choosing": round(choosing, 1),
+    }
+    return found | {"healed": healed(case, method, share, repaired.model)}
 
 
 def by_way(case: Case, method: Method, share: float) -> dict[str, Any]:
@@ -305,8 +344,8 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         "in % on test photos; mean ± standard deviation where there is more than one seed. `cut`: right",
         "after the cut, batch norm taken again. `repaired`: least squares without labels instead. `healed`:",
         "trained after the repair, with labels (the two ways that train while they prune: what they end",
-        "with; lottery trains each round as the dense network was trained). CPU s: one thread of a busy",
-        "machine, all of it together; choosing alone in brackets. ms: median of one image, one thread,",
+        "with; interleaved: 10 cuts, 5 batches after each, then an epoch on all training photos; lottery:",
+        "two rounds of two epochs from the first weights). CPU s: one thread of a busy machine, all of it together; choosing alone in brackets. ms: median of one image, one thread,",
         "beside the dense network's in the same bench (seed 0; a busy machine is said). Criteria that look",
         "at a loss have the labels of the calibrating photos here.",
         "",
@@ -382,7 +421,9 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.7, 0.3])
     parser.add_argument("--greedy", action="store_true", help="CAR on single layers instead")
     parser.add_argument("--times", action="store_true", help="milliseconds of what was made")
+    parser.add_argument("--minutes", type=float, default=inf, help="begin nothing after these")
     parser.add_argument("--cache", type=Path, help="folder for networks")
+    begun = time.monotonic()
     words = parser.parse_args()
     cache = (words.cache or home() / "cache").resolve()
     torch.set_num_threads(1)
@@ -394,7 +435,7 @@ def main() -> None:
             if words.greedy:
                 greedy(case, kept)
             else:
-                measure(case, words.shares, kept)
+                measure(case, words.shares, kept, begun + 60 * words.minutes)
             files.write_text(RESULTS / "methods.md", page(read(kept)))
     if words.times:
         times(cache, kept)

@@ -149,7 +149,7 @@ def methods() -> str:
     """How each method works, with formula and source, as its own code says it."""
     from edgeprune import quantise
     from edgeprune.graph import vanish
-    from edgeprune.prune import SCORES, compensate, elimination
+    from edgeprune.prune import SCORES, compensate, elimination, low_rank
     from edgeprune.quantise import equalise, repair
     from edgeprune.runtime import predictor
 
@@ -160,6 +160,7 @@ def methods() -> str:
         "The exact order of leaving: `reconstruction`": elimination,
         "Repair without labels: `--compensate`": compensate,
         "Branches that vanish: `--floor 0`": vanish,
+        "Layers as pairs of thinner ones: `--way low-rank`": low_rank,
         "8 bits": quantise,
         "8 bits: equalised channels": equalise,
         "8 bits: repaired layers": repair,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from .graph.kept import Keep
 from .graph.probe import image, probe
 from .graph.tensors import floating
 from .models import Convention, ModelSpec, code, onnx
+from .prune import low_rank
 from .records import Inputs, Signature
 from .runs import Run
 
@@ -74,9 +76,10 @@ def example(convention: Convention) -> Tensor:
 
 def write_spec(
     run: Run, spec: ModelSpec, convention: Convention, classes: Sequence[str], dense: Mapping[str, int],
-    kept: Keep, signature: Signature | None = None,
+    kept: Keep, signature: Signature | None = None, factored: Mapping[str, Any] = {},
 ) -> None:  # fmt: skip
-    """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it.
+    """``spec.json``: ``dense`` holds each group's width, ``kept`` what is left of it; ``factored``: the
+    layers that are pairs in the pruned network, and in which form.
 
     A user's own FILE.py is copied into the run, and the ``signature`` kept, when this is first written.
     """
@@ -85,7 +88,7 @@ def write_spec(
         code=there.code if there else code.keep(run, spec),
         signature=signature or (there.signature if there else None),
         model=spec, input=convention, classes=list(classes), dense=dict(dense),
-        kept={name: list(map(int, units)) for name, units in kept.items()},
+        kept={name: list(map(int, units)) for name, units in kept.items()}, factored=dict(factored),
     )  # fmt: skip
     files.write_json(run.spec_path, records.plain(written))
 
@@ -124,10 +127,22 @@ def load(run: Run, network: str) -> Loaded:
     if not kept:
         fill(dense.model, tensors, str(run.weights_path(network)))
         return dense
-    graph = rebuild(dense.graph, kept, tensors, str(run.weights_path(network)))
+    whole = _factored(run, dense, value.factored) if value.factored else dense.graph
+    graph = rebuild(whole, kept, tensors, str(run.weights_path(network)))
     loaded = replace(dense, model=graph.model, kept=kept)
     loaded.__dict__["graph"] = graph  # known already
     return loaded
+
+
+def _factored(run: Run, dense: Loaded, how: Mapping[str, str]) -> Graph:
+    """The dense network whose layers of ``how`` are pairs, at full rank; their weights are still to come."""
+    try:
+        return trace(low_rank.decomposed(dense.model, how, weights=False), dense.example)
+    except KeyError as e:
+        raise EdgepruneError(
+            str(run.spec_path), f"factored: {e.args[0]!r} is no layer that can be written as a pair",
+            "prune it anew: this run is of another network",
+        ) from None  # fmt: skip
 
 
 def lacking(run: Run, network: str) -> EdgepruneError:
@@ -181,7 +196,7 @@ def trust(run: Run) -> tuple[list[str], str]:
 
 def inherit(run: Run, parent: Run) -> records.Spec:
     """``parent``'s spec, without cuts, and its copy of the user's code, into ``run``."""
-    spec = replace(read_spec(parent), kept={})
+    spec = replace(read_spec(parent), kept={}, factored={})
     if spec.code is not None:
         for name, content in code.kept(parent, spec.code).items():
             files.write_bytes(run.code_folder / name, content)

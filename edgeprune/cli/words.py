@@ -80,7 +80,15 @@ class How(Panel, title="How far, and in which way (default: the paper's)"):
             "(--post-training), interleaved (many small cuts, --updates after each), lottery (back to the "
             "first weights after each round), scratch (the architecture of --plan from random weights: a "
             "control), "
-            "fine-pruning (Tung et al. 2017: shares searched while it is fine-tuned).",
+            "fine-pruning (Tung et al. 2017: shares searched while it is fine-tuned), low-rank (layers as "
+            "pairs of thinner ones, no training).",
+        ),
+    ] = None
+    energy: Annotated[
+        float | None,
+        typer.Option(
+            "--energy",
+            help="With --way low-rank: share of each layer's energy to keep (what the target leaves).",
         ),
     ] = None
     worth: Annotated[

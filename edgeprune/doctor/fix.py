@@ -30,6 +30,11 @@ def fix(run: Run, block: int) -> tuple[Run | None, dict[str, tuple[int, int]]]:
     """
     fixed = Run(run.path.with_name(f"{run.name}-fixed"))
     pruned = checkpoint.load(run, "pruned")
+    if checkpoint.read_spec(run).factored:
+        raise EdgepruneError(
+            f"run {run.name}", "layers are written as pairs: their ranks are not rounded up",
+            f"prune again with --way low-rank --round-to {block}",
+        )  # fmt: skip
     dense = checkpoint.load(run, "dense")
     graph = trace(dense.model, dense.example)
     keep = rounded_up(graph, pruned.kept, block)

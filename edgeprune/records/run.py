@@ -226,5 +226,9 @@ class Spec:
     classes: list[str]
     dense: dict[str, Count]  # width of each group
     kept: dict[str, list[Count]]  # group -> units that are left; {} = all
+    factored: dict[str, Literal["channels", "spatial"]] = field(
+        default_factory=dict
+    )  # layer -> how it
+    # is a pair of layers in the pruned network (prune/low_rank.py); `kept` counts their ranks, too
     signature: Signature | None = None  # what goes in and comes out; None: one image of `input`
     code: Code | None = None  # where the model is the user's own FILE.py:FUNCTION, or FILE.onnx

@@ -117,7 +117,7 @@ def _given(row: Row[Any], wanted: Wanted, way: Way, given: Plan | None, watch: W
     run, new = claim(asked, name)
     if not new and (stopped := position.pruned_already(run, watch)) is not None:
         return Pruned(run, stopped)
-    refuse_early(network.graph, way, asked.model)
+    refuse_early(network.graph, way if row.filters else None, asked.model)
     examples = words.examples(there, watch)
     opening = partial(opened, asked, name, wanted.argv, parent)
     work = Work(run, asked, way, network, there.dataset, watch, given, examples, opening)

@@ -12,6 +12,7 @@ from . import (
     gradual,
     interleaved,
     lottery,
+    low_rank,
     paper,
     scratch,
     target,
@@ -33,6 +34,7 @@ WAYS: dict[str, Row[Any]] = {
         lottery.ROW,
         scratch.ROW,
         fine_pruning.ROW,
+        low_rank.ROW,
     )
 }
 

@@ -92,7 +92,7 @@ def write(work: Work[Unlabelled], done: PostTraining, judges: Judges) -> str:
     write_dense(work, judges)
     ended = reached(work, done.plan) + bounded(work.way.max_drop, done)
     record_result(
-        run, "pruned", done.graph, *_accuracies(work, done.model, judges),
+        run, "pruned", done.graph, *accuracies(work, done.model, judges),
         steps=1, stopped=ended, images=done.forecast.images, agreement=done.forecast.agreement,
         variance_kept=done.forecast.variance_kept, outputs=list(done.forecast.outputs),
         seconds=done.seconds,
@@ -123,7 +123,7 @@ def write_dense(work: Work[Any], judges: Judges) -> None:
     if run.has("dense"):
         return
     record_result(
-        run, "dense", dense.graph, *_accuracies(work, dense.model, judges), precision="fp32",
+        run, "dense", dense.graph, *accuracies(work, dense.model, judges), precision="fp32",
         lowest_lr=None, stopped="given, not trained here",
     )  # fmt: skip
     checkpoint.write_spec(
@@ -151,7 +151,7 @@ def judging(work: Work[Any]) -> Judges:
     return None, held_out
 
 
-def _accuracies(
+def accuracies(
     work: Work[Any], model: Any, judges: Judges
 ) -> tuple[train.Judged | None, train.Judged | None]:
     """On validation and test; None without labels."""

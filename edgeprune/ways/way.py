@@ -117,6 +117,7 @@ class Row(Generic[W]):
     flag: str = ""  # the switch that chooses it; "": chosen by whether a target is given
     target: bool = True  # goes to a target in some price, or to a plan
     labels: bool = True  # trains, so the dense network comes out of a run, trained there if need be
+    filters: bool = True  # filters alone meet the target: refused early where they cannot
     dry: Callable[[Work[W]], Plan] | None = None  # the plan alone; nothing is written
     dry_note: Callable[[W], str] = lambda way: ""  # what such a plan does not show
     formerly: str = ""  # its name in recipes of earlier versions
