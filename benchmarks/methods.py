@@ -345,9 +345,10 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         "after the cut, batch norm taken again. `repaired`: least squares without labels instead. `healed`:",
         "trained after the repair, with labels (the two ways that train while they prune: what they end",
         "with; interleaved: 10 cuts, 5 batches after each, then an epoch on all training photos; lottery:",
-        "two rounds of two epochs from the first weights). CPU s: one thread of a busy machine, all of it together; choosing alone in brackets. ms: median of one image, one thread,",
-        "beside the dense network's in the same bench (seed 0; a busy machine is said). Criteria that look",
-        "at a loss have the labels of the calibrating photos here.",
+        "two rounds of two epochs from the first weights). CPU s: one thread of a busy machine, all of it",
+        "together; choosing alone in brackets. ms: median of one image, one thread, beside the dense",
+        "network's in the same bench (seed 0; a busy machine is said). Criteria that look at a loss have",
+        "the labels of the calibrating photos here.",
         "",
     ]
     for case, rows in by(

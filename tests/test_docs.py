@@ -28,7 +28,11 @@ def group() -> Any:
 
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "benchmarks/pages.py")
+    return benchmark("pages")
+
+
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -80,6 +84,31 @@ def test_what_is_made_of_the_code_is_not_stale(pages: ModuleType) -> None:
     ):  # fmt: skip
         there = (DOCS / f"{name}.md").read_text()
         assert headings(there) == headings(made), name
+
+
+def test_the_page_of_claims_is_made_of_the_committed_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python benchmarks/claims.py` makes it again; each claim on each network and set has one line."""
+    claims = benchmark("claims")
+    assert (DOCS / "claims.md").read_text() == claims.page()
+    folder = tmp_path / "study"
+    folder.mkdir()
+    said = "A loses more parameters than B"
+    head = "claim,where,answer,figure,interval,seeds,what,source,low,high,bound"
+    (folder / "claims.csv").write_text(
+        f"{head}\n{said},mobilenetv1 on cifar10,no,-4.25,-6.0 to -2.5,3,points,Hubens,-6,-2.5,0\n"
+        f"{said},mobilenetv1 on cifar10,yes,9,8.0 to 10.0,3,points,Hubens,8,10,0\n"
+    )
+    (folder / "README.md").write_text(
+        "# x: all jobs are done\n\n## Scale\n\n- 3 seeds\n\n## Runs\n"
+    )
+    monkeypatch.setattr(claims, "RESULTS", tmp_path)
+    made = claims.page().splitlines()
+    own = [line for line in made if line.startswith(f"| {said} | mobilenetv1 on cifar10 |")]
+    assert [line.split(" | ")[3:] for line in own] == [["-1.9", "-4.2 (-6.0 to -2.5)", "3", "no |"]]
+    assert "## x: all jobs are done" in made
+    assert "- 3 seeds" in made
 
 
 def headings(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Tables of runs: models x starts x data x ways x seeds, by many workers; the paper's claims about them."""
 
-from .claims import CLAIMS, Verdict, halves, verdicts
+from .claims import CLAIMS, Verdict, halves, printed, verdicts
 from .paper import PRINTED, built_in, scaled, smoke
 from .read import checked, read
 from .rows import rows
@@ -17,6 +17,7 @@ __all__ = [
     "built_in",
     "checked",
     "halves",
+    "printed",
     "read",
     "rows",
     "scaled",

@@ -19,6 +19,7 @@ from statistics import mean, stdev
 from scipy import stats
 
 from ..records import StudyRow
+from .paper import rows_printed
 
 A, B = "A", "B"  # the words of the starts that are compared: pre-trained, random
 YES, NO, OPEN = "yes", "no", "not decided"
@@ -54,6 +55,7 @@ class Claim:
     only: tuple[str, str] | None = None  # network and set that it is about
     source: str = "Hubens et al. 2020"
     ways: bool = True  # about the ways that prune; False: about a control
+    wants: tuple[str, ...] = ("params", "flops")  # fields of a row without which it is not told
 
 
 def decided(
@@ -119,11 +121,11 @@ CLAIMS: dict[str, Claim] = {
     ),
     "late": Claim(
         "A loses its filters mostly in late layers", "points of the filters, late - early layers of A",
-        lambda rows: of(rows, A, later),
+        lambda rows: of(rows, A, later), wants=("widths",),
     ),
     "even": Claim(
         "B is cut more evenly over depth than A", "points, (late - early) of A less that of B",
-        lambda rows: paired(rows, later),
+        lambda rows: paired(rows, later), wants=("widths",),
     ),
     "flops": Claim(
         "B ends with fewer FLOPs than A", "points of the FLOPs, B - A",
@@ -143,6 +145,7 @@ CLAIMS: dict[str, Claim] = {
         "pruning costs less than one point of accuracy (here: of the test images, that chose nothing)",
         "points of test accuracy, pruned - dense",
         lambda rows: [100 * ((r.test or 0) - (r.dense_test or 0)) for r in rows], bound=-1.0,
+        wants=("test",),
     ),
     "control": Claim(
         "pruned and retrained is better than the same architecture from random weights",
@@ -171,6 +174,16 @@ def verdicts(rows: Rows, way: str, controls: Mapping[str, str] = {}) -> list[Ver
                     _verdict("control", f"{model} on {data}, {control}", against(pruned, others))
                 )
     return found
+
+
+def printed(claim: str, model: str, data: str) -> float | None:
+    """The claim's figure in the paper's own tables; None where these do not say."""
+    row = CLAIMS[claim]
+    some = [r for r in rows_printed() if (r.model, r.data) == (model, data)]
+    if not all(getattr(r, what) for r in some for what in row.wants):
+        return None
+    values = row.values(some)
+    return mean(values) if values else None
 
 
 def against(pruned: Rows, control: Rows) -> list[float]:

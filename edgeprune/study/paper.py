@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..records import Flat, Network, Pruning, Start, Study, Words
+from ..records import Flat, Network, Pruning, Start, Study, StudyRow, Words
 
 PAPER_WAY: dict[str, Any] = {"step": 0.25, "max_drop": 1.0, "retrain_epochs": 5}
 CONTROLS = {
@@ -98,3 +98,35 @@ PRUNED = {
     ("mobilenetv1", "caltech101", "B"): (3.43, 1105.83),
 }  # fmt: skip
 PRINTED = [Printed(m, d, s, *cell, *DENSE[m, d]) for (m, d, s), cell in PRUNED.items()]
+
+# filters of the prunable convolutions in their order, of the rows whose widths the paper gives (tables 1, 3)
+WIDTHS = {
+    ("vgg16", "cifar10", ""): (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512),
+    ("vgg16", "cifar10", "A"): (64, 64, 128, 128, 256, 256, 256, 192, 192, 192, 128, 128, 128),
+    ("vgg16", "cifar10", "B"): (64, 64, 128, 112, 160, 160, 160, 384, 384, 384, 384, 384, 384),
+    ("mobilenetv1", "cifar10", ""):
+        (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024),
+    ("mobilenetv1", "cifar10", "A"):
+        (21, 64, 128, 128, 256, 256, 384, 384, 384, 384, 256, 256, 256, 128),
+    ("mobilenetv1", "cifar10", "B"):
+        (32, 64, 128, 128, 224, 224, 288, 288, 288, 288, 288, 272, 304, 320),
+}  # fmt: skip
+
+
+def rows_printed() -> list[StudyRow]:
+    """The paper's tables as rows of a study, of one seed, as far as they say."""
+    return [
+        StudyRow(
+            job=f"{line.model}-{line.data}-{line.start}", model=line.model, data=line.data,
+            start=line.start, seed=0, way="paper", state="done",
+            params=round(1e6 * line.params), dense_params=round(1e6 * line.dense_params),
+            flops=round(1e6 * line.flops), dense_flops=round(1e6 * line.dense_flops),
+            widths=_by_layer(line.model, line.data, line.start),
+            dense_widths=_by_layer(line.model, line.data, ""),
+        )
+        for line in PRINTED
+    ]  # fmt: skip
+
+
+def _by_layer(model: str, data: str, start: str) -> dict[str, int]:
+    return {f"conv{i}": w for i, w in enumerate(WIDTHS.get((model, data, start), ()), 1)}

@@ -1,5 +1,5 @@
-"""Retrieval by pooled descriptors: maps [N, C, H, W] -> unit vectors [N, C], and how well they find
-(mean average precision; scikit-learn's)."""
+"""Retrieval by pooled descriptors: maps [N, C, H, W] -> unit vectors [N, C], how well they find (mean average
+precision; scikit-learn's), and the loss that teaches them to (triplets)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 LEVELS = 3  # scales of R-MAC's regions (Tolias et al. 2016)
 OVERLAP = 0.4  # of neighbouring regions, about
+MARGIN = 0.1  # between distances of descriptors of length 1 (assumption)
 MOST = 6  # regions more along the longer side
 
 
@@ -73,3 +74,25 @@ def mean_average_precision(descriptors: Tensor, labels: NDArray[np.int64]) -> fl
     return float(
         np.mean([average_precision_score(same[i, others[i]], near[i, others[i]]) for i in asked])
     )
+
+
+def triplets(descriptors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Places [T] of anchors, of what should be near them and of what should not, among descriptors [N, D] of
+    length 1: of each image the farthest of its label and the nearest of another (Hermans et al. 2017);
+    images that are alone with their label, or of whose batch all bear it, are no anchors."""
+    near = descriptors.detach() @ descriptors.detach().T
+    same = labels[:, None] == labels[None]
+    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    anchors = (others.any(1) & ~same.all(1)).nonzero()[:, 0]
+    positive = near.masked_fill(~others, torch.inf).argmin(1)
+    negative = near.masked_fill(same, -torch.inf).argmax(1)
+    return anchors, positive[anchors], negative[anchors]
+
+
+def triplet_loss(descriptors: Tensor, labels: Tensor, margin: float = MARGIN) -> Tensor:
+    """max(0, margin + d(a, p) - d(a, n)), d the Euclidean distance, mean over `triplets` (Manek et al. 2017
+    fine-tune a pruned network by such a loss); 0 where a batch has none."""
+    a, p, n = triplets(descriptors, labels)
+    if not len(a):
+        return 0 * descriptors.sum()
+    return F.triplet_margin_loss(descriptors[a], descriptors[p], descriptors[n], margin)

@@ -140,3 +140,20 @@ def test_the_paper_as_it_is_printed() -> None:
     assert found["mobilenetv1", "cifar10", "A"][0] < found["mobilenetv1", "cifar10", "B"][0]
     fewer = [k for k in found if k[2] == "A" and found[(*k[:2], "B")][1] > found[k][1]]
     assert len(fewer) == 5
+
+
+def test_the_paper_s_own_figures() -> None:
+    """From its tables: MobileNetV1 on CIFAR-10 3.76 -> A 1.05, B 0.98 M; VGG16 on SVHN 14.98 -> A 3.15 M."""
+    a, b = 100 * (1 - 1.05 / 3.76), 100 * (1 - 0.98 / 3.76)
+    assert claims.printed("further", "mobilenetv1", "cifar10") == pytest.approx(a - b)
+    assert claims.printed("exception", "mobilenetv1", "cifar10") == pytest.approx(b - a)
+    assert claims.printed("eighty", "vgg16", "svhn") == pytest.approx(100 * (1 - 3.15 / 14.98))
+    assert claims.printed("flops", "vgg16", "cifar10") == pytest.approx(
+        100 * (421.20 - 397.85) / 627.48
+    )
+    # VGG16-A on CIFAR-10: nothing of the first six of 13 layers; the seventh stays, the last six lose
+    late = 100 * (1 - (256 + 3 * 192 + 3 * 128) / (256 + 6 * 512))
+    assert claims.printed("late", "vgg16", "cifar10") == pytest.approx(late)
+    assert claims.printed("late", "vgg16", "svhn") is None  # no widths are given
+    assert claims.printed("accuracy", "vgg16", "cifar10") is None  # no accuracy is
+    assert claims.printed("control", "vgg16", "cifar10") is None

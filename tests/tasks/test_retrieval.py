@@ -62,3 +62,30 @@ def test_regions_cover_the_map() -> None:
     )  # two along the longer side: squares of 10 at 0 and 6 share 0.4
     assert [r for r in wide if r[2] == 10] == [(0, 0, 10), (0, 6, 10)]
     assert all(y + side <= 10 and x + side <= 16 for y, x, side in wide)
+
+
+def test_triplets_by_hand() -> None:
+    """At 0, 30, 40, 100 degrees, labels a a b b, and c alone at 200: each one's farthest and nearest."""
+    at = np.deg2rad([0, 30, 40, 100, 200])
+    vectors = torch.tensor(np.stack([np.cos(at), np.sin(at)], 1), requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    a, p, n = retrieval.triplets(vectors, labels)
+    assert (a.tolist(), p.tolist(), n.tolist()) == ([0, 1, 2, 3], [1, 0, 3, 2], [2, 2, 1, 1])
+    farther = torch.cat(
+        [vectors, torch.tensor([[np.cos(1.0), np.sin(1.0)]])]
+    )  # at 57 degrees, of a
+    _, p, _ = retrieval.triplets(farther, torch.tensor([0, 0, 1, 1, 2, 0]))
+    assert p.tolist() == [5, 0, 3, 2, 0]
+
+    def apart(one: float, other: float) -> float:
+        return 2 * np.sin(np.deg2rad(abs(one - other)) / 2)
+
+    pairs = [(0, 30, 40), (30, 0, 40), (40, 100, 30), (100, 40, 30)]
+    expected = np.mean([max(0, 0.5 + apart(x, y) - apart(x, z)) for x, y, z in pairs])
+    loss = retrieval.triplet_loss(vectors, labels, margin=0.5)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    loss.backward()
+    assert vectors.grad is not None
+    assert vectors.grad.abs().sum() > 0
+    alone = retrieval.triplet_loss(vectors, torch.tensor([0, 1, 2, 3, 4]))
+    assert alone.item() == 0
