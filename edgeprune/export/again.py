@@ -12,6 +12,7 @@ from ..models.onnx import Interface, Port
 from ..models.onnx.file import opset_of
 
 SHAPE_HAS_ENDS = 15  # since this opset
+EMPTY = "edgeprune_empty"
 END = 2**31 - 1  # of an axis, however long it is
 
 
@@ -52,6 +53,7 @@ def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         older.graph.node.extend(nodes)
         for node in older.graph.node:
             _lower(node, held, opset_of(proto), opset)
+            _fill(node, older.graph, opset)
         for entry in older.opset_import:
             entry.version = opset if entry.domain in ("", "ai.onnx") else entry.version
         _sweep(older.graph)
@@ -96,6 +98,20 @@ def _lower(node: Any, held: Mapping[str, Any], newer: int, opset: int) -> None:
             numbers = _numbers(held, name, [])
             node.attribute.append(onnx.helper.make_attribute(word, numbers))
             del node.input[position]
+
+
+def _fill(node: Any, graph: Any, opset: int) -> None:
+    """An input that may be left out since (a Resize's region, its scales) is an empty tensor before."""
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    then = onnx.defs.get_schema(node.op_type, opset, node.domain).inputs
+    for position, (name, port) in enumerate(zip(node.input, then, strict=False)):
+        if name or port.option == optional:
+            continue
+        node.input[position] = EMPTY
+        if all(t.name != EMPTY for t in graph.initializer):
+            graph.initializer.append(
+                onnx.helper.make_tensor(EMPTY, onnx.TensorProto.FLOAT, [0], [])
+            )
 
 
 def _numbers(held: Mapping[str, Any], name: str, unknown: list[int]) -> list[Any]:

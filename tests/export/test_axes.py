@@ -192,3 +192,31 @@ def test_a_part_of_a_shape_is_written_as_older_files_do(
     x = np.zeros((2, 3, 5, 7), np.float32)
     (got,) = parity.session(tmp_path / "old.onnx", threads=1).run(None, {"x": x})
     assert got.tolist() == list(x.shape)[ends.get("start") : ends.get("end")]
+
+
+@pytest.mark.parametrize("left_out", [["scales"], ["sizes"]])
+def test_a_resize_without_region_is_written_as_older_files_do(
+    left_out: list[str], tmp_path: Path
+) -> None:
+    """Its region may be left out since opset 13, and had to be an empty tensor before."""
+    info, tensor = onnx.helper.make_tensor_value_info, onnx.helper.make_tensor
+    held = {
+        "scales": tensor("scales", 1, [4], [1, 1, 2, 2]),
+        "sizes": tensor("sizes", 7, [4], [1, 2, 6, 10]),
+    }
+    names = ["x", "", *("" if n in left_out else n for n in held)]
+    node = onnx.helper.make_node("Resize", names, ["y"], mode="nearest", antialias=0)
+    given = [t for n, t in held.items() if n not in left_out]
+    graph = onnx.helper.make_graph(
+        [node], "up", [info("x", 1, [1, 2, 3, 5])], [info("y", 1, [1, 2, 6, 10])], given
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    new = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    old = again._converted(new, 12)
+    assert [e.version for e in old.opset_import] == [12]
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 5)).astype(np.float32)
+    found = []
+    for name, proto in (("new", new), ("old", old)):
+        onnx.save(proto, tmp_path / f"{name}.onnx")
+        found += parity.session(tmp_path / f"{name}.onnx", threads=1).run(None, {"x": x})
+    assert np.array_equal(*found)
