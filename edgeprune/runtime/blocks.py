@@ -11,6 +11,10 @@ import platform
 from pathlib import Path
 
 BLOCKS = (("avx512f", 16), ("avx2", 8))  # first match wins; others, arm64 included, have no blocks
+KERNELS = {  # what the runtime chooses its kernels by, and its short name
+    "avx512f": "avx512", "avx512_vnni": "vnni", "avx_vnni": "vnni", "amx_int8": "amx",
+    "avx2": "avx2", "asimddp": "dot", "i8mm": "i8mm",
+}  # fmt: skip
 
 
 def channel_block(flags: set[str] | None = None) -> int:
@@ -18,6 +22,14 @@ def channel_block(flags: set[str] | None = None) -> int:
     if flags is None:
         flags = cpu_flags()
     return next((width for flag, width in BLOCKS if flag in flags), 1)
+
+
+def instructions(flags: set[str] | None = None) -> str:
+    """``"avx512 vnni avx2"``: the instruction sets that decide which kernels run; one processor's name is
+    sold with several (hypervisors hide some)."""
+    if flags is None:
+        flags = cpu_flags()
+    return " ".join(dict.fromkeys(name for flag, name in KERNELS.items() if flag in flags))
 
 
 def cpu_flags() -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from .. import fetch, records
 from ..errors import EdgepruneError
+from .blocks import instructions
 from .predictor import Model
 
 
@@ -51,10 +52,11 @@ def kept(device: str = "cpu", threads: int = 1) -> Device | None:
 
 def profile_path(device: str = "cpu", threads: int = 1) -> Path:
     """``devices/NAME.json`` in the home folder, of 2 threads ``NAME-2t.json``; of this machine: its
-    processor and onnxruntime."""
+    processor, its instruction sets and onnxruntime."""
     from importlib import metadata
 
-    own = f"{cpu()} ort {metadata.version('onnxruntime')}" if device == "cpu" else device
+    here = f"{cpu()} {instructions()} ort {metadata.version('onnxruntime')}"
+    own = here if device == "cpu" else device
     words = re.sub(r"[^A-Za-z0-9.]+", "-", own).strip("-")
     many = f"-{threads}t" if threads > 1 else ""
     return fetch.home() / "devices" / f"{words.lower()[:120]}{many}.json"
