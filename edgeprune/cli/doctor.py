@@ -120,13 +120,13 @@ def look(asked: Doctor, run: Run | None, models: list[Path], names: list[str] | 
 
     sizes = shapes(asked.shape or [], models)
     counted = {name: _counted(run, name) for name in names or []}  # a refusal comes first
-    cases = examined(models, names, asked.device, sizes)
     predicts = kept(asked.device)
+    cases = [room.foretold(c, predicts) for c in examined(models, names, asked.device, sizes)]
     by_name = {c.network.name: c for c in cases}
     beside = [by_name.get(parent_of(c.network.name), cases[0]) for c in cases]
     beside = [cases[0] if b is c else b for b, c in zip(beside, cases, strict=True)]
     found = [room.findings(c, None if b is c else b) for c, b in zip(cases, beside, strict=True)]
-    entries = ledger(cases, predicts, counted)
+    entries = ledger(cases, counted)
     told = document(cases, found, predicts, entries, models)
     folder = asked.out or (run.path / "doctor" if run is not None else None)
     if folder is not None:
@@ -227,14 +227,10 @@ def kept(device: str) -> Device | None:
     return known.kept(device)
 
 
-def ledger(cases: list[Case], known: Device | None, counted: dict[str, Rows | None]) -> Ledger:
+def ledger(cases: list[Case], counted: dict[str, Rows | None]) -> Ledger:
     from ..doctor import ledger as room
-    from ..runtime import predictor
 
-    predictions = [
-        predictor.predict(known.model, c.network.layers) if known and not c.network.int8 else None
-        for c in cases
-    ]
+    predictions = [c.said.prediction if c.said else None for c in cases]
     return room.ledger(cases, predictions, [counted.get(c.network.name) for c in cases])
 
 

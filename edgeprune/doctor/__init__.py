@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .examine import examine, forecast
+from .examine import examine, forecast, foretold
 from .findings import FINDINGS, Case, Finding, findings
 
-__all__ = ["FINDINGS", "Case", "Finding", "examine", "findings", "forecast"]
+__all__ = ["FINDINGS", "Case", "Finding", "examine", "findings", "forecast", "foretold"]

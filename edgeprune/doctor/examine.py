@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..errors import EdgepruneError, closest
-from ..runtime import channel_block
+from ..runtime import channel_block, predictor
+from ..runtime.device import Device
 from ..runtime.roofline import bound
 from . import sweep
-from .findings import Case, questions
+from .findings import Case, Said, questions
 from .layers import network
 from .profile import Watch, nobody, profile
 
@@ -67,3 +69,15 @@ def examine(
         )
         for n, p in zip(networks, profiles, strict=True)
     ]
+
+
+def foretold(case: Case, known: Device | None) -> Case:
+    """With what this machine's profile predicts of it; a network in 8 bits is not predicted."""
+    if known is None or case.network.int8:
+        return case
+    model, layers = known.model, case.network.layers
+    said = Said(
+        predictor.predict(model, layers), predictor.strange(model, layers),
+        known.error.median, known.error.worst,
+    )  # fmt: skip
+    return replace(case, said=said)

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import units
 from ..runtime.layout import MOVES, Ask, Layer, Network, Width, asked, grid, laid_out, up
+from ..runtime.predictor import Prediction
 from ..runtime.roofline import Bound, Peaks, bandwidth
 from ..units import milliseconds as ms
 
@@ -30,6 +31,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What this machine's profile predicts of the network, and how far its predictions are off."""
+
+    prediction: Prediction
+    strange: tuple[str, ...]  # of each layer, what the probe never met of its like, else ""
+    median: float  # share, on networks that the fit had not seen
+    worst: float
+
+
+@dataclass(frozen=True)
 class Case:
     """All that is known of a network on a machine."""
 
@@ -38,6 +49,7 @@ class Case:
     bounds: Mapping[str, Bound]
     what_if: Mapping[Ask, float] = field(default_factory=dict)
     caches: Sequence[Mapping[str, Any]] = ()
+    said: Said | None = None
 
     def layers(self, names: Iterable[str]) -> list[Layer]:
         return [layer for layer in self.network.layers if layer.name in set(names)]
@@ -402,9 +414,80 @@ def overhead(case: Case) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+MISSES = 3  # medians of the misses: two standard deviations where they are normal
+SHOWN = 3  # of the parts that are off
+
+
+def not_as_predicted(case: Case) -> Iterator[Finding]:
+    """The time is further from the predicted one than predictions usually are: where, and why."""
+    said, took = case.said, case.network.seconds
+    if said is None or took <= 0:
+        return
+    foretold = said.prediction.seconds
+    off = took - foretold
+    if abs(off) <= min(MISSES * said.median, said.worst) * foretold:
+        return
+    parts = [p for p in _parts(case, said) if p.off * off > 0]
+    parts.sort(key=lambda p: -abs(p.off))
+    parts = [p for p in parts if abs(p.off) > WORTH * took][:SHOWN]
+    yield Finding(
+        "not as predicted",
+        f"{ms(took)}, predicted {ms(foretold)}: off by {units.percent(abs(off) / foretold, 0)}, where this "
+        f"profile misses by {units.percent(said.median)} (median), {units.percent(said.worst)} at worst",
+        "; ".join(p.told() for p in parts) or "no part alone: the same share of all of it",
+        "a target in ms is measured on the device and corrected by what came (prune --target-ms); a new "
+        "profile: edgeprune doctor --probe",
+        max(off, 0.0), tuple(p.layer for p in parts if p.layer),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A layer, or all operators of one name beside the layers."""
+
+    name: str
+    predicted: float
+    measured: float
+    why: str
+    layer: str = ""
+
+    @property
+    def off(self) -> float:
+        return self.measured - self.predicted
+
+    def told(self) -> str:
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.name} took {ms(self.measured)}, predicted {ms(self.predicted)}{why}"
+
+
+def _parts(case: Case, said: Said) -> list[_Part]:
+    """Beside the layers only their sum is predicted: each operator is given its share of that."""
+    network = case.network
+    each = zip(network.layers, said.prediction.layers, said.strange, strict=True)
+    found = [_Part(x.name, p, x.seconds + x.moving, why, x.name) for x, p, why in each]
+    beside: dict[str, list[float]] = {}
+    for other in network.others:
+        beside.setdefault(other.operator, []).append(other.seconds)
+    sums = {name: sum(seconds) for name, seconds in beside.items()}
+    moving = sum(x.moving for x in network.layers)  # told with the layers that read them
+    for name in MOVES:
+        if name in sums:
+            taken = min(moving, sums[name])
+            sums[name], moving = sums[name] - taken, moving - taken
+    rest = max(said.prediction.seconds - sum(said.prediction.layers), 0.0)
+    whole = sum(sums.values())
+    return found + [
+        _Part(
+            f"{len(beside[name])} x {name}", rest * seconds / whole, seconds,
+            "not probed by itself",
+        )
+        for name, seconds in sums.items() if seconds > 0
+    ]  # fmt: skip
+
+
 FINDINGS: tuple[Callable[[Case], Iterable[Finding]], ...] = (
     depthwise_off, consumer_off, padding, int8_grid, variable_weights, grouped_off, weight_bound,
-    outside_caches, unfused, pools_off, maps_bound, overhead,
+    outside_caches, unfused, pools_off, maps_bound, overhead, not_as_predicted,
 )  # fmt: skip
 
 

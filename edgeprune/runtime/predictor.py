@@ -140,6 +140,34 @@ def predict(model: Model, rows: Sequence[Row]) -> Prediction:
     return Prediction(tuple(map(float, seconds)), whole)
 
 
+NAMES = ("inputs of a filter", "filters", "places of its map", "kernel", "stride")  # of features()
+NEAR = 0.1  # of a logarithm to base 2, by which a shape may lie beyond the probe's (assumption)
+
+
+def strange(model: Model, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Of each counted row what the probe never met of its like; "" where it did, or where only whole
+    networks were probed."""
+    rows = [row for row in rows if row.kind in COUNTED]
+    if not model.processes:
+        return ("",) * len(rows)
+    total = weight_bytes(rows, model.block)
+    return tuple(_beyond(model, row, total) for row in rows)
+
+
+def _beyond(model: Model, row: Row, total: int) -> str:
+    name = way(row, model.block)
+    process = model.processes.get(name)
+    if process is None:
+        return f"the probe met no {name} layer"
+    for what, mine, met in zip(
+        NAMES, features(row, model.block, total), zip(*process.points, strict=True), strict=False
+    ):
+        if not min(met) - NEAR <= mine <= max(met) + NEAR:
+            low, high = (round(2**value) for value in (min(met), max(met)))
+            return f"{round(2**mine)} {what}, the probe met {low} to {high}"
+    return ""
+
+
 def corrected(line: Sequence[float], rows: Sequence[Row], seconds: float, block: int) -> float:
     """A network's ``seconds``, the sum of its layers', as its own runs take them."""
     return seconds * math.exp(float(np.clip(np.dot(line, about(rows, seconds, block)), *MOST)))

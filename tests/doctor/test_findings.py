@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgeprune.doctor.findings import Case, Finding, findings, questions
-from edgeprune.runtime.layout import Layer, Network, asked
+from edgeprune.doctor.findings import Case, Finding, Said, findings, questions
+from edgeprune.runtime import Prediction
+from edgeprune.runtime.layout import Layer, Network, Other, asked
 from edgeprune.runtime.roofline import Peaks, bound
 
 from . import networks
@@ -180,3 +181,63 @@ def test_8_bits_beside_the_float_network_that_they_came_from(run: dict[str, Netw
     assert (fast.kind, fast.seconds) == ("int8", 0)
     assert fast.seen.startswith("2.00x faster than ")
     assert findings(eight, eight)[0].kind == "promise"  # both in 8 bits
+
+
+def foretold(taking: dict[str, float], others: tuple[Other, ...] = ()) -> Case:
+    """Four convolutions, predicted 1 ms each and 0.2 ms beside them; ``taking`` says what some took."""
+    found = vgg(networks.VGG16[:4], "n")
+    layers = tuple(replace(x, seconds=taking.get(x.name, 1e-3)) for x in found.network.layers)
+    seconds = sum(x.seconds for x in layers) + sum(o.seconds for o in others)
+    network = replace(found.network, layers=layers, others=others, seconds=seconds)
+    said = Said(
+        Prediction((1e-3,) * 4, 4.2e-3),
+        ("", "128 filters, the probe met 8 to 64", "", ""),
+        0.03,
+        0.3,
+    )
+    return replace(found, network=network, said=said)
+
+
+POOL = Other("pool", "MaxPool", 1e-4, "conv2")
+
+
+def test_which_parts_are_not_as_predicted() -> None:
+    """The oracle: one layer takes twice its time, and sigmoids that nobody predicted take a millisecond."""
+    sigmoids = tuple(Other(f"s{i}", "Sigmoid", 5e-4, "conv3") for i in range(2))
+    f = one(findings(foretold({"conv2": 2e-3}, (*sigmoids, POOL))), "not as predicted")
+    assert f.layers == ("conv2",)
+    assert "6.1 ms, predicted 4.2 ms: off by 45 %" in f.seen
+    assert "conv2 took 2 ms, predicted 1 ms (128 filters, the probe met 8 to 64)" in f.cause
+    assert "2 x Sigmoid took 1 ms, predicted 0.182 ms (not probed by itself)" in f.cause
+    assert "conv1" not in f.cause
+    assert "MaxPool" not in f.cause
+    assert f.seconds == pytest.approx(1.9e-3)
+    faster = one(findings(foretold({"conv1": 2e-4, "conv2": 1.1e-3}, (POOL,))), "not as predicted")
+    assert faster.layers == ("conv1",)  # what is slower does not explain it
+    assert faster.seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(1.08, False), (1.10, True), (0.92, False), (0.90, True)]
+)
+def test_a_time_within_the_predictors_own_error_is_not_told(share: float, told: bool) -> None:
+    """Three medians of 3 % are nine."""
+    taking = {f"conv{i}": (4.2e-3 * share - 1e-4) / 4 for i in range(1, 5)}
+    f = findings(foretold(taking, (POOL,)))
+    assert ("not as predicted" in {x.kind for x in f}) == told
+    near = foretold(taking, (POOL,))
+    assert near.said is not None
+    exact = replace(near, said=replace(near.said, worst=0.01))  # never misses by more
+    assert "not as predicted" in {x.kind for x in findings(exact)}
+    assert "not as predicted" not in {x.kind for x in findings(replace(near, said=None))}
+
+
+def test_reorders_are_told_with_the_layers_that_read_them() -> None:
+    found = foretold({"conv3": 1.9e-3}, (Other("r", "ReorderInput", 1e-4, "conv2"), POOL))
+    layers = tuple(
+        replace(x, moves=1, moving=1e-4) if x.name == "conv3" else x for x in found.network.layers
+    )
+    f = one(
+        findings(replace(found, network=replace(found.network, layers=layers))), "not as predicted"
+    )
+    assert f.cause == "conv3 took 2 ms, predicted 1 ms"

@@ -135,6 +135,7 @@ def test_a_fixed_network_that_answers_otherwise_is_refused(
     kept = {name: [0, 1, 2] for name in trace(net, x).groups}
     loaded = SimpleNamespace(model=net, example=x, kept=kept)
     monkeypatch.setattr(fix.checkpoint, "load", lambda run, which: loaded)
+    monkeypatch.setattr(fix.checkpoint, "read_spec", lambda run: SimpleNamespace(factored=None))
     monkeypatch.setattr(fix, "refilled", lambda *_: other)
     run = SimpleNamespace(name="r", path=tmp_path / "r")
     with pytest.raises(EdgepruneError, match="it gives other answers"):

@@ -111,6 +111,20 @@ def test_a_convolution_in_groups_is_not_a_dense_one(model: predictor.Model) -> N
     assert predictor.way(off, BLOCK) == "plain grouped"
 
 
+def test_shapes_that_the_probe_never_met_are_said(model: predictor.Model) -> None:
+    known = layer("conv", 128, 256, 3, 28)
+    wide = layer("conv", 128, 4096, 3, 28)
+    large = replace(known, out_shape=(256, 224, 224))
+    grouped = replace(known, kind="grouped", groups=8)
+    said = predictor.strange(model, [known, wide, large, grouped, layer("norm", 8, 8, 1, 1)])
+    assert said[0] == ""
+    assert said[1].startswith("4096 filters, the probe met ")
+    assert said[2] == "50176 places of its map, the probe met 16 to 3136"
+    assert said[3] == "the probe met no blocked grouped layer"
+    assert len(said) == 4
+    assert predictor.strange(replace(model, processes={}), [wide]) == ("",)
+
+
 def test_other_kinds_cost_nothing(model: predictor.Model) -> None:
     rows = [layer("norm", 64, 64, 1, 14), layer("conv", 64, 64, 3, 14)]
     assert len(predictor.predict(model, rows).layers) == 1
