@@ -1,22 +1,26 @@
 """How far off are predicted milliseconds, on networks that the probe did not see?
 
-    EDGEPRUNE_HOME=... python benchmarks/predictor.py [--device cpu] [--fresh 12] [--kept] [--real]
+    EDGEPRUNE_HOME=... python benchmarks/predictor.py [--device cpu] [--fresh 12] [--kept] [--real] [--more]
 
 Probes the device (kept in EDGEPRUNE_HOME, as `edgeprune doctor --probe` does), then times with bench:
 random networks of another seed, and MobileNetV1 at 224 pixels, dense and cut to other widths
 (`widths.py`). With --real: networks of torchvision, timm and `targets.py` instead, as they are exported, with
 random weights; what they do beside layers (activations, sums, pooling) was no part of the probe.
 Aim: off by less than 4 % in the median, by less than 12 % at worst, on both.
-Table and figures go to benchmarks/results/predictor-DEVICE[-real].{md,json} (--out FOLDER: elsewhere).
+Table and figures go to benchmarks/results/predictor-DEVICE[-real].{md,json} (--out FOLDER: elsewhere), after
+every few networks; with --more those that it holds, of the same profile, are not timed again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import statistics
 import sys
 import tempfile
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,13 @@ from edgeprune.units import milliseconds
 RESULTS = Path(__file__).parent / "results"
 REQUEST = bench.Request(rounds=12, passes=3, seconds=1.0, samples=32, limit=20)
 HEAVY = bench.Request(rounds=8, passes=2, seconds=1.0, samples=32, limit=20)  # of real networks
-TOGETHER = 7
+TOGETHER = 5
+
+
+def batched(values: Collection[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(values)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def unseen(fresh: int, block: int) -> dict[str, Any]:
@@ -55,7 +65,7 @@ REAL = {  # torchvision's or timm's name; pixels
 }  # fmt: skip
 
 
-def real(folder: Path) -> dict[str, Any]:
+def real(folder: Path, without: Collection[str]) -> dict[str, Any]:
     """Files as torch writes them: batch norms folded, activations as the network has them."""
     import onnxsim
     import timm
@@ -67,6 +77,8 @@ def real(folder: Path) -> dict[str, Any]:
     networks |= {"U-Net, 128 px": (UNet(), 128), "YOLOv8n-like, 320 px": (YOLO(), 320)}
     found = {}
     for i, (name, (model, size)) in enumerate(networks.items()):
+        if name in without:
+            continue
         path = folder / f"{i}.onnx"
         torch.onnx.export(
             model.eval(),
@@ -82,21 +94,38 @@ def real(folder: Path) -> dict[str, Any]:
 def measured(
     models: dict[str, Any], device: str, request: bench.Request
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds of each, some networks beside each other at a time."""
-    found: dict[str, float] = {}
-    names = list(models)
-    for first in range(0, len(names), TOGETHER):
-        some = names[first : first + TOGETHER]
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder) / f"{i}.onnx" for i in range(len(some))]
-            for path, name in zip(paths, some, strict=True):
-                onnx.save(models[name], path)
-            result = bench.measure(
-                paths, out=Path(folder) / "r.json", device=device, request=request, names=some
-            )
-        found |= {n.name: n.latency.median_s for n in result.networks}
-        print(f"{len(found)} of {len(names)} timed", file=sys.stderr)
+    """Median seconds of each, beside each other."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{i}.onnx" for i in range(len(models))]
+        for path, model in zip(paths, models.values(), strict=True):
+            onnx.save(model, path)
+        result = bench.measure(
+            paths, out=Path(folder) / "r.json", device=device, request=request, names=list(models)
+        )
+    found = {n.name: n.latency.median_s for n in result.networks}
     return found, result.document["measured"]
+
+
+def write(path: Path, known: device.Device, rows: list[dict[str, Any]], where: str) -> None:
+    """``path`` without its suffix."""
+    missed = [abs(row["off"]) for row in rows]
+    columns = [
+        Column("network", align="left"), Column("measured", show=milliseconds),
+        Column("predicted", show=milliseconds), Column("off", show=lambda v: f"{100 * v:+.1f} %"),
+    ]  # fmt: skip
+    notes = [
+        f"{where}: {known.cpu}, onnxruntime {known.onnxruntime}, 1 thread, batch 1; load "
+        f"{max(row['load'] for row in rows):.1f} before.",
+        f"Off by {100 * statistics.median(missed):.1f} % in the median, "
+        f"{100 * max(missed):.1f} % at worst (aims: 4 and 12).",
+        f"The probe's own cross-validation: {known.sentence()}.",
+    ]
+    text = Table("Predicted against measured, on networks not seen", columns, rows, notes)
+    print(text.text())
+    files.write_text(path.with_suffix(".md"), text.markdown() + "\n")
+    error = {"median": statistics.median(missed), "worst": max(missed)}
+    told = {"rows": rows, "error": error, "notes": notes, "profile": known.created}
+    files.write_json(path.with_suffix(".json"), told)
 
 
 def main() -> None:
@@ -105,43 +134,33 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=12)
     parser.add_argument("--kept", action="store_true", help="use the kept probe, make none")
     parser.add_argument("--real", action="store_true", help="real files instead of random networks")
+    parser.add_argument("--more", action="store_true", help="go on where the table stands")
     parser.add_argument("--out", type=Path, default=RESULTS)
     words = parser.parse_args()
     known = device.kept(words.device) if words.kept else None
     if known is None:
         known = probe.measure(words.device, lambda text: print(text, file=sys.stderr))
+    stem = "predictor-" + re.sub(r"[^A-Za-z0-9]+", "-", words.device).strip("-")
+    path = words.out / (stem + ("-real" if words.real else ""))
+    rows: list[dict[str, Any]] = []
+    if words.more and path.with_suffix(".json").is_file():
+        told = json.loads(path.with_suffix(".json").read_text())
+        rows = told["rows"] if told.get("profile") == known.created else []
+    there = {row["network"] for row in rows}
     if words.real:
         with tempfile.TemporaryDirectory() as folder:
-            models = real(Path(folder))
+            models = real(Path(folder), there)
     else:
-        models = unseen(words.fresh, 8)
-    times, about = measured(models, words.device, HEAVY if words.real else REQUEST)
-    rows = []
-    for name, seconds in times.items():
-        said = predictor.predict(known.model, counted(models[name])).seconds
-        rows.append(
-            {"network": name, "measured": seconds, "predicted": said, "off": said / seconds - 1}
-        )
-    missed = [abs(row["off"]) for row in rows]
-    columns = [
-        Column("network", align="left"), Column("measured", show=milliseconds),
-        Column("predicted", show=milliseconds), Column("off", show=lambda v: f"{100 * v:+.1f} %"),
-    ]  # fmt: skip
-    load = about["before"]["load"]
-    notes = [
-        f"{words.device}: {known.cpu}, onnxruntime {known.onnxruntime}, 1 thread, batch 1"
-        + (f"; load {load[0]:.1f} before." if load else "."),
-        f"Off by {100 * statistics.median(missed):.1f} % in the median, "
-        f"{100 * max(missed):.1f} % at worst (aims: 4 and 12).",
-        f"The probe's own cross-validation: {known.sentence()}.",
-    ]
-    text = Table("Predicted against measured, on networks not seen", columns, rows, notes)
-    print(text.text())
-    stem = "predictor-" + re.sub(r"[^A-Za-z0-9]+", "-", words.device).strip("-")
-    stem += "-real" if words.real else ""
-    files.write_text(words.out / f"{stem}.md", text.markdown() + "\n")
-    error = {"median": statistics.median(missed), "worst": max(missed)}
-    files.write_json(words.out / f"{stem}.json", {"rows": rows, "error": error, "notes": notes})
+        models = {n: m for n, m in unseen(words.fresh, 8).items() if n not in there}
+    for some in batched(models.items(), TOGETHER):
+        times, about = measured(dict(some), words.device, HEAVY if words.real else REQUEST)
+        for name, model in some:
+            said = predictor.predict(known.model, counted(model)).seconds
+            rows.append({
+                "network": name, "measured": times[name], "predicted": said,
+                "off": said / times[name] - 1, "load": (about["before"]["load"] or [0.0])[0],
+            })  # fmt: skip
+        write(path, known, rows, words.device)
 
 
 if __name__ == "__main__":
