@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,6 +117,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise EdgepruneError(
             str(path), f"not readable as JSON ({e})", "restore the file, or make it anew"
         ) from None
+
+
+def toml(raw: bytes, where: str, next: str = "") -> dict[str, Any]:
+    """The table that a TOML text holds; :class:`EdgepruneError` names ``where`` it comes from."""
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except (ValueError, ArithmeticError, RecursionError) as e:  # a number of 5,000 digits is one
+        raise EdgepruneError(where, f"not readable as TOML ({e})", next) from None
 
 
 def append_line(path: str | os.PathLike[str], value: Any) -> None:

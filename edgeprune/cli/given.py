@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import EdgepruneError, closest
 
 CONFIG = "--config"
@@ -70,21 +69,31 @@ def options(command: Any) -> dict[str, Any]:
 
 def _config(typed: list[str], environ: Mapping[str, str]) -> tuple[str | None, list[str]]:
     """The file that --config (or EDGEPRUNE_CONFIG) names, and the words without it."""
-    for i, word in enumerate(typed):
-        if word == CONFIG:
-            if i + 1 == len(typed):
+    found: list[str] = []
+    rest: list[str] = []
+    words = iter(typed)
+    for word in words:
+        if word == "--":  # behind it everything is a name
+            rest += [word, *words]
+        elif word == CONFIG or word.startswith(f"{CONFIG}="):
+            path = word.partition("=")[2] if "=" in word else next(words, "")
+            if not path:
                 raise EdgepruneError(CONFIG, "names no file", "--config FILE.toml")
-            return typed[i + 1], typed[:i] + typed[i + 2 :]
-        if word.startswith(f"{CONFIG}="):
-            return word.partition("=")[2], typed[:i] + typed[i + 1 :]
-    return environ.get(f"{PREFIX}CONFIG") or None, typed
+            found.append(path)
+        else:
+            rest.append(word)
+    if len(found) > 1:
+        raise EdgepruneError(
+            f"{CONFIG} {found[1]}", f"stands beside {CONFIG} {found[0]}", "one file holds all of it"
+        )
+    return (found[0] if found else environ.get(f"{PREFIX}CONFIG") or None), rest
 
 
 Given = tuple[str, list[str]]  # a parameter's name, and the words that give it
 
 
 def _of_file(path: str, name: str, known: dict[str, Any], commands: set[str]) -> Iterator[Given]:
-    place = Path(path).expanduser()
+    place = files.place(path)
     try:
         text = place.read_bytes()
     except OSError as e:
@@ -92,10 +101,7 @@ def _of_file(path: str, name: str, known: dict[str, Any], commands: set[str]) ->
     if place.suffix == ".json":
         yield from _of_recipe(path, text, name, known)
         return
-    try:
-        said = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as e:
-        raise EdgepruneError(f"{CONFIG} {path}", f"not readable as TOML ({e})") from None
+    said = files.toml(text, f"{CONFIG} {path}")
     tables = {key: value for key, value in said.items() if isinstance(value, dict)}
     for key in tables:
         if key not in commands:

@@ -41,6 +41,15 @@ class Job:
         """The run that a pruning makes, or that is measured."""
         return self.name.removesuffix("-bench") if self.kind == "bench" else self.name
 
+    @property
+    def names(self) -> list[str]:
+        """Its own, and the runs of the further lengths of a training."""
+        return (
+            [self.trained_in(n) for n in self.words.epochs or [0]]
+            if self.kind == "train"
+            else [self.name]
+        )
+
     def trained_in(self, epochs: int) -> str:
         """The run of a training of that many epochs: the first length has the job's own name."""
         lengths = self.words.epochs or []
@@ -76,6 +85,12 @@ def check(study: Study) -> None:
             )
     if len(set(study.seeds)) < len(study.seeds):
         raise EdgepruneError(f"study {study.name}: seeds {study.seeds}", "one stands twice")
+    inits = [start for network in study.models.values() for start in network.inits]
+    for word in (*study.models, *study.data, *inits, *study.ways):
+        if not plain(word):
+            raise EdgepruneError(
+                f"study {study.name}: {word!r}", "no letter of it can stand in a run's name"
+            )
     for model, network in study.models.items():
         where = f"study {study.name}: models.{model}"
         if not network.inits:
@@ -163,7 +178,7 @@ def _known(where: str, word: str, known: Iterable[str]) -> None:
 
 
 def _named_once(found: list[Job]) -> None:
-    names = [job.name for job in found]
+    names = [name for job in found for name in job.names]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise EdgepruneError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from .. import records, runs, ways
+from .. import files, records, runs, ways
 from ..errors import EdgepruneError
 from ..records import Study
 from . import jobs
@@ -14,15 +13,14 @@ from . import jobs
 def read(path: Path) -> Study:
     """The study that ``path`` describes; whatever it says that no run understands is refused by its name."""
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise EdgepruneError(
             str(path), "no such file", "edgeprune study --paper is one that is built in"
         ) from None
     except OSError as e:
         raise EdgepruneError(str(path), e.strerror or str(e)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise EdgepruneError(str(path), f"not readable as TOML ({e})") from None
+    given = files.toml(raw, str(path))
     for word, told in (
         (given.get("ways") or {}).items() if isinstance(given.get("ways"), dict) else ()
     ):
@@ -47,7 +45,7 @@ def checked(study: Study, where: str) -> Study:
             raise EdgepruneError(
                 f"{where}: ways.{word}.of", f"{told.way} applies no plan", "leave it out"
             )
-    for job in jobs.jobs(study):
-        if not runs.NAME.fullmatch(job.name):
-            raise EdgepruneError(f"{where}: run {job.name!r}", "not a run's name", "shorter words")
+    for name in (name for job in jobs.jobs(study) for name in job.names):
+        if not runs.NAME.fullmatch(name):
+            raise EdgepruneError(f"{where}: run {name!r}", "not a run's name", "shorter words")
     return study

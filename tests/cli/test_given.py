@@ -51,6 +51,7 @@ def test_what_is_typed_wins_over_variables_and_these_over_the_file(
         ("rounds = 2020-01-01", "is no text and no number"),
         ("rounds", "not readable as TOML"),
         ("help = true", "no such option"),
+        ("rounds = " + "9" * 5000, "not readable as TOML"),
     ],
 )
 def test_what_a_file_cannot_say(group: Any, tmp_path: Path, text: str, said: str) -> None:
@@ -58,6 +59,22 @@ def test_what_a_file_cannot_say(group: Any, tmp_path: Path, text: str, said: str
     path.write_text(text)
     with pytest.raises(EdgepruneError, match=said):
         given.expanded(group, ["bench", "--config", str(path)], {})
+
+
+def test_one_file_is_named_and_can_be_found(group: Any, tmp_path: Path) -> None:
+    one, other = tmp_path / "a.toml", tmp_path / "b.toml"
+    one.write_text("rounds = 3")
+    other.write_text("nonsense = 1")
+    for words, said in (
+        ([f"--config={one}", "--config", str(other)], "b.toml: stands beside"),  # not passed over
+        (["--config", "~no-such-user/x.toml"], "no such user's folder"),
+        (["--config="], "names no file"),
+        (["run", "--config"], "names no file"),
+    ):
+        with pytest.raises(EdgepruneError, match=said):
+            given.expanded(group, ["bench", *words], {})
+    behind = ["bench", "--", "--config", str(other)]
+    assert given.expanded(group, behind, {}) == behind
 
 
 def test_variables_of_no_option_are_refused(group: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,24 @@ def test_two_runs_of_one_name_are_refused() -> None:
     twice = replace(TWO, ways={"a b": Pruning("paper", {}), "a-b": Pruning("paper", {})})
     with pytest.raises(EdgepruneError, match="two of the study's would have this name"):
         jobs(twice)
+
+
+def test_a_training_of_another_length_has_a_run_of_its_own_name() -> None:
+    """epochs [5, 9] make the run …-B-s0-e9, which a way e9 would take for its own."""
+    with pytest.raises(EdgepruneError, match="run mobilenetv1-digits-B-s0-e9: two of the study's"):
+        jobs(replace(TWO, ways={"e9": Pruning("paper", {"step": 0.5})}))
+
+
+def test_a_word_that_leaves_nothing_in_a_name_is_refused() -> None:
+    with pytest.raises(EdgepruneError, match=r"'\*': no letter of it"):
+        jobs(replace(TWO, ways={"*": Pruning("paper", {"step": 0.5})}))
+
+
+def test_a_number_of_5000_digits_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(f"name = 'x'\nseeds = [{'9' * 5000}]")
+    with pytest.raises(EdgepruneError, match="not readable as TOML"):
+        read(path)
 
 
 def test_the_built_in_study_is_possible() -> None:
