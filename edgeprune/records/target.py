@@ -53,6 +53,7 @@ class Form:
 
 
 MB = 1e6
+LEAST, MOST = 1e-12, 1e18  # beyond these no network is, and floats lose their digits
 POSITIVE = "must be a positive number"
 FORMS: dict[str, Form] = {
     "ms": Form(
@@ -97,7 +98,7 @@ class Target:
                 f"a target in {self.price}", "wants a share or a value", "give one"
             )
         number = self.share if self.share is not None else self.value or 0.0
-        if not 0 < number < math.inf or (self.share is not None and number > 1):
+        if not LEAST <= number <= MOST or (self.share is not None and number > 1):
             raise EdgepruneError(str(self), self.form.wants)
 
     def __str__(self) -> str:

@@ -71,3 +71,13 @@ def test_a_goal_in_words() -> None:
 def test_every_form_has_a_price() -> None:
     assert all(form.price in PRICES or form.price == "ms" for form in records.FORMS.values())
     assert len({form.option for form in records.FORMS.values()}) == len(records.FORMS)
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [("ms", {"value": 1e-310}), ("ms", {"value": 1e308}), ("ms", {"share": 1e-310})],
+)
+def test_numbers_at_the_ends_of_floats_are_refused(price: str, words: dict[str, float]) -> None:
+    """What is possible could not be said of them: 10^313 is no float."""
+    with pytest.raises(EdgepruneError, match="must be"):
+        Target(price, **words)
