@@ -1,6 +1,6 @@
 """Regular patterns inside kernels, measured honestly: results/patterns.md.
 
-    EDGEPRUNE_HOME=... python benchmarks/patterns.py [--limit 3000] [--epochs 5] [--seeds 0] [--cache DIR]
+    EDGEPRUNE_HOME=... python benchmarks/patterns.py [--limit 2000] [--epochs 5] [--seeds 0] [--cache DIR]
     EDGEPRUNE_HOME=... python benchmarks/patterns.py --times        milliseconds of what was made
 
 A small VGG (six 3 x 3 convolutions) is trained on CIFAR-10; every kernel but the first layer's is left t of
@@ -15,7 +15,7 @@ import argparse
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from edgeprune.ways.heal import healing
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = RESULTS / "patterns.json"
-JUDGE, AFTER = 1000, 1  # images, epochs with the masks
+JUDGE, CHECK, AFTER = 1000, 200, 1  # test images, validation images, epochs with the masks
 WIDTHS = (32, 64, 64, 128, 128, 128)
 
 
@@ -87,6 +87,7 @@ def convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
 def measure(limit: int, epochs: int, seed: int, cache: Path) -> None:
     convention = Convention(32)
     dataset = data.load("cifar10", size=32, seed=seed, limit=limit)
+    dataset = replace(dataset, validation=dataset.validation.take(CHECK))
     test = dataset.test.take(JUDGE)
     judging = batches(test.images(np.arange(len(test))), convention)
     labels = torch.from_numpy(test.labels)
@@ -271,7 +272,7 @@ def verdict(groups: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--limit", type=int, default=3000)
+    parser.add_argument("--limit", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="*", default=[])
     parser.add_argument("--times", action="store_true")

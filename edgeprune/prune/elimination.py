@@ -91,6 +91,8 @@ def _scaled(problem: Problem) -> Problem | None:
             return None
         parts.append(matrix / size)
     scaled = Problem(parts[0], parts[1], problem.unit)
+    if float(scaled.S.diagonal().min()) < -1:  # no variance is negative: these are rounding errors,
+        return None  # larger than what there is
     return scaled if scaled.variance > DEAD else None
 
 
@@ -157,7 +159,11 @@ class _State:
         S = problem.S
         S = S + RIDGE * S.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
         L, failed = torch.linalg.cholesky_ex(S)
-        H = torch.linalg.inv(S) if bool(failed) else torch.cholesky_inverse(L)
+        if bool(failed):  # rounding left negative directions: as much again is noise in all of them
+            noise = -float(torch.linalg.eigvalsh(S)[0])
+            S = S + (noise + RIDGE * (1 + noise)) * torch.eye(len(S), dtype=S.dtype)
+            L = torch.linalg.cholesky(S)
+        H = torch.cholesky_inverse(L)
         self.H, self.G = _Changing(H.numpy()), _Changing(problem.G.numpy())
         self.unit = problem.unit.copy()
         self.width, self.total = width, problem.variance

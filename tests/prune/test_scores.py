@@ -384,6 +384,26 @@ def test_elimination_does_not_depend_on_the_size_of_the_numbers(size: float) -> 
     assert np.isfinite(silent.error).all()
 
 
+def test_variances_that_rounding_made_negative() -> None:
+    """A layer that answers next to the same to all images: of less than nothing no channel is missed, and where
+    rounding errors are the smaller part the costs are finite and what matters most stays longest."""
+    draw = torch.Generator().manual_seed(0)
+    W = torch.randn(12, 24, generator=draw, dtype=torch.float64)
+    G, unit = W.T @ W, np.arange(24)
+    noise = torch.randn(24, 24, generator=draw, dtype=torch.float64)
+    noise = noise + noise.T
+    noise -= noise.diagonal().mean() * torch.eye(24)
+    with np.errstate(all="raise"):
+        dead = eliminate([Problem(noise + 0.01 * torch.eye(24), G, unit)], 24)
+        assert dead.error.tolist() == [1.0, *[0.0] * 24]
+        strong = torch.full((24,), 1.0, dtype=torch.float64)
+        strong[:3] = 40.0
+        some = eliminate([Problem(torch.diag(strong) + 0.3 * noise, G, unit)], 24)
+        assert np.isfinite(some.error).all()
+        assert some.error[20] < 1
+        assert set(some.order[-3:]) == {0, 1, 2}
+
+
 def test_reconstruction_sees_duplicates(net: Tiny, batches: list[Tensor]) -> None:
     """A map that another one equals is free to leave, whatever its filter's norm."""
     torch.manual_seed(0)
