@@ -385,8 +385,8 @@ def test_elimination_does_not_depend_on_the_size_of_the_numbers(size: float) -> 
 
 
 def test_variances_that_rounding_made_negative() -> None:
-    """A layer that answers next to the same to all images: of less than nothing no channel is missed, and where
-    rounding errors are the smaller part the costs are finite and what matters most stays longest."""
+    """A layer that answers next to the same to all images: of less than nothing no channel is missed, and
+    where rounding errors are the smaller part the costs are finite and what matters most stays longest."""
     draw = torch.Generator().manual_seed(0)
     W = torch.randn(12, 24, generator=draw, dtype=torch.float64)
     G, unit = W.T @ W, np.arange(24)
