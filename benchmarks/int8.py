@@ -183,6 +183,10 @@ def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def seeds(some: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(str(seed) for seed in sorted(r["seed"] for r in some))
+
+
 def cells(method: str, some: Sequence[dict[str, Any]]) -> list[str]:
     """Means over the seeds."""
 
@@ -190,7 +194,7 @@ def cells(method: str, some: Sequence[dict[str, Any]]) -> list[str]:
         return float(np.mean([r[key] for r in some]))
 
     return [
-        method, some[0].get("processor", "VNNI"), ", ".join(str(r["seed"]) for r in some),
+        method, some[0].get("processor", "VNNI"), seeds(some),
         f"{mean('float_top1'):.1%}",
         f"{mean('top1'):.1%}", f"{100 * (mean('float_top1') - mean('top1')):+.1f}",
         f"{mean('same'):.1%}", f"{mean('lost'):.2%}",

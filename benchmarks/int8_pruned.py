@@ -160,7 +160,7 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
             top1 = np.mean([r["top1"] for r in some], 0)
             size = np.mean([r["bytes"] for r in some], 0) / 1e6
             cells = [
-                own.CASES[key[0]][0], f"{key[1]:g}", ", ".join(str(r["seed"]) for r in some),
+                own.CASES[key[0]][0], f"{key[1]:g}", own.seeds(some),
                 *(f"{t:.1%}" for t in top1), f"{np.mean([r['as_float'] for r in some]):.1%}",
                 ", ".join(f"{m:.1f}" for m in size),
             ]  # fmt: skip
@@ -202,7 +202,7 @@ def orders(rows: Sequence[dict[str, Any]]) -> list[str]:
             some = [r for r in some if r["share"] == SHARES[name][0]]
             if some:
                 cells = [
-                    own.CASES[name][0], order, ", ".join(str(r["seed"]) for r in some),
+                    own.CASES[name][0], order, own.seeds(some),
                     f"{np.mean([r['top1'][3] for r in some]):.1%}",
                     f"{np.mean([r['as_dense'][3] for r in some]):.1%}",
                     f"{np.mean([r['cpu'] for r in some]):.0f}",
