@@ -60,7 +60,8 @@ def read(root: Path) -> list[File]:
 
 
 def operator_lists(files: list[File]) -> Iterator[str]:
-    """Places outside one table of rows that name two operators or more, together."""
+    """Places outside one table of rows that name two operators or more, together, and little else (ways
+    to share out a cut are called "uniform" and "threshold", as two operators are)."""
     near = [f for f in files if f.path.parts[0] in NEIGHBOURS]
     if any(f.path.parts[:2] == ("graph", "operators") for f in near):
         yield "graph/operators: the rows"
@@ -69,7 +70,7 @@ def operator_lists(files: list[File]) -> Iterator[str]:
             continue
         for node in _collections(f.tree):
             words = {word for text in _strings(node) for word in text.split()}
-            if len(words & OPERATORS) > 1:
+            if len(words & OPERATORS) > max(1, len(words) // 2):
                 yield f"{f.path}:{node.lineno}"
 
 

@@ -29,7 +29,7 @@ from .prune import Criterion, Plan, own
 from .prune import plan as planning
 from .prune import scores as scoring
 from .prune.compensate import lstsq
-from .prune.evidence import gather
+from .prune.evidence import Evidence, gather
 from .prune.images import Images
 from .records.signature import Inputs
 from .runtime.device import Device, kept
@@ -80,12 +80,7 @@ def plan(
     if target is not None and given is not None:
         raise EdgepruneError("a plan", "wants one target", "leave one out")
     by = _criterion(score)
-    evidence = None
-    if by.needs:
-        if not images:
-            raise EdgepruneError(f"score {by.name}", "looks at images", "pass images=[...]")
-        scoring.sound(graph.model)
-        evidence = gather(graph, _images(graph, images, labels, loss), parts=by.parts)
+    evidence = _evidence(graph, by, images, labels, loss) if by.needs else None
     curves = None
     if method in planning.FOLLOWS and by.lost is not None:
         curves = {n: list(by.lost(graph, n, evidence)) for n in graph.groups}
@@ -103,6 +98,19 @@ def plan(
         )
 
     return own.own_class(graph, planned) if own_class else planned()
+
+
+def _evidence(
+    graph: Graph,
+    by: Criterion,
+    images: Iterable[Any],
+    labels: Sequence[Tensor] | None,
+    loss: Callable[[Any, Any], Tensor] | None,
+) -> Evidence:
+    if not images:
+        raise EdgepruneError(f"score {by.name}", "looks at images", "pass images=[...]")
+    scoring.sound(graph.model)
+    return gather(graph, _images(graph, images, labels, loss), parts=by.parts)
 
 
 def _criterion(score: str | Criterion | Callable[..., Any]) -> Criterion:

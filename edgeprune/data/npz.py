@@ -27,28 +27,7 @@ IN_MEMORY = 512 << 20  # a larger array goes through a temporary file, mapped an
 
 
 def read_npz(path: Path, faults: Faults) -> Found:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
-            parts = [
-                p
-                for p in PREFIXES
-                if p == "train" or f"{p}_images" in members or f"{p}_labels" in members
-            ]
-            wanted = [f"{p}_{kind}" for p in parts for kind in ("images", "labels")]
-            missing = [k for k in wanted if k not in members]
-            if missing:
-                raise EdgepruneError(
-                    str(path),
-                    f"no {', '.join(missing)} in it (but {', '.join(sorted(members))})",
-                    "expected MedMNIST's keys: train_images, train_labels, val_images, ...",
-                )
-            arrays = {k: array_of(archive, members[k], path) for k in wanted}
-            crc = {k: members[k].CRC for k in arrays}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
-        raise EdgepruneError(str(path), f"not a whole .npz ({e})", "download it again") from None
-    except OSError as e:
-        raise EdgepruneError(str(path), e.strerror or str(e)) from None
+    parts, arrays, crc = _members(path)
     pixels, labels, rows = {}, {}, {}
     for prefix in parts:
         part = PREFIXES[prefix]
@@ -91,6 +70,32 @@ def read_npz(path: Path, faults: Faults) -> Found:
     fingerprint = "crc32:" + "-".join(f"{crc[k]:08x}" for k in sorted(crc))
     origin = {"kind": "npz", "path": str(path), "fingerprint": fingerprint}
     return Found(tuple(str(c) for c in classes), found, origin)
+
+
+def _members(path: Path) -> tuple[list[str], dict[str, NDArray[Any]], dict[str, int]]:
+    """The parts that are there, the arrays of each, and their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+            parts = [
+                p
+                for p in PREFIXES
+                if p == "train" or f"{p}_images" in members or f"{p}_labels" in members
+            ]
+            wanted = [f"{p}_{kind}" for p in parts for kind in ("images", "labels")]
+            missing = [k for k in wanted if k not in members]
+            if missing:
+                raise EdgepruneError(
+                    str(path),
+                    f"no {', '.join(missing)} in it (but {', '.join(sorted(members))})",
+                    "expected MedMNIST's keys: train_images, train_labels, val_images, ...",
+                )
+            arrays = {k: array_of(archive, members[k], path) for k in wanted}
+            return parts, arrays, {k: members[k].CRC for k in arrays}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
+        raise EdgepruneError(str(path), f"not a whole .npz ({e})", "download it again") from None
+    except OSError as e:
+        raise EdgepruneError(str(path), e.strerror or str(e)) from None
 
 
 def array_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:

@@ -195,16 +195,12 @@ def make(
         promised = {row.name: price.at(widths)}
     widths, grids = halves.spread(widths, sets), {n: grids[f] for f in sets for n in sets[f]}
     kept = {name: largest(scores[name], widths[name]) for name in graph.groups}
+    said = partial(_reason, widths=widths, grids=grids, fixed=fixed, method=method)
     return Plan(
         network=graph.fingerprint,
         method=method,
         keep=kept,
-        reasons={
-            name: _reason(name, widths, grids, fixed, method)
-            + _tied(scores, name, widths[name])
-            + _bound(name, sets)
-            for name in kept
-        },
+        reasons={n: said(n) + _tied(scores, n, widths[n]) + _bound(n, sets) for n in kept},
         target=share,
         dense=dense,
         promised={**promised, **_costs(graph, widths)},
