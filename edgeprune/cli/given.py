@@ -131,7 +131,7 @@ def _of_recipe(path: str, text: bytes, name: str, known: dict[str, Any]) -> Iter
             continue
         if not equals and not parameter.is_flag:
             value = words[i + 1] if i + 1 < len(words) else ""
-        if ".py:" in value:
+        if names_code(parameter.name, value):
             raise EdgepruneError(
                 f"{path}: {word} {value}", "a recipe's code runs only where it is typed",
                 f"add {word} {value}, if it is yours",
@@ -139,6 +139,13 @@ def _of_recipe(path: str, text: bytes, name: str, known: dict[str, Any]) -> Iter
         taken = 1 if equals or parameter.is_flag else 2
         yield (parameter.name, words[i : i + taken])
         i += taken
+
+
+def names_code(parameter: str, value: str) -> bool:
+    """Whether an option's value is a ``FILE.py:FUNCTION``, however the file is spelled (``FILE.py/:net``)."""
+    from ..models import code
+
+    return ".py:" in value or (parameter == "model" and code.is_own(value))
 
 
 def _of_environment(name: str, known: dict[str, Any], environ: Mapping[str, str]) -> list[Given]:

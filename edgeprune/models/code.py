@@ -105,7 +105,7 @@ def typed(model: str) -> None:
     """A name that was typed now: a file of the user's own may run."""
     if is_own(model):
         path, _ = parts(model)
-        if path.is_file():
+        if path.is_file() and path.suffix == ".py":
             allow(bundle(path), str(path.resolve()))
 
 
@@ -224,6 +224,10 @@ def _function(path: Path, function: str, what: str) -> Iterator[Callable[..., An
     """Run the file; what its code raises meanwhile is told in one line. It must be allowed."""
     if not path.is_file():
         raise EdgepruneError(what, f"no such file: {path}", FROM_HERE)
+    if path.suffix != ".py":  # importlib takes .pyc and .so, too
+        raise EdgepruneError(
+            what, f"{path.name} is not a Python file", "FILE.py:FUNCTION names one"
+        )
     found = bundle(path)
     if not allowed(found):
         raise EdgepruneError(

@@ -100,7 +100,13 @@ def test_a_recipe_gives_the_words_of_its_command(group: Any, tmp_path: Path) -> 
         given.expanded(group, ["train", "--config", path], {})
 
 
-@pytest.mark.parametrize("word", [("--model", "evil.py:net"), ("--score=evil.py:f",)])
+@pytest.mark.parametrize(
+    "word",
+    [
+        ("--model", "evil.py:net"), ("--score=evil.py:f",), ("--model=evil.py/:net",),
+        ("--model", "evil.pyc:net"),
+    ],
+)  # fmt: skip
 def test_a_received_recipe_names_no_code(group: Any, tmp_path: Path, word: tuple[str, ...]) -> None:
     path = recipe(tmp_path / "recipe.json", "prune", *word)
     with pytest.raises(EdgepruneError, match="code runs only where it is typed"):
