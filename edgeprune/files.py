@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import EdgepruneError
 
@@ -133,8 +133,7 @@ def append_line(path: str | os.PathLike[str], value: Any) -> None:
     path = Path(path)
     with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o666), "ab+") as f:
+        with to_append(path) as f:
             end = f.seek(0, os.SEEK_END)
             if end:
                 f.seek(end - 1)
@@ -143,6 +142,12 @@ def append_line(path: str | os.PathLike[str], value: Any) -> None:
             f.write(line.encode())
             f.flush()
             os.fsync(f.fileno())
+
+
+def to_append(path: str | os.PathLike[str]) -> BinaryIO:
+    """``path``, made if need be, to append to; a link that lies there is not followed (an OSError)."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "ab+")
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[Any]:

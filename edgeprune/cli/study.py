@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import files
 from ..errors import EdgepruneError
 from . import options, output
 from .typed import typed
@@ -188,8 +189,11 @@ def others(asked: Study, worker: Worker) -> Iterator[None]:
 
 def _another(worker: Worker, number: int) -> subprocess.Popen[bytes]:
     words = [*alone(worker.argv), "--work-only"]
-    worker.folder.mkdir(parents=True, exist_ok=True)
-    with open(worker.folder / f"worker-{number}.log", "ab") as log:
+    path = worker.folder / f"worker-{number}.log"
+    with files.said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = files.to_append(path)
+    with log:
         return subprocess.Popen([sys.executable, "-m", "edgeprune", *words], stdout=log, stderr=log)
 
 

@@ -19,6 +19,7 @@ from .flat import Rise, rise
 from .jobs import Job
 
 PRECISION = "fp32"  # where none is said: what "auto" measures may differ from worker to worker
+MEASURED = "cpu-1t"  # how a measurement here, on one thread, is called
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,15 @@ def risen(run: Run, job: Job) -> Rise:
 
 
 def measured(run: Run) -> records.Bench | None:
-    """The latest whole measurement of the run."""
-    whole = [p for p in sorted(run.bench_folder.glob("*.json")) if _whole(p)]
+    """The latest whole measurement of the run's networks on this machine; others lie beside it."""
+    whole = [p for p in sorted(run.bench_folder.glob(f"{MEASURED}-*.json")) if _whole(p)]
     return protocol.load(whole[-1]).told if whole else None
 
 
 def _whole(path: Path) -> bool:
     try:
-        return protocol.load(path).told.summary is not None
+        summary = protocol.load(path).told.summary
+        return summary is not None and {n.name for n in summary.networks} >= set(runs.NETWORKS)
     except EdgepruneError:
         return False
 
@@ -128,7 +130,7 @@ def _bench(job: Job, hands: Hands) -> None:
         images = exporting.judging(run)
         for network, loaded in exporting.loaded(run, runs.NETWORKS).items():
             exporting.write(run, loaded, network, images, None)
-        out = run.bench_folder / f"cpu-1t-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        out = run.bench_folder / f"{MEASURED}-{time.strftime('%Y%m%d-%H%M%S')}.json"
         models = [run.onnx_path(network) for network in runs.NETWORKS]
         bench.measure(models, out=out, request=bench.Request(), names=runs.NETWORKS)
 

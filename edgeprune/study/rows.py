@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .. import runs
+from ..errors import EdgepruneError
 from ..records import Epoch, Result, Step, StudyRow
 from ..records.study import State
 from ..runs import Run
@@ -13,6 +14,8 @@ from ..ways.asked import asked_of
 from . import do
 from .jobs import Job
 from .work import Standing
+
+RESTORE = "restore it, or remove the run, which is then made anew"
 
 
 def rows(standing: Standing) -> list[StudyRow]:
@@ -26,6 +29,13 @@ def _row(job: Job, jobs: dict[str, Job], standing: Standing) -> StudyRow:
         job=job.name, model=job.model, data=job.data, start=job.start, seed=job.seed, way=job.way,
         why=standing.why_not(job),
     )  # fmt: skip
+    try:
+        return _told(row, job, jobs, standing)
+    except EdgepruneError as e:  # a run whose files tell less than it was said to have done
+        return replace(row, state="failed", why=str(e))
+
+
+def _told(row: StudyRow, job: Job, jobs: dict[str, Job], standing: Standing) -> StudyRow:
     trained = do.baseline(jobs[job.baseline])
     if trained is not None:
         row = _with_dense(row, trained, jobs[job.baseline])
@@ -38,18 +48,25 @@ def _row(job: Job, jobs: dict[str, Job], standing: Standing) -> StudyRow:
 
 
 def _state(trained: Run, job: Job) -> State:
-    dense = results(trained)["dense"]
-    if dense.at_chance:
+    if result(trained, "dense").at_chance:
         return "at chance"
     return "done" if do.risen(trained, job).flat else "still rising"
 
 
-def results(run: Run) -> dict[str, Result]:
-    return {r.network: r for r in run.history(Result)}
+def result(run: Run, network: str) -> Result:
+    """What became of a network of the run; refused where the history does not tell all of it."""
+    found = {r.network: r for r in run.history(Result)}.get(network)
+    if found is None or not found.validation_images or not found.test_images or None in (
+        found.validation_accuracy, found.test_accuracy
+    ):  # fmt: skip
+        raise EdgepruneError(
+            str(run.history_path), f"tells no accuracy of the {network} network", RESTORE
+        )
+    return found
 
 
 def _with_dense(row: StudyRow, run: Run, job: Job) -> StudyRow:
-    dense, risen = results(run)["dense"], do.risen(run, job)
+    dense, risen = result(run, "dense"), do.risen(run, job)
     asked = asked_of(run)
     seen = [e for e in run.history(Epoch) if (e.network, e.phase) == ("dense", "train")]
     return replace(
@@ -63,7 +80,11 @@ def _with_dense(row: StudyRow, run: Run, job: Job) -> StudyRow:
 
 
 def _with_pruned(row: StudyRow, run: Run) -> StudyRow:
-    pruned = results(run)["pruned"]
+    pruned = result(run, "pruned")
+    if pruned.widths.keys() != row.dense_widths.keys() or not all(row.dense_widths.values()):
+        raise EdgepruneError(
+            str(run.history_path), "the pruned network's layers are not the dense one's", RESTORE
+        )
     steps: Sequence[Step] = run.history(Step)
     row = replace(
         row, params=pruned.params, flops=pruned.flops, widths=pruned.widths,

@@ -64,22 +64,19 @@ class Board:
 
     def attempts(self) -> list[Attempt]:
         """All of them, the first one first."""
-        names = {self.states.RUNNING: RUNNING, self.states.COMPLETE: DONE}
-        found = []
         with told(self.where, REMEDY):
             trials = self.storage.get_all_trials(self.study, deepcopy=False)
-        for trial in trials:
-            words, ended = trial.user_attrs, trial.datetime_complete
-            state = names.get(trial.state, FAILED if words.get("why") else GIVEN_UP)
-            begun = trial.datetime_start
-            seconds = (ended - begun).total_seconds() if ended and begun else float("nan")
-            found.append(
-                Attempt(
-                    trial.number, str(words.get("job")), state, str(words.get("host")),
-                    int(words.get("beat", 0)), str(words.get("why", "")), seconds, trial._trial_id,
-                )
-            )  # fmt: skip
-        return found
+            return [self._attempt(trial) for trial in trials]
+
+    def _attempt(self, trial: Any) -> Attempt:
+        names = {self.states.RUNNING: RUNNING, self.states.COMPLETE: DONE}
+        words, begun, ended = trial.user_attrs, trial.datetime_start, trial.datetime_complete
+        state = names.get(trial.state, FAILED if words.get("why") else GIVEN_UP)
+        seconds = (ended - begun).total_seconds() if ended and begun else float("nan")
+        return Attempt(
+            trial.number, str(words.get("job")), state, str(words.get("host")),
+            int(words.get("beat", 0)), str(words.get("why", "")), seconds, trial._trial_id,
+        )  # fmt: skip
 
     @contextmanager
     def claimed(self, job: str) -> Iterator[Attempt | None]:
@@ -217,6 +214,9 @@ def _opened(folder: Path, url: str | None) -> Any:
             ) from None
 
 
+BEGINS = b'{"op_code"'  # a journal's first line; nothing is cut off another file
+
+
 def _journal(path: Path) -> Any:
     """Optuna's journal with a lock that a killed worker cannot leave behind."""
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -225,7 +225,8 @@ def _journal(path: Path) -> Any:
         held = threading.local()
 
         def acquire(self) -> bool:
-            self.held.fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self.held.fd = os.open(f"{path}.lock", flags, 0o666)
             fcntl.flock(self.held.fd, fcntl.LOCK_EX)
             return True
 
@@ -237,6 +238,8 @@ def _journal(path: Path) -> Any:
     try:
         if path.is_file():  # a line that a kill has torn
             raw = path.read_bytes()
+            if raw[: len(BEGINS)] != BEGINS[: len(raw)]:
+                raise EdgepruneError(str(path), "is no journal of a study", "name another file")
             if raw and not raw.endswith(b"\n"):
                 os.truncate(path, raw.rfind(b"\n") + 1)
     finally:

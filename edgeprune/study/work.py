@@ -142,8 +142,8 @@ class JobWatch(Watch):
     def line(self, text: str) -> None:
         with files.said(self.log):
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.log, "a", encoding="utf-8", errors="replace") as f:
-                print(text, file=f, flush=True)
+            with files.to_append(self.log) as f:
+                f.write(f"{text}\n".encode(errors="replace"))
 
     def note(self, text: str) -> None:
         self.line(text)

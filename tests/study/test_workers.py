@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="pip install 'edgeprune[study]'")
 
-from edgeprune import study
+from edgeprune import files, study
 from edgeprune.errors import EdgepruneError
 from edgeprune.study import storage
 from edgeprune.study.storage import Board
@@ -199,6 +199,38 @@ def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path: Path) -> None:
     with open(tmp_path / "journal.log", "a") as f:
         f.write('{"op_code": 6, "wor')
     assert [a.state for a in Board("x", tmp_path).attempts()] == [storage.DONE]
+
+
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path) -> None:
+    """Its last line, without an end, was taken for one that a kill had torn."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("the only copy")
+    with pytest.raises(EdgepruneError, match=r"notes\.txt: is no journal of a study"):
+        Board("x", tmp_path, str(notes))
+    assert notes.read_text() == "the only copy"
+    notes.write_text('{"op_c')  # a first line that was torn is a journal's
+    Board("x", tmp_path, str(notes))
+
+
+def test_words_in_a_storage_that_no_worker_writes_are_told(tmp_path: Path) -> None:
+    board = Board("x", tmp_path)
+    attempt = board._begin("job")
+    assert attempt is not None
+    board.storage.set_trial_user_attr(attempt.key, "beat", "often")
+    with pytest.raises(EdgepruneError, match=r"journal\.log: ValueError"):
+        board.attempts()
+
+
+def test_links_in_a_studys_folder_lead_nowhere(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "journal.log.lock").symlink_to(far)
+    with pytest.raises(EdgepruneError):
+        Board("x", folder)
+    with pytest.raises(OSError, match="symbolic"):
+        files.to_append(folder / "journal.log.lock")
+    assert not far.exists()
 
 
 def test_a_storage_that_is_none_is_told_without_the_password(tmp_path: Path) -> None:
