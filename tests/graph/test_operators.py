@@ -23,8 +23,8 @@ from tests.nets import images
 PACKAGE = Path(__file__).parents[2] / "edgeprune"
 
 # Words that mean something else where they stand: kinds of rows of the cost table, our own
-# functions, the methods of compensation.
-OTHERWISE = {"linear", "matmul", "narrow", "mean", "uniform"}
+# functions, the methods of compensation, a padding.
+OTHERWISE = {"linear", "matmul", "narrow", "mean", "uniform", "zeros"}
 
 
 def literals(path: Path) -> Iterator[str]:

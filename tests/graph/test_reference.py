@@ -16,7 +16,7 @@ from tests.nets import NETS, build, images
 room = importlib.import_module("edgeprune.graph.trace")
 
 
-def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
+def exported(model: nn.Module, example: Tensor, opened: bool = True) -> fx.GraphModule:
     """The same network by PyTorch's exporter, made functional by its decompositions."""
     with torch.no_grad():
         program = torch.export.export(model, (example,), strict=False).run_decompositions({})

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,22 +86,19 @@ def test_two_workers_of_which_one_is_killed(
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
-    """A server of Debian's package on loopback, with a socket of its own."""
+def postgres() -> Iterator[str]:
+    """A server of Debian's package on loopback, with a socket of its own; its folder is none of pytest's,
+    which another session would shut to its user."""
     bins = sorted(SERVERS.glob("*/bin/initdb"))
     if not bins:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
-    home = tmp_path / "server"
-    home.mkdir()
+    home = Path(tempfile.mkdtemp(prefix="edgeprune-postgres-"))
     as_user: list[str] = []
     if os.getuid() == 0:  # the server refuses to run as root
         if subprocess.run(["id", "postgres"], capture_output=True).returncode:
             pytest.skip("there is no user postgres")
         shutil.chown(home, "postgres")
-        for above in (tmp_path, *tmp_path.parents):
-            if above.owner() == "root" and "pytest" in str(above):
-                above.chmod(0o755)
         as_user = ["runuser", "-u", "postgres", "--"]
     tool = bins[-1].parent
     run = {"cwd": home, "check": True, "capture_output": True, "timeout": 120}
@@ -117,6 +115,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     yield f"postgresql+psycopg://edge@127.0.0.1:{port}/postgres"
     # what it says of a server that took long to go is no part of the test
     subprocess.run([*control, "-m", "immediate", "stop"], **{**run, "check": False})
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def test_two_workers_on_a_postgresql_server(postgres: str, unbroken: Path, tmp_path: Path) -> None:
