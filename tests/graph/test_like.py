@@ -16,7 +16,7 @@ from edgeprune.graph.tape import Step
 
 SMALL = torch.rand(1, 6, 1, 1) + 0.5
 VECTOR = torch.rand(6) + 0.5
-KERNEL = torch.rand(6, 6, 3, 2)
+KERNEL, FIVE = torch.rand(6, 6, 3, 2), torch.rand(6, 5, 3, 2)
 LINE, CUBE = torch.rand(7, 5, 2), torch.rand(7, 1, 2, 3, 2)
 MATRIX, SEVEN = torch.rand(7, 4), torch.rand(7)
 ONE = tuple(
@@ -131,7 +131,7 @@ def test_what_was_made_before_was_made_of_such_numbers_and_layouts() -> None:
 
 
 WRONG: dict[str, Callable[[Tensor], Any]] = {
-    "conv, channels": lambda x: F.conv2d(x, KERNEL[:, :5]),
+    "conv, channels": lambda x: F.conv2d(x, FIVE),
     "conv, a kernel too large": lambda x: F.conv2d(x, KERNEL.repeat(1, 1, 3, 4)),
     "linear": lambda x: F.linear(x, LINE[..., 0]),
     "linear, a bias of another size": lambda x: F.linear(x, MATRIX, VECTOR),

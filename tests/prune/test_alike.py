@@ -153,3 +153,42 @@ def test_a_narrower_head_takes_the_class_away() -> None:
     keep = {name: list(range(0, group.width, 2)) for name, group in graph.groups.items()}
     small = narrow(graph, keep)
     assert small.kind == "graph"
+
+
+class Apart(nn.Module):
+    """How far two maps are apart, of which either may be taken from the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.turned = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        return (b - a if self.turned else a - b).square()
+
+
+def test_an_operator_on_other_tensors_says_nothing_yet() -> None:
+    """What follows may make it the same: then the whole is asked, and the class stays."""
+    net, x = Apart().eval(), images(2).float()
+    graph = trace(net, x)
+    net.turned = True
+    assert alike(net, graph.module, x) is None
+    assert not module.Judge(graph.module, graph).disagrees(net)
+
+
+def test_the_cut_graph_is_asked_once_for_all_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def probe(*given: object) -> object:
+        asked.append(given)
+        return real(*given)  # type: ignore[arg-type]
+
+    real = module._probe
+    monkeypatch.setattr(module, "_probe", probe)
+    net, x = Apart().eval(), images(2).float()
+    graph = trace(net, x)
+    net.turned = True  # so that the operators alone cannot tell
+    judge = module.Judge(graph.module, graph)
+    for _ in range(3):
+        assert not judge.disagrees(net)
+    assert len(asked) == 1

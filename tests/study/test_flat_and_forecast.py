@@ -40,6 +40,9 @@ def test_falling_is_flat_and_few_epochs_are_never() -> None:
     assert rise([0.8] * 9 + [0.79, 0.78, 0.77], Flat()).flat
     assert not rise([0.8, 0.8], Flat()).flat
     assert rise([0.80, 0.801, 0.802], Flat(last=1.0, points=1.0)).flat
+    assert not rise(
+        [0.80, 0.805, 0.810], Flat(last=1.0, points=1.0)
+    ).flat  # 1.5 points in three more
     assert not rise([0.80, 0.801, 0.802], Flat(last=1.0, points=0.1)).flat
 
 

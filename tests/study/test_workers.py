@@ -171,7 +171,10 @@ def test_another_machines_worker_is_dead_when_its_heart_stands_still(
     for beat in (1, 2, 3):
         with board.claimed("job") as mine:
             assert mine is None
-        now[0] += 0.9 * storage.SILENT
+        now[0] += 0.45 * storage.SILENT
+        with board.claimed("job") as mine:
+            assert mine is None  # silent, and not for long enough
+        now[0] += 0.45 * storage.SILENT
         far.storage.set_trial_user_attr(theirs.key, "beat", beat)
     with board.claimed("job") as mine:
         assert mine is None  # it was heard of since
