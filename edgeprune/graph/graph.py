@@ -17,7 +17,7 @@ from .labels import Vector
 from .recipe import evaluate, outputs, sources
 from .tensors import leaves, share_tensors
 
-RECORDING = 2  # raised whenever networks are recorded, or their channels grouped, in another way
+RECORDING = 3  # raised whenever networks are recorded, or their channels grouped, in another way
 
 
 @dataclass(frozen=True, eq=False)

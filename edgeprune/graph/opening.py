@@ -24,10 +24,10 @@ from .tape import Step, Tape, arguments, as_graph, differing, steps_in
 aten = torch.ops.aten
 Plan = dict[Step, list["Formula | None"]]  # of each argument of what follows a size
 Vector = tuple[int, ...]  # an integer, at each size recorded
-MORE = 5  # examples: from 2 to 7, which no size does that grows as said below
-LARGE = 8  # the least size of an axis of which that is known
+MORE = 5  # examples
 # What is added to an input's open axes, the first, the second ...
-ODD = (1, 3, 5)  # which networks that halve their maps often refuse
+ODD = (129, 131, 133)  # seen behind strides of 128; networks that halve their maps may refuse them
+NEAR = (1, 3, 5)  # what follows a size does not grow by this as it does by those
 EVEN = ((64, 192, 128), (128, 64, 192))
 FURTHER = (
     (10, 21, 8),
@@ -110,25 +110,33 @@ def _at_once(
 ) -> tuple[list[Recording], Plan]:
     """One recording at another batch and other sizes, where nothing that is written follows any, or
     the batch alone as ``a * size``: so it is with most."""
-    try:
-        found = at(batch + MORE, dict(zip(axes, ODD, strict=False)))
+
+    def checked(more: Sequence[int]) -> Recording:
+        found = at(batch + MORE, dict(zip(axes, more, strict=False)))
         _check_alike(first, found, "another size")
         _check_answers(first, found, batch, MORE)
         _check_constants(first.constants, found.constants, "the size")
+        return found
+
+    try:
+        found = checked(ODD)
+        follows = _follows(first, found, batch)
+        if follows and axes:  # a size that grew by chance as the batch did
+            follows = None if _follows(first, checked(NEAR), batch) is None else follows
     except Exception:  # each is asked alone
         return [], {}
+    return ([], {}) if follows is None else ([found], _plan([first, found], 1))
+
+
+def _follows(first: Recording, found: Recording, batch: int) -> bool | None:
+    """Whether what is written follows the batch as ``a * size``; None: it follows something else."""
+    follows = False
     for old, new in zip(first.tape.written(), found.tape.written(), strict=True):
         if old != new or type(old) is not type(new):
-            multiple = type(old) is type(new) is int and old % batch == 0
-            if not multiple or new * batch != old * (batch + MORE) or not _large(first, axes):
-                return [], {}
-    return [found], _plan([first, found], 1)
-
-
-def _large(first: Recording, axes: Sequence[int]) -> bool:
-    """Whether sizes and their products grow by less than the batch does."""
-    shapes = [s.value.shape for s in first.tape.nodes if s.op == "placeholder"]
-    return all(n >= LARGE for shape in shapes for n in shape[min(axes, default=len(shape)) :])
+            if not type(old) is type(new) is int or new * batch != old * (batch + MORE):
+                return None
+            follows = True
+    return follows
 
 
 def _batches(first: Recording, batch: int, at: At) -> list[Recording]:

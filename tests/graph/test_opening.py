@@ -229,6 +229,33 @@ def test_one_axis_alone_is_open() -> None:
         assert torch.equal(recorded(x), network(x))
 
 
+@pytest.mark.parametrize(
+    ("strides", "size"),
+    [(5, (63, 64)), (1, (52, 40))],  # 52: its half once grows as the batch does
+)
+def test_a_size_that_is_written_is_open_behind_strides(strides: int, size: tuple[int, int]) -> None:
+    class Read(nn.Module):
+        """A recogniser's neck, which writes how many lines its map has."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = conv(3, 6), nn.Linear(6, 4)
+            self.rest = nn.Sequential(*(conv(6, 6, 2) for _ in range(strides)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.rest(self.stem(x))
+            n, c, h, _ = y.shape
+            return self.head(y.permute(0, 2, 3, 1).reshape(n, h, -1)[..., :c])
+
+    network = built(Read)
+    recorded = record(network, torch.randn(2, 3, *size))
+    assert recorded.meta["frozen"] == {}
+    for batch, height, width in ((3, *size), (2, 96, 70), (5, 33, 161)):
+        x = torch.randn(batch, 3, height, width)
+        with torch.no_grad():
+            assert torch.equal(recorded(x), network(x))
+
+
 def test_a_signal_and_a_clip_are_open() -> None:
     signal = nn.Sequential(nn.Conv1d(2, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool1d(1)).eval()
     clip = nn.Sequential(nn.Conv3d(2, 4, 3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
