@@ -6,10 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
-__all__ = ["__version__", "cut", "load", "plan", "repair", "save", "trace"]
+WORDS = ("cut", "heal", "load", "plan", "repair", "save", "trace")  # of `edgeprune.api`
+__all__ = [
+    "__version__",
+    "bench",
+    "cut",
+    "export",
+    "heal",
+    "load",
+    "plan",
+    "repair",
+    "save",
+    "trace",
+]
 
-if TYPE_CHECKING:
-    from .api import cut, load, plan, repair, save, trace
+if TYPE_CHECKING:  # what the rooms are to those who call them
+    from .api import cut, heal, load, plan, repair, save, trace
+    from .bench import of_files as bench
+    from .export import of_module as export
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
     The rooms ``export`` and ``bench`` are words themselves: they can be called.
     """
-    if name in __all__:
+    if name in WORDS:
         from . import api
 
         return getattr(api, name)

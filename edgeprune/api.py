@@ -1,4 +1,4 @@
-"""edgeprune from Python: ``from edgeprune import trace, plan, cut, repair, save, load``.
+"""edgeprune from Python: ``from edgeprune import trace, plan, cut, repair, heal, save, load``.
 
 graph = trace(model, torch.randn(2, 3, 224, 224))
 smaller = cut(graph, plan(graph, keep_flops=0.5))
@@ -34,7 +34,7 @@ from .prune.images import Images
 from .records.signature import Inputs
 from .runtime.device import Device, kept
 
-__all__ = ["cut", "load", "plan", "repair", "save", "trace"]
+__all__ = ["cut", "heal", "load", "plan", "repair", "save", "trace"]
 
 KEY = "edgeprune.cuts"  # of the JSON in the file's metadata
 FORMAT = 1
@@ -186,6 +186,39 @@ def repair(graph: Graph, what: Plan | prune.Keep, images: Iterable[Any]) -> nn.M
     smaller = prune.narrow(graph, keep)
     lstsq(graph, smaller, keep, _images(graph, images))
     return _marked(graph, keep, smaller.model)
+
+
+def heal(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    dense: nn.Module | None = None,
+    epochs: int = 5,
+    task: str = "classification",
+    told: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Retrain a network that was cut, in place, on any data loader; the mean loss of each epoch.
+
+    As `prune --heal` does (:mod:`edgeprune.ways.heal`): AdamW from three tenths of the usual rate down half a
+    cosine. ``batches``: (x, y), x [N, ...] and labels y as the ``task`` wants them; they are gone through
+    once an epoch. ``dense`` teaches (Hinton et al. 2015); then x without labels will do for a classifier.
+    ``told(epoch, loss)`` hears of each epoch: a logger of yours. Raises :class:`EdgepruneError` for other
+    batches, and without the extra ``train``. In a loop of your own it needs none of this.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    >>> x = torch.randn(32, 3, 8, 8)
+    >>> smaller = cut(trace(net, x), {"0": [0, 2, 5]})
+    >>> losses = heal(smaller, [(x, (x.mean((1, 2, 3)) > 0).long())], epochs=20)
+    >>> losses[-1] < losses[0]
+    True
+    """
+    from .train import Recipe, fit_batches
+    from .ways.heal import healing
+
+    recipe = healing(Recipe(task=task), epochs, distil=dense is not None)
+    if dense is not None and isinstance(next(iter(batches), None), Tensor):
+        recipe = recipe.but(teacher_share=1.0)
+    return fit_batches(model, batches, recipe, teacher=dense, told=told)
 
 
 def _keep(graph: Graph, what: Plan | prune.Keep) -> prune.Keep:

@@ -84,9 +84,9 @@ class Bench:
 
     def request(self, profile: Profile | None) -> Request:
         """What is asked of the device, threads and shapes apart."""
-        from .. import bench as room
+        from ..bench import Request
 
-        asked = room.Request(
+        asked = Request(
             rounds=self.rounds, seconds=self.seconds, passes=min(self.passes, self.rounds),
             batch=self.batch,
         )  # fmt: skip
@@ -173,13 +173,13 @@ def one(
     request: Request,
 ) -> Result:  # fmt: skip
     """One measurement, with the bar on stderr."""
-    from .. import bench as room
+    from ..bench import measure
     from . import progress
 
     images, answers = asked.images(run, models), asked.answers(run, models)
     out = asked.out or _result_path(run, asked.device, request.threads)
     with progress.watch() as watch:
-        return room.measure(
+        return measure(
             models, out=out, device=place, label=asked.device, request=request, names=names,
             accuracy=images, answers=answers, watch=partial(heard, watch, request, names),
         )  # fmt: skip
@@ -197,8 +197,7 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
 
     In the convention that the files were exported with.
     """
-    from .. import bench as room
-    from ..bench import subject
+    from ..bench import images_of, subject
     from ..records import parent_of
     from ..ways import exporting
 
@@ -220,7 +219,7 @@ def test_images(run: Run, models: list[Path], test: str | None) -> Images | None
     if not (task := exporting.task_of(run)).counted:
         output.note(f"{task.title} is left out: the runner on a device counts classes alone")
         return None
-    return room.images_of(exporting.of_test(run, test, output.note), convention)
+    return images_of(exporting.of_test(run, test, output.note), convention)
 
 
 def document(result: Result) -> Any:

@@ -48,7 +48,8 @@ def compare(
     two were not measured side by side, differences within 7.5 % are not told apart: for those, measure
     both networks in one [b]edgeprune bench A.onnx B.onnx[/b].
     """
-    from .. import bench, records
+    from .. import records
+    from ..bench import load
     from ..bench.compare import compare as judge
     from ..bench.compare import inside
 
@@ -57,8 +58,8 @@ def compare(
         if not path.is_file():
             next = "edgeprune bench writes them, into runs/NAME/bench/"
             raise EdgepruneError(f"result {path}", "no such file", next)
-    first = bench.load(before)
-    rows = inside(first) if after is None else judge(first, bench.load(after))
+    first = load(before)
+    rows = inside(first) if after is None else judge(first, load(after))
     found = [f"{row.name}: {said}" for row in rows for gate in gates if (said := gate(row))]
     if as_json:
         files = {"before": str(before), "after": None if after is None else str(after)}

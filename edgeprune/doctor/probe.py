@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import bench, files, records, runs
+from .. import files, records, runs
+from ..bench import Request, devices
+from ..bench import measure as bench
 from ..errors import EdgepruneError
 from ..runtime import Network, Prediction, channel_block, predictor
 from ..runtime.device import Device, Error, cpu, profile_path
@@ -27,7 +29,7 @@ NETWORKS = 48
 SECONDS = 0.4  # of runs for each network
 ELSEWHERE = 64  # networks, where only whole ones are timed
 TOGETHER = 8  # of them on the device at once
-REQUEST = bench.Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  # of each of them
+REQUEST = Request(rounds=6, passes=2, seconds=0.3, samples=12, limit=4)  # of each of them
 FOLDS = 8  # for the error on networks that were left out
 
 
@@ -134,7 +136,7 @@ def _timed(
     """Median seconds of each, some beside each other at a time; and the device's environment."""
     import onnx
 
-    place = bench.devices.reach(device)
+    place = devices.reach(device)
     seconds: list[float] = []
     for first in range(0, len(models), TOGETHER):
         with tempfile.TemporaryDirectory(prefix="edgeprune-probe-") as name:
@@ -142,7 +144,7 @@ def _timed(
             for i, model in enumerate(models[first : first + TOGETHER]):
                 paths.append(Path(name) / f"{i}.onnx")
                 onnx.save(model, paths[-1])
-            result = bench.measure(
+            result = bench(
                 paths, out=Path(name) / "probe.json", device=place, label=device,
                 request=replace(REQUEST, threads=threads),
                 watch=partial(_measured, watch, first, len(models)),

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .. import bench, fetch, files, records, runs
+from .. import fetch, files, records, runs
+from ..bench import Request, devices, measure
 from ..bench.devices import profiles
 from ..errors import EdgepruneError
 from ..runtime import channel_block
@@ -36,7 +37,7 @@ CLASSES = {
 }  # multiple -> a width that is on its grid and on no coarser one
 STEP = 1.05  # time over the line between LEAST and MOST from which a class is one that wastes
 INT8 = 16  # depthwise kernels in int8 step there on x86
-REQUEST = bench.Request(rounds=24, passes=4, seconds=0.8, samples=32, limit=15)
+REQUEST = Request(rounds=24, passes=4, seconds=0.8, samples=32, limit=15)
 FIXED = {"browser": 1, "arm64": 1}  # kinds whose runtime has no blocks of channels
 
 
@@ -67,7 +68,7 @@ def multiple(device: str = "cpu", *, int8: bool = False) -> int:
         return kept.multiple
     transport = _transport(device)
     kind = transport.partition(":")[0]
-    if transport not in bench.devices.forms(kind):  # its name holds an address: it is looked for
+    if transport not in devices.forms(kind):  # its name holds an address: it is looked for
         return probe(device, int8=int8).multiple
     if kind == "cpu":
         return INT8 if int8 and channel_block() > 1 else 1 if int8 else channel_block()
@@ -79,12 +80,12 @@ def probe(device: str = "cpu", *, int8: bool = False, watch: Watch = nobody) -> 
     import onnx
 
     widths = [MOST, LEAST, *CLASSES.values()]
-    place = bench.devices.reach(device)
+    place = devices.reach(device)
     with tempfile.TemporaryDirectory(prefix="edgeprune-sweep-") as name:
         paths = [Path(name) / f"{width}.onnx" for width in widths]
         for path, width in zip(paths, widths, strict=True):
             onnx.save(network(width, int8), path)
-        result = bench.measure(
+        result = measure(
             paths, out=Path(name) / "sweep.json", device=place, label=device, request=REQUEST,
             names=[str(w) for w in widths], watch=partial(_measured, watch),
         )  # fmt: skip

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import bench, files, quantise, records, runs, units
+from .. import files, quantise, records, runs, units
+from ..bench import measure
 from ..bench.devices import Device
 from ..bench.scratch import Scratch
 from ..errors import EdgepruneError
@@ -111,7 +112,7 @@ def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Fou
     with Scratch() as folder:
         start, floats = _networks(work, wish, folder)
         made = [*floats, *(_in_8_bits(work, start, floats, folder) if wish.int8 else [])]
-        measured = bench.measure(
+        measured = measure(
             [m.file for m in made], out=folder / "bench.json", device=place, label=wish.device,
             request=wish.request, names=[_name(i, len(floats)) for i in range(len(made))],
             watch=partial(_measuring, watch, wish.request),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import bench, files, records, runs, ways
-from ..bench import protocol
+from .. import files, records, runs, ways
+from ..bench import Request, measure, protocol
 from ..errors import EdgepruneError
 from ..prune import Plan
 from ..records import Epoch, Words
@@ -132,7 +132,7 @@ def _bench(job: Job, hands: Hands) -> None:
             exporting.write(run, loaded, network, images, None)
         out = run.bench_folder / f"{MEASURED}-{time.strftime('%Y%m%d-%H%M%S')}.json"
         models = [run.onnx_path(network) for network in runs.NETWORKS]
-        bench.measure(models, out=out, request=bench.Request(), names=runs.NETWORKS)
+        measure(models, out=out, request=Request(), names=runs.NETWORKS)
 
 
 DOING: dict[str, Callable[[Job, Hands], None]] = {"train": _train, "prune": _prune, "bench": _bench}

@@ -1,5 +1,6 @@
 """Training: a recipe, a model and data in, the best epoch's weights out; killed, it goes on."""
 
+from .batches import fit_batches
 from .chance import REMEDY
 from .forecast import Pace, measure, sentence
 from .loop import Fit, evaluate, fit
@@ -19,6 +20,7 @@ __all__ = [
     "Watch",
     "evaluate",
     "fit",
+    "fit_batches",
     "measure",
     "named",
     "sentence",

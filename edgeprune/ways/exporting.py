@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import checkpoint, data, export, files, graph, records, tasks
+from .. import checkpoint, data, files, graph, records, tasks
 from ..checkpoint import Loaded
 from ..data import Dataset, Split
 from ..errors import EdgepruneError
-from ..export import Batch, Exported, Real
+from ..export import Batch, Card, Exported, Real, is_image
+from ..export import write as export
 from ..graph.inputs import Example, mapped, size
 from ..records import Port, Signature
 from ..runs import Run
@@ -79,12 +80,12 @@ def write(
     dense = None if labelled(run) or task.classifies else checkpoint.load(run, "dense").model
     asked = asked_of(run)
     arrays = are_arrays(asked.images) or wanted.takes_arrays(asked.data)
-    photos = export.is_image(loaded.signature.inputs) and not arrays
-    return export.write(
+    photos = is_image(loaded.signature.inputs) and not arrays
+    return export(
         loaded.model,
         run.onnx_path(network),
         real=Real(judging.samples, judging.batches(BATCH), task, dense, rows),
-        card=export.Card(
+        card=Card(
             loaded.convention if photos else None,
             loaded.classes if task.classifies else (),
             metadata,

@@ -18,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import bench, export, files, prune, records
+from .. import files, prune, records
+from ..bench import Result, devices, measure
 from ..bench.devices import profiles
 from ..bench.scratch import Scratch
 from ..errors import EdgepruneError
+from ..export import Real, write
 from ..graph import Graph
 from ..graph.inputs import Example, example_of
 from ..graph.tensors import floating
@@ -145,17 +147,17 @@ class Visiting:
         )  # fmt: skip
 
 
-def measured(paths: Sequence[Path], out: Path, place: records.Place) -> bench.Result:
+def measured(paths: Sequence[Path], out: Path, place: records.Place) -> Result:
     """The networks side by side on the device; what keeps it from that is said with its name."""
     profile = profiles.find(place.device)
     request = replace(profile.over(REQUEST) if profile else REQUEST, threads=place.threads)
-    return bench.measure(
-        paths, out=out, device=bench.devices.reach(place.device), label=place.device, request=request,
+    return measure(
+        paths, out=out, device=devices.reach(place.device), label=place.device, request=request,
         names=[path.stem for path in paths],
     )  # fmt: skip
 
 
-def _short(result: bench.Result) -> bool:
+def _short(result: Result) -> bool:
     """Whether it ended before it had as many undisturbed runs as it wanted."""
     found = result.measured()
     fewest = min(n.latency.samples for n in result.networks)
@@ -168,5 +170,5 @@ def written(traced: Graph, path: Path, some: Example | None = None) -> Path:
     if not path.exists():
         model = traced.model
         some = example_of(traced.inputs, 4, floating(model)) if some is None else some
-        export.write(model, path, real=export.Real(some))
+        write(model, path, real=Real(some))
     return path
