@@ -41,7 +41,7 @@ from edgeprune.models import Convention, ModelSpec
 from edgeprune.prune import SCORES
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.report.figures import png
-from edgeprune.ways import heal
+from edgeprune.train import heal
 from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import Photos, calibration, plain
 

@@ -38,7 +38,8 @@ from edgeprune.graph import Graph, cost
 from edgeprune.prune import narrow
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.scores import criterion
-from edgeprune.ways import asked_of, heal, low_rank
+from edgeprune.train import heal
+from edgeprune.ways import asked_of, low_rank
 from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import calibration, of_split
 from edgeprune.ways.low_rank import LowRank

@@ -29,7 +29,7 @@ from edgeprune import bench, data, export, files, train
 from edgeprune.fetch import home
 from edgeprune.models import Convention
 from edgeprune.prune import patterns
-from edgeprune.ways.heal import healing
+from edgeprune.train.heal import healing
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = RESULTS / "patterns.json"

@@ -25,7 +25,8 @@ from edgeprune.fetch import home
 from edgeprune.graph import cost
 from edgeprune.prune.evidence import gather
 from edgeprune.runs import Run
-from edgeprune.ways import Asked, Watch, Work, heal, paper
+from edgeprune.train import heal
+from edgeprune.ways import Asked, Watch, Work, paper
 from edgeprune.ways import dense as dense_network
 from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import Photos, calibration

@@ -199,7 +199,7 @@ def heal(
 ) -> list[float]:
     """Retrain a network that was cut, in place, on any data loader; the mean loss of each epoch.
 
-    As `prune --heal` does (:mod:`edgeprune.ways.heal`): AdamW from three tenths of the usual rate down half a
+    As `prune --heal` does (:mod:`.train.heal`): AdamW from three tenths of the usual rate down half a
     cosine. ``batches``: (x, y), x [N, ...] and labels y as the ``task`` wants them; they are gone through
     once an epoch. ``dense`` teaches (Hinton et al. 2015); then x without labels will do for a classifier.
     ``told(epoch, loss)`` hears of each epoch: a logger of yours. Raises :class:`EdgepruneError` for other
@@ -213,7 +213,7 @@ def heal(
     True
     """
     from .train import Recipe, fit_batches
-    from .ways.heal import healing
+    from .train.heal import healing
 
     recipe = healing(Recipe(task=task), epochs, distil=dense is not None)
     if dense is not None and isinstance(next(iter(batches), None), Tensor):

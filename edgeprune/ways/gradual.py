@@ -23,9 +23,9 @@ from torch import nn
 from .. import graph, prune, train
 from ..errors import EdgepruneError
 from ..prune import Plan
+from ..train.heal import healing
 from . import position, rounds, schedules
 from .dense import trained_in
-from .heal import healing
 from .position import Position
 from .post_training import Settings
 from .record import Recorder

@@ -21,8 +21,8 @@ import numpy as np
 
 from .. import prune
 from ..data import splits
+from ..train.heal import heal
 from . import position, rounds, schedules
-from .heal import heal
 from .position import Position
 from .post_training import Settings
 from .record import Recorder

@@ -16,11 +16,11 @@ from ..prune.images import Images
 from ..prune.scores import criterion, scored
 from ..runs import Run
 from ..train import Recipe
+from ..train.heal import TAUGHT, heal, healing
 from ..train.step import answer_of
 from .aim import Rows
 from .dense import result, trained_in
 from .examples import calibration, of_split
-from .heal import TAUGHT, heal, healing
 from .position import widths
 from .post_training import Settings, parts_of, ranked, repair
 from .record import Recorder

@@ -15,9 +15,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.graph import cost
 from edgeprune.models import Convention
 from edgeprune.prune import search
-from edgeprune.train import RECIPES
+from edgeprune.train import RECIPES, heal
 from edgeprune.train.recipes import learning_rate, lowest_lr
-from edgeprune.ways import heal
 from edgeprune.ways import post_training as pt
 from edgeprune.ways.examples import Photos, calibration, plain, split
 from edgeprune.ways.post_training import (

@@ -14,8 +14,9 @@ from torch import nn
 from ..data import Dataset
 from ..errors import EdgepruneError
 from ..models import Convention
-from ..train import Fit, Recipe, fit
-from ..train.watch import SILENT, Watch
+from .loop import Fit, fit
+from .recipes import Recipe
+from .watch import SILENT, Watch
 
 RESTART = 0.3  # share of the dense training's highest learning rate (assumption)
 TAUGHT = 0.9  # share of the teacher's loss; 1 needs no labels
