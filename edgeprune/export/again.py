@@ -52,7 +52,7 @@ def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         del older.graph.node[:]
         older.graph.node.extend(nodes)
         for node in older.graph.node:
-            _lower(node, held, opset_of(proto), opset)
+            _lower(node, held, proto.graph, opset_of(proto), opset)
             _fill(node, older.graph, opset)
         for entry in older.opset_import:
             entry.version = opset if entry.domain in ("", "ai.onnx") else entry.version
@@ -80,13 +80,13 @@ def _apart(node: Any, graph: Any, opset: int) -> list[Any]:
     ]
 
 
-def _lower(node: Any, held: Mapping[str, Any], newer: int, opset: int) -> None:
+def _lower(node: Any, held: Mapping[str, Any], graph: Any, newer: int, opset: int) -> None:
     """What the older schema does not know: defaults go, inputs that were attributes become them again."""
     now, then = (onnx.defs.get_schema(node.op_type, v, node.domain) for v in (newer, opset))
     for attribute in list(node.attribute):
         default = now.attributes[attribute.name].default_value
         idle = attribute_value(attribute) == _value(default) or (
-            attribute.name == "allowzero" and 0 not in _numbers(held, node.input[1], [0])
+            attribute.name == "allowzero" and 0 not in _shape(node.input[1], held, graph)
         )
         if attribute.name not in then.attributes and idle:
             node.attribute.remove(attribute)
@@ -95,8 +95,7 @@ def _lower(node: Any, held: Mapping[str, Any], newer: int, opset: int) -> None:
     for position in reversed(range(len(then.inputs), len(node.input))):
         word, name = now.inputs[position].name, node.input[position]
         if word in then.attributes and name in held:
-            numbers = _numbers(held, name, [])
-            node.attribute.append(onnx.helper.make_attribute(word, numbers))
+            node.attribute.append(onnx.helper.make_attribute(word, _numbers(held[name])))
             del node.input[position]
 
 
@@ -114,12 +113,18 @@ def _fill(node: Any, graph: Any, opset: int) -> None:
             )
 
 
-def _numbers(held: Mapping[str, Any], name: str, unknown: list[int]) -> list[Any]:
-    """What a constant holds."""
-    if name not in held:
-        return unknown
-    found: list[Any] = onnx.numpy_helper.to_array(held[name]).tolist()
-    return found
+def _numbers(constant: Any) -> list[Any]:
+    return list(onnx.numpy_helper.to_array(constant).tolist())
+
+
+def _shape(name: str, held: Mapping[str, Any], graph: Any) -> list[Any]:
+    """The numbers of a shape; of one that is put together those that are written (a size is not 0)."""
+    if name in held:
+        return _numbers(held[name])
+    made = next((n for n in graph.node if name in n.output), None)
+    if made is None or made.op_type != "Concat":
+        return [0]  # it may be any
+    return [n for part in made.input if part in held for n in _numbers(held[part])]
 
 
 def _value(default: Any) -> Any:

@@ -220,3 +220,24 @@ def test_a_resize_without_region_is_written_as_older_files_do(
         onnx.save(proto, tmp_path / f"{name}.onnx")
         found += parity.session(tmp_path / f"{name}.onnx", threads=1).run(None, {"x": x})
     assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("first", "opset"), [(3, 12), (0, 18)])
+def test_a_shape_put_together_of_sizes_needs_no_allowzero(first: int, opset: int) -> None:
+    """Which came with opset 14: it matters where a 0 is written, not where a size is read."""
+    info, tensor = onnx.helper.make_tensor_value_info, onnx.helper.make_tensor
+    held = [tensor("first", 7, [1], [first]), tensor("three", 7, [1], [3])]
+    held += [tensor("four", 7, [1], [4])]
+    nodes = [
+        onnx.helper.make_node("Shape", ["x"], ["size"]),
+        onnx.helper.make_node("Slice", ["size", "three", "four"], ["width"]),
+        onnx.helper.make_node("Concat", ["first", "width"], ["shape"], axis=0),
+        onnx.helper.make_node("Reshape", ["x", "shape"], ["y"], allowzero=1),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "lines", [info("x", 1, [1, 3, 1, "w"])], [info("y", 1, ["a", "b"])], held
+    )
+    new = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8
+    )
+    assert [e.version for e in again._converted(new, 12).opset_import] == [opset]
