@@ -22,6 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "boxes": ("pycocotools", "torchvision"),
     "lan": ("segno",),
     "study": ("optuna",),
+    "log": ("tensorboard",),
 }
 
 

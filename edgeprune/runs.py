@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import files, records
+from . import files, loggers, records
 from .errors import EdgepruneError, UnknownRunError, closest
 
 RUNS = Path("runs")  # relative to where the command is typed, as the user wrote it
@@ -153,6 +153,7 @@ class Run:
 
     def append(self, record: records.Record) -> None:
         files.append_line(self.history_path, records.line_of(record))
+        loggers.tell(self.path, record)
 
     def has(self, network: str) -> bool:
         return self.weights_path(network).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -23,20 +24,37 @@ CONFIG = typer.Option(
     "--config", metavar="FILE", rich_help_panel=PANEL,
     help="Options from a .toml file or a run's recipe.json; what is typed wins.",
 )  # fmt: skip
+LOG = typer.Option(
+    "--log", metavar="NAME", rich_help_panel=PANEL,
+    help="Who hears of the run's history too: tensorboard, mlflow.",
+)  # fmt: skip
 HINTS: dict[str, Any] = {
     "quiet": Annotated[bool, QUIET],
     "verbose": Annotated[bool, VERBOSE],
     "config": Annotated[Path | None, CONFIG],  # `given` has read it when Typer looks
+    "log": Annotated[str | None, LOG],
 }
+
+
+def heard(names: str | None) -> AbstractContextManager[None]:
+    """Those of --log hear what the command writes into a run's history."""
+    if not names:
+        return nullcontext()
+    from .. import loggers
+
+    return loggers.listening(*loggers.named(names))
 
 
 def added(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with these options behind its own."""
 
     @wraps(command)
-    def called(quiet: bool, verbose: bool, config: Path | None, **words: Any) -> None:
+    def called(
+        quiet: bool, verbose: bool, config: Path | None, log: str | None, **words: Any
+    ) -> None:
         output.loudness(quiet, verbose)
-        command(**words)
+        with heard(log):
+            command(**words)
 
     hints = get_type_hints(command, include_extras=True)
     own = [
@@ -46,7 +64,7 @@ def added(command: Callable[..., None]) -> Callable[..., None]:
     more = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, annotation=hint,
-            default=None if name == "config" else False,
+            default=None if name in ("config", "log") else False,
         )
         for name, hint in HINTS.items()
     ]  # fmt: skip
