@@ -223,8 +223,8 @@ def test_a_profiles_name_stands_for_its_transport(monkeypatch: pytest.MonkeyPatc
     def measure(paths: list[Path], *, device: object, label: str, **_: object) -> None:
         raise Enough(device, label)
 
-    monkeypatch.setattr(probe.bench.devices, "connect", lambda name: name)  # no browser is needed
-    monkeypatch.setattr(probe.bench, "measure", measure)
+    monkeypatch.setattr(probe.devices, "connect", lambda name: name)  # no browser is needed
+    monkeypatch.setattr(probe, "bench", measure)
     with pytest.raises(Enough) as e:
         probe.probe_elsewhere("chromium", count=1)
     assert e.value.args == ("browser:headless", "chromium")
