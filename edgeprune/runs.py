@@ -72,6 +72,11 @@ class Run:
         return self.frontier_path.with_name(f"{number}.plan.json")
 
     @property
+    def frontier_state(self) -> Path:
+        """What a killed `edgeprune frontier` needs to go on; removed when it is done."""
+        return self.frontier_path.with_name("state")
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

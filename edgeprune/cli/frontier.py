@@ -45,6 +45,12 @@ class Which(Panel, title="Which networks"):
     keep: options.KEEP = None
     floor: options.FLOOR = None
     round_to: options.ROUND_TO = "auto"
+    compensate: Annotated[
+        str | None,
+        typer.Option(
+            "--compensate", help="none, mean, lstsq (default), blocks: how each is repaired."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class Frontier:
         known = {
             "score": self.which.score, "method": self.which.method, "floor": self.which.floor,
             "keep": tuple(self.which.keep or ()) or None, "seed": self.rest.seed,
+            "compensate": self.which.compensate,
             "round_to": words.multiple(self.which.round_to, self._elsewhere()),
         }  # fmt: skip
         settings = settings_of({k: v for k, v in known.items() if v is not None})
@@ -115,7 +122,8 @@ def frontier(asked: Frontier) -> None:
 
     Looks at unlabelled images once, makes [b]--points[/b] smaller networks without training, measures all
     of them beside the dense one on [b]--device[/b], and says what each keeps of its answers on images that
-    took no part. A few minutes. [b]edgeprune prune RUN --pick N[/b] then writes one of them.
+    took no part. A few minutes; killed, the same command goes on. [b]edgeprune prune RUN --pick N[/b] then
+    writes one of them.
 
     Example: [b]edgeprune frontier --model torchvision/mobilenet_v2 --init imagenet --images photos/[/b]
     """

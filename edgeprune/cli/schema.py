@@ -56,6 +56,7 @@ def kinds() -> dict[str, tuple[str, type[Any]]]:
         "recipe": ("recipe.json", records.Recipe),
         "plan": ("plan.json", Plan),
         "frontier": ("frontier/frontier.json", records.Frontier),
+        "halfway": ("frontier/state/KEY/N.json", records.Halfway),
         "study": ("FILE.toml of edgeprune study", records.Study),
         "device": ("devices/NAME.json", Device),
         "widths": ("devices/NAME-widths.json", Rounding),

@@ -326,6 +326,8 @@ class Prune:
         typed["round_to"] = multiple(self.choice.round_to, self.choice.device, timed)
         typed["seed"] = self.rest.seed
         typed["post_training"] = self.how.post_training or self.how.pick is not None
+        if self.how.pick is not None and self.repair.compensate is None:
+            typed["compensate"] = picked_repair(self.run)
         known = {
             word: value
             for word, value in typed.items()
@@ -353,6 +355,13 @@ def wanted(words: Any) -> Wanted:
     typed["task"] = typed.get("task") or ""
     names = {f.name for f in fields(ways.Wanted)}
     return ways.Wanted(**{name: value for name, value in typed.items() if name in names})
+
+
+def picked_repair(run: str | None) -> str:
+    """How the networks of the run's frontier were repaired: one of them is made as it was."""
+    from .. import frontier, runs
+
+    return frontier.frontier_of(runs.find(run)).compensate
 
 
 def own_score(score: str | None) -> None:

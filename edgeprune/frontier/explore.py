@@ -4,9 +4,11 @@ look at unlabelled images, rank every unit (ways/post_training.py)
 repeat: which network shows most (ladder.py)
         plan, cut, repair, judge on held-out images, write as .onnx
 measure all of them beside the dense one, interleaved (bench)
-only then write: the dense network, each plan, every sample, the table
+only then write: each plan, every sample, the table
 
-The smaller networks' weights are not kept: ``prune --pick N`` makes one again from its plan, bit for bit.
+Killed, the same command goes on: what was looked at and each network lie in the run until all are
+measured (halfway.py). The smaller networks' weights are not kept: ``prune --pick N`` makes one again from
+its plan, bit for bit.
 """
 
 from __future__ import annotations
@@ -49,10 +51,12 @@ from ..ways import (
     wanted,
 )  # fmt: skip
 from ..ways.dense import refuse_early
-from ..ways.post_training import Look, applied, look, parts_of, rank
+from ..ways.post_training import Look, Ranking, applied, look, parts_of, rank
 from ..ways.table import fingerprint
 from ..ways.visiting import written
 from ..ways.way import Work
+from . import halfway
+from .halfway import Halfway, Made
 from .ladder import beaten, next_share
 
 FEWEST, MOST = 2, 20  # networks besides the dense one
@@ -87,31 +91,13 @@ class Found:
     frontier: records.Frontier
 
 
-@dataclass(frozen=True)
-class Made:
-    """One network as it was made: enough to measure it and to make it again."""
-
-    file: Path
-    params: int
-    flops: int
-    plan: Plan | None = None  # None: the dense one
-    share: float = 1.0
-    outputs: tuple[Output, ...] = ()
-    int8: bool = False
-
-    @property
-    def kept(self) -> float:
-        return kept_of(self.outputs)
-
-
 def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Found:
     """Make and measure the networks, then write them into the run, new or the one that was named."""
     begun = time.perf_counter()
     work = _work(words, wish, watch)
-    judges = unlabelled.judging(work)
+    start, done, floats = _networks(work, wish, unlabelled.judging(work))
+    made = [*floats, *(_in_8_bits(start, floats, done) if wish.int8 else [])]
     with Scratch() as folder:
-        start, floats = _networks(work, wish, folder)
-        made = [*floats, *(_in_8_bits(work, start, floats, folder) if wish.int8 else [])]
         measured = measure(
             [m.file for m in made], out=folder / "bench.json", device=place, label=wish.device,
             request=wish.request, names=[_name(i, len(floats)) for i in range(len(made))],
@@ -123,13 +109,13 @@ def explore(words: Wanted, wish: Wish, place: str | Device, watch: Watch) -> Fou
         ]
         frontier = records.Frontier(
             created=runs.now(), device=wish.device, threads=wish.request.threads,
-            price=aim.counted_in(wish.place)[0].price,
+            price=aim.counted_in(wish.place)[0].price, compensate=wish.settings.compensate,
             images=start.judges, points=points, seconds=time.perf_counter() - begun,
             plans={str(i): fingerprint(m.plan) for i, m in enumerate(floats) if m.plan is not None},
         )  # fmt: skip
         with work.open():
-            unlabelled.write_dense(work, judges)
             _write(work.run, floats, folder / "bench.json", frontier)
+            done.forget()
     return Found(work.run, frontier)
 
 
@@ -172,64 +158,99 @@ def _work(words: Wanted, wish: Wish, watch: Watch) -> Work[Any]:
     return Work(run, asked, way, there.dense, there.dataset, watch, None, examples, opening)
 
 
-def _networks(work: Work[Any], wish: Wish, folder: Path) -> tuple[Look, list[Made]]:
-    """The dense network and those made of it, from exact to fast, each as a file in ``folder``."""
+def _networks(
+    work: Work[Any], wish: Wish, judges: unlabelled.Judges
+) -> tuple[Look, Halfway, list[Made]]:
+    """The dense network and those made of it, from exact to fast, each as a file in the run's state."""
     assert work.examples is not None
-    settings = work.way.settings
+    settings, tell = work.way.settings, work.watch.on_progress
     start = look(work.dense.model, work.examples, settings, work.rows)
-    dense, tell = start.dense, work.watch.on_progress
+    goal, table = aim.counted_in(wish.place)
+    row = price_of(goal.price, table)
+    price, smallest = row.of(start.dense), least(start.dense, settings.limits(), row)
+    done = halfway.of(work, start, settings, (goal.price, price.dense, smallest))
+    ranking = _looked(start, done, judges)
+    dense = done.made("0")
+    made = [dense or _made(done, "0", start.dense, start)]
+    for number in range(1, wish.points + 1):
+        share = next_share([(m.share, kept_of(m.outputs)) for m in made], smallest)
+        if share is None:
+            break
+        tell("networks", number - 1, wish.points)
+        one = done.made(str(number))
+        if one is None:
+            towards = replace(settings, target=replace(goal, share=share))
+            plan = ranking.plan(start.dense, towards, table=table)
+            if any(m.plan is not None and m.plan.keep == plan.keep for m in made):
+                break  # the grid of widths has no more between
+            found = applied(start, plan, towards)
+            share = price.at(plan.widths) / price.dense
+            one = _made(done, str(number), found.graph, start, plan, share, found.forecast.outputs)
+        made.append(one)
+        work.watch.note(
+            f"{units.percent(one.share, 0)} of the {row.word}: keeps "
+            f"{units.percent(kept_of(one.outputs))} of the dense network's "
+            f"{'answers' if answered(one.outputs) else 'outputs'}"
+        )
+    return start, done, sorted(made, key=lambda m: -m.share)
+
+
+def _looked(start: Look, done: Halfway, judges: unlabelled.Judges) -> Ranking:
+    """What the look at the images says of every unit; from now on the run holds what is done."""
+    work, dense = done.work, start.dense
+    settings, tell = work.way.settings, work.watch.on_progress
+    ranking = done.ranking(list(dense.groups))
+    if ranking is not None:
+        work.watch.note("goes on where it was broken off: the look at the images is there")
+        return ranking
     evidence = gather(dense, start.images, parts=parts_of(settings), told=tell)
     ranking = rank(dense, evidence, settings, told=tell)
     del evidence
     give_back()
-    goal, table = aim.counted_in(wish.place)
-    row = price_of(goal.price, table)
-    price, smallest = row.of(dense), least(dense, settings.limits(), row)
-    made = [_made(dense, folder / "0.onnx", start.judge[0])]
-    for number in range(1, wish.points + 1):
-        share = next_share([(m.share, m.kept) for m in made], smallest)
-        if share is None:
-            break
-        tell("networks", number - 1, wish.points)
-        towards = replace(settings, target=replace(goal, share=share))
-        plan = ranking.plan(dense, towards, table=table)
-        if any(m.plan is not None and m.plan.keep == plan.keep for m in made):
-            break  # the grid of widths has no more between
-        done = applied(start, plan, towards)
-        one = _made(done.graph, folder / f"{number}.onnx", start.judge[0])
-        one = replace(one, plan=plan, outputs=done.forecast.outputs)
-        share = price.at(plan.widths) / price.dense
-        made.append(replace(one, share=share))
-        work.watch.note(
-            f"{units.percent(share, 0)} of the {row.word}: keeps "
-            f"{units.percent(one.kept)} of the dense network's "
-            f"{'answers' if answered(one.outputs) else 'outputs'}"
-        )
-    return start, sorted(made, key=lambda m: -m.share)
+    with work.open():
+        unlabelled.write_dense(work, judges)
+        done.begin()
+        done.keep_ranking(ranking)
+    return ranking
 
 
-def _made(traced: Graph, file: Path, some: Example) -> Made:
+def _made(
+    done: Halfway, name: str, traced: Graph, start: Look, plan: Plan | None = None,
+    share: float = 1.0, outputs: tuple[Output, ...] = (),
+) -> Made:  # fmt: skip
+    """Written and kept."""
     counts = cost(traced)
-    return Made(written(traced, file, some), counts.params, counts.flops)
+    with done.work.open():
+        done.path(name).unlink(missing_ok=True)  # one that has no record, or another's
+        file = written(traced, done.path(name), start.judge[0])
+        return done.keep(Made(file, counts.params, counts.flops, plan, share, outputs))
 
 
-def _in_8_bits(work: Work[Any], start: Look, floats: Sequence[Made], folder: Path) -> list[Made]:
+def _in_8_bits(start: Look, floats: Sequence[Made], done: Halfway) -> list[Made]:
     """Each network in 8 bits, judged beside the dense one in float; calibrated on what was looked at."""
+    work = done.work
     examples, made = quantising.spread(start.examples, start.calibrating), []
     for number, one in enumerate(floats):
         work.watch.on_progress("networks in 8 bits", number, len(floats))
-        path = one.file.with_stem(f"{one.file.stem}-int8")
-        quantise.save(quantise.of_file(one.file, examples).proto, path)
-        found = answers(
-            [floats[0].file, path], ((x, None) for x in start.judge), work.dense.signature,
-            start.rows, [(0, 1)],
-        )  # fmt: skip
-        made.append(replace(one, file=path, plan=None, outputs=tuple(found.outputs[0]), int8=True))
+        name = records.int8_of(one.file.stem)
+        made.append(done.made(name) or _eight(start, floats[0], one, examples, done))
         work.watch.note(
-            f"{_name(number, len(floats))} in 8 bits: keeps {units.percent(made[-1].kept)} "
-            f"({units.percent(one.kept)} in float)"
+            f"{_name(number, len(floats))} in 8 bits: keeps {units.percent(kept_of(made[-1].outputs))} "
+            f"({units.percent(kept_of(one.outputs))} in float)"
         )
     return made
+
+
+def _eight(start: Look, dense: Made, one: Made, examples: Sequence[Example], done: Halfway) -> Made:
+    path = done.path(records.int8_of(one.file.stem))
+    with done.work.open():
+        quantise.save(quantise.of_file(one.file, examples).proto, path)
+        found = answers(
+            [dense.file, path], ((x, None) for x in start.judge), done.work.dense.signature,
+            start.rows, [(0, 1)],
+        )  # fmt: skip
+        eight = replace(one, file=path, plan=None, outputs=tuple(found.outputs[0]), int8=True)
+        return done.keep(eight)
 
 
 def _points(
@@ -237,13 +258,16 @@ def _points(
 ) -> list[records.Point]:
     """Of networks in as many bits, from the dense one on."""
     ahead = beaten(
-        [(j.latency.median_s or math.inf, m.kept) for m, j in zip(made, measured, strict=False)]
+        [
+            (j.latency.median_s or math.inf, kept_of(m.outputs))
+            for m, j in zip(made, measured, strict=False)
+        ]
     )
     return [
         records.Point(
             number=number, int8=one.int8, share=one.share, params=one.params, flops=one.flops,
-            bytes=judged.bytes, kept=one.kept, outputs=list(one.outputs), latency=judged.latency,
-            kept_interval=units.wilson(one.kept, images) if answered(one.outputs) else None,
+            bytes=judged.bytes, kept=kept_of(one.outputs), outputs=list(one.outputs), latency=judged.latency,
+            kept_interval=units.wilson(kept_of(one.outputs), images) if answered(one.outputs) else None,
             speedup=judged.speedup, speedup_interval=judged.speedup_interval,
             verdict=judged.verdict, beaten_by=ahead[number],
         )

@@ -24,7 +24,7 @@ from .bench import (
     Warning,
     Weather,
 )
-from .frontier import Frontier, Point
+from .frontier import Frontier, Halfway, Point
 from .int8 import Int8, Kept, int8_of, parent_of
 from .network import Convention, ModelSpec
 from .recipe import Asked, Pruning, Recipe, Training
@@ -80,6 +80,7 @@ __all__ = [
     "Form",
     "Format",
     "Frontier",
+    "Halfway",
     "Inputs",
     "Int8",
     "Judged",

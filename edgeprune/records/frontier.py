@@ -50,7 +50,23 @@ class Frontier(Finite):
     device: Text
     threads: Positive
     price: Text  # that the plans go by, a name of prices.PRICES
+    compensate: Text = "lstsq"  # how they were repaired
     images: Count  # that took no part in the pruning, on which ``kept`` was measured
     plans: Mapping[str, Text]  # number -> fingerprint of the plan
     points: Annotated[list[Point], MaxLen(1000)]
     seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halfway(Finite):
+    """``frontier/state/KEY/N.json``: a network that is made and not measured yet; beside it file and plan."""
+
+    format: Literal["edgeprune-halfway"] = "edgeprune-halfway"
+    version: Literal[1] = 1
+    sha256: Text  # of the .onnx file
+    params: Positive
+    flops: Positive
+    share: Share
+    int8: bool = False
+    plan: Text = ""  # its fingerprint; "" where none was made
+    outputs: list[Output] = field(default_factory=list)

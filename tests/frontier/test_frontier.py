@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -133,6 +134,94 @@ def test_each_network_in_8_bits_beside_it(
     assert run.exported == ["dense", "pruned", "dense-int8", "pruned-int8"]
     told = runs.records.read(run.record_path("pruned-int8"), runs.records.Int8)
     assert told.beside_dense[0].measures == eight[2].outputs[0].measures  # as it was measured
+
+
+def broken(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    after: int,
+    words: str,
+) -> int:
+    """Kill the command at the call of ``what`` after so many; how often it was called until then."""
+    explore = importlib.import_module(
+        "edgeprune.frontier.explore"
+    )  # the door's word is the function
+
+    class Killed(BaseException):
+        pass
+
+    calls, real = [], getattr(explore, what)
+
+    def counting(*args: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) > after:
+            raise Killed
+        return real(*args, **named)
+
+    with monkeypatch.context() as m:
+        m.setattr(explore, what, counting)
+        try:
+            call(words, capsys)
+        except Killed:
+            return len(calls) - 1
+    return len(calls)
+
+
+def told(run: runs.Run) -> list[object]:
+    """What a frontier says but for times."""
+    return [(p.name, p.share, p.flops, p.kept, p.outputs) for p in frontier.frontier_of(run).points]
+
+
+def test_a_killed_one_goes_on_as_if_it_had_not_been(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = told(run := runs.Run(Path("runs/f")))
+    assert not run.frontier_state.exists()
+    words = f"frontier --model net.py:tiny --weights w.safetensors --images x.npy --name g {QUICK}"
+    assert broken(monkeypatch, capsys, "applied", 2, words) == 2
+    other = runs.Run(Path("runs/g"))
+    assert not other.frontier_path.exists()
+    assert broken(monkeypatch, capsys, "gather", 0, words) == 0  # not looked at again
+    assert told(other) == whole
+    assert not other.frontier_state.exists()
+    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0  # killed while measuring
+    assert broken(monkeypatch, capsys, "applied", 0, f"{words} --int8") == 0  # only 8 bits are new
+    assert [line for line in told(other) if not str(line[0]).endswith("int8")] == whole  # type: ignore[index]
+    assert frontier.frontier_of(other).plans == frontier.frontier_of(run).plans
+
+
+def test_what_follows_from_something_else_or_is_damaged_is_not_taken(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, words = told(run := runs.Run(Path("runs/f"))), f"frontier f {QUICK}"
+    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0
+    (key,) = run.frontier_state.iterdir()
+    (key / "2.onnx").write_bytes((key / "2.onnx").read_bytes()[:-1])
+    files.write_json(key / "3.plan.json", files.read_json(key / "1.plan.json"))
+    assert broken(monkeypatch, capsys, "applied", 9, words) == 2
+    assert told(run) == whole
+    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0
+    np.save("x.npy", np.random.default_rng(1).normal(size=(120, 1, 12, 12)).astype(np.float32))
+    assert broken(monkeypatch, capsys, "applied", 1, words) == 1  # the images are others
+    assert [path.name for path in run.frontier_state.iterdir()] != [key.name]
+    assert broken(monkeypatch, capsys, "applied", 0, f"{words} --compensate mean") == 0
+
+
+def test_the_one_that_is_taken_is_repaired_as_it_was(
+    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.Run(Path("runs/f"))
+    by_least_squares = told(run)
+    call(f"frontier f --compensate none {QUICK}", capsys)
+    found = frontier.frontier_of(run)
+    assert found.compensate == "none"
+    assert told(run) != by_least_squares
+    call("prune f --pick 2", capsys)
+    (result,) = (r for r in run.history(runs.records.Result) if r.network == "pruned")
+    assert result.outputs == found.points[2].outputs
+    said = call(f"frontier f --compensate much {QUICK}", capsys, 2)[1]
+    assert "--compensate 'much'" in said
 
 
 def test_words_that_do_not_fit(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
