@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,16 +39,24 @@ def call(words: str, capsys: pytest.CaptureFixture[str], code: int = 0) -> tuple
     return seen.out, seen.err
 
 
+MODEL = "--model net.py:tiny --weights w.safetensors --images x.npy"
+
+
 @pytest.fixture
-def made(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    """The command's JSON; its run is runs/f."""
+def prepared(empty_home: Path) -> None:
+    """A network, its weights and 120 examples."""
     Path("net.py").write_text(NETWORK)
     built: dict[str, object] = {}
     exec(NETWORK, built)
     torch.manual_seed(0)
     files.write_tensors(Path("w.safetensors"), built["tiny"]().state_dict())  # type: ignore[operator]
     np.save("x.npy", np.random.default_rng(0).normal(size=(120, 1, 12, 12)).astype(np.float32))
-    words = f"frontier --model net.py:tiny --weights w.safetensors --images x.npy --name f {QUICK} --json"
+
+
+@pytest.fixture
+def made(prepared: None, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    """The command's JSON; its run is runs/f."""
+    words = f"frontier {MODEL} --name f {QUICK} --json"
     return json.loads(call(words, capsys)[0])  # type: ignore[no-any-return]
 
 
@@ -136,6 +147,10 @@ def test_each_network_in_8_bits_beside_it(
     assert told.beside_dense[0].measures == eight[2].outputs[0].measures  # as it was measured
 
 
+class Killed(BaseException):
+    """As a signal ends it."""
+
+
 def broken(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -143,80 +158,69 @@ def broken(
     after: int,
     words: str,
 ) -> int:
-    """Kill the command at the call of ``what`` after so many; how often it was called until then."""
+    """Kill the command at the call of ``what`` after so many; how many networks were made by it."""
     explore = importlib.import_module(
         "edgeprune.frontier.explore"
     )  # the door's word is the function
+    calls: dict[str, int] = {"applied": 0, what: 0}
 
-    class Killed(BaseException):
-        pass
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **named: Any) -> Any:
+            if name == what and calls[name] == after:
+                raise Killed
+            calls[name] += 1
+            return real(*args, **named)
 
-    calls, real = [], getattr(explore, what)
-
-    def counting(*args: object, **named: object) -> object:
-        calls.append(1)
-        if len(calls) > after:
-            raise Killed
-        return real(*args, **named)
+        return counting
 
     with monkeypatch.context() as m:
-        m.setattr(explore, what, counting)
-        try:
+        for name in calls:
+            m.setattr(explore, name, counted(name, getattr(explore, name)))
+        with contextlib.suppress(Killed):
             call(words, capsys)
-        except Killed:
-            return len(calls) - 1
-    return len(calls)
-
-
-def told(run: runs.Run) -> list[object]:
-    """What a frontier says but for times."""
-    return [(p.name, p.share, p.flops, p.kept, p.outputs) for p in frontier.frontier_of(run).points]
+    return calls["applied"]
 
 
 def test_a_killed_one_goes_on_as_if_it_had_not_been(
     made: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = told(run := runs.Run(Path("runs/f")))
-    assert not run.frontier_state.exists()
-    words = f"frontier --model net.py:tiny --weights w.safetensors --images x.npy --name g {QUICK}"
+    words = f"frontier {MODEL} --name g {QUICK}"
     assert broken(monkeypatch, capsys, "applied", 2, words) == 2
-    other = runs.Run(Path("runs/g"))
-    assert not other.frontier_path.exists()
-    assert broken(monkeypatch, capsys, "gather", 0, words) == 0  # not looked at again
-    assert told(other) == whole
-    assert not other.frontier_state.exists()
-    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0  # killed while measuring
-    assert broken(monkeypatch, capsys, "applied", 0, f"{words} --int8") == 0  # only 8 bits are new
-    assert [line for line in told(other) if not str(line[0]).endswith("int8")] == whole  # type: ignore[index]
-    assert frontier.frontier_of(other).plans == frontier.frontier_of(run).plans
+    run, whole = runs.Run(Path("runs/g")), frontier.frontier_of(runs.Run(Path("runs/f")))
+    assert not run.frontier_path.exists()
+    assert broken(monkeypatch, capsys, "gather", 0, words) == 1  # not looked at again
+    found = frontier.frontier_of(run)
+    assert found.plans == whole.plans
+    for a, b in zip(found.points, whole.points, strict=True):
+        assert (a.share, a.flops, a.kept, a.outputs) == (b.share, b.flops, b.kept, b.outputs)
+    assert not run.frontier_state.exists()
 
 
 def test_what_follows_from_something_else_or_is_damaged_is_not_taken(
-    made: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    prepared: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, words = told(run := runs.Run(Path("runs/f"))), f"frontier f {QUICK}"
-    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0
-    (key,) = run.frontier_state.iterdir()
-    (key / "2.onnx").write_bytes((key / "2.onnx").read_bytes()[:-1])
+    words, state = f"frontier {MODEL} --name f {QUICK}", runs.Run(Path("runs/f")).frontier_state
+    assert broken(monkeypatch, capsys, "measure", 0, words) == 3
+    (key,) = state.iterdir()
+    torn, plan = (key / "2.onnx").read_bytes(), (key / "3.plan.json").read_text()
+    (key / "2.onnx").write_bytes(torn[:-1])
     files.write_json(key / "3.plan.json", files.read_json(key / "1.plan.json"))
-    assert broken(monkeypatch, capsys, "applied", 9, words) == 2
-    assert told(run) == whole
-    assert broken(monkeypatch, capsys, "_measuring", 0, words) == 0
+    assert broken(monkeypatch, capsys, "measure", 0, words) == 2
+    assert (key / "2.onnx").read_bytes() == torn
+    assert (key / "3.plan.json").read_text() == plan
     np.save("x.npy", np.random.default_rng(1).normal(size=(120, 1, 12, 12)).astype(np.float32))
-    assert broken(monkeypatch, capsys, "applied", 1, words) == 1  # the images are others
-    assert [path.name for path in run.frontier_state.iterdir()] != [key.name]
-    assert broken(monkeypatch, capsys, "applied", 0, f"{words} --compensate mean") == 0
+    assert broken(monkeypatch, capsys, "applied", 0, words) == 0  # the images are others
+    (other,) = state.iterdir()
+    assert other.name != key.name
 
 
 def test_the_one_that_is_taken_is_repaired_as_it_was(
-    made: dict[str, object], capsys: pytest.CaptureFixture[str]
+    prepared: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = runs.Run(Path("runs/f"))
-    by_least_squares = told(run)
-    call(f"frontier f --compensate none {QUICK}", capsys)
-    found = frontier.frontier_of(run)
+    quick = QUICK.replace("--points 3", "--points 2")
+    call(f"frontier {MODEL} --name f --compensate none {quick}", capsys)
+    found = frontier.frontier_of(run := runs.Run(Path("runs/f")))
     assert found.compensate == "none"
-    assert told(run) != by_least_squares
     call("prune f --pick 2", capsys)
     (result,) = (r for r in run.history(runs.records.Result) if r.network == "pruned")
     assert result.outputs == found.points[2].outputs
