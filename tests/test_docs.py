@@ -129,15 +129,3 @@ def test_the_exit_codes_are_the_door_s(pages: ModuleType) -> None:
     } < codes
     extras = set(pages.reference().split("## Extras")[1].split())
     assert "`train`" in extras
-
-
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("material")
-    pytest.importorskip("mkdocstrings")
-    import subprocess
-    import sys
-
-    words = ["-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "site/commands/prune/index.html").is_file()
