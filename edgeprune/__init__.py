@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
+ROOMS = ("bench", "export")  # that can be called
 WORDS = ("cut", "heal", "load", "plan", "repair", "save", "trace")  # of `edgeprune.api`
 __all__ = [
     "__version__",
@@ -35,4 +36,8 @@ def __getattr__(name: str) -> Any:
         from . import api
 
         return getattr(api, name)
+    if name in ROOMS:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,14 @@ def of_files(
 
     ``asked`` are fields of :class:`Request`, such as ``threads=1`` or ``seconds=2``. Every sample is kept in
     ``out`` (default: ``NAME.bench.json`` beside the last file).
+
+    >>> import torch
+    >>> from edgeprune import export
+    >>> _ = export(torch.nn.Conv2d(3, 8, 3), "layer.onnx", [torch.randn(4, 3, 16, 16)])
+    >>> quick = {"seconds": 0.0, "rounds": 2, "samples": 2, "passes": 2, "limit": 1.0}
+    >>> _ = of_files("layer.onnx", out="layer.bench.json", **quick)
+    >>> Path("layer.bench.json").exists()
+    True
     """
     paths = [Path(model) for model in models]
     place = Path(out) if out is not None else paths[-1].with_suffix(".bench.json")

@@ -34,6 +34,11 @@ def of_module(
     size in the file besides the batch, ``("height", "width")`` (:mod:`.axes`); they are compared at
     another size too. Raises :class:`EdgepruneError`, and leaves no file, where the two differ, or where
     an axis cannot be open, with the reason.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> done = of_module(net, "net.onnx", [torch.randn(4, 3, 16, 16)])
+    >>> done.path.name, done.parity.images, done.parity.difference < 1e-4
+    ('net.onnx', 4, True)
     """
     batches = [only_inputs(model, batch) for batch in images]
     if not batches:

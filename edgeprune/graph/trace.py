@@ -34,6 +34,11 @@ def trace(model: nn.Module, example: Example, *, exact_norms: bool = False) -> G
     of slower norms and of a result that is a graph (:mod:`.operators.written_out`); else they stay.
     The model's mode and weights are left as they are. Raises :class:`EdgepruneError` when its
     forward cannot be recorded (:mod:`.record`).
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> graph = trace(net, torch.randn(2, 3, 16, 16))
+    >>> {name: group.width for name, group in graph.groups.items()}
+    {'0': 8}
     """
     model = unwrap(model)
     example = only_inputs(model, example)
